@@ -1,0 +1,1 @@
+//! History in, Parquet out: sources, the pull plan, the manifest, resuming

@@ -1,0 +1,1 @@
+//! The server: remote write in, scoring, requests out, feedback, the page

@@ -1,0 +1,1 @@
+//! Forest, forecasters, time to breach, calibration; the artifact format and the registry

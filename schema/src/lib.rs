@@ -1,0 +1,24 @@
+//! The nouns that cross a door, on disk or on the wire.
+//!
+//! Every other crate of Forewarn speaks in these types. No I/O, no async, no threads; time and
+//! randomness come in as arguments. Serialised forms are contracts: see `docs/formats/`.
+
+mod feedback;
+mod ident;
+mod label;
+mod prediction;
+mod probability;
+mod request;
+mod sample;
+mod signal_kind;
+mod time;
+
+pub use feedback::{Feedback, FeedbackSubject, LabelSource, Verdict};
+pub use ident::stable_id;
+pub use label::{LabelSet, METRIC_NAME};
+pub use prediction::{Explanation, Prediction, SignalEvidence, TimeToBreach, TimeToBreachError};
+pub use probability::{AnomalyScore, OutOfUnitRange, Probability};
+pub use request::{Mode, PredictedBreach, RemediationRequest, RequestStatus};
+pub use sample::{STALE_NAN_BITS, Sample, Series, is_stale};
+pub use signal_kind::{BreachKind, Direction, SignalKind, UnknownKind};
+pub use time::{Step, TimeError, TimeRange, Timestamp, format_duration, parse_duration};

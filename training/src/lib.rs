@@ -1,0 +1,1 @@
+//! Fit per service, backtest, quality, the gate, the evaluation report
