@@ -1,1 +1,16 @@
-//! For tests and the demo: a seeded generator with a truth key, and helpers that start real servers
+//! For tests and the demo: a small shop's metrics from a seed, with the key of what goes wrong in it,
+//! and real servers on loopback. Not for production data, and nothing here knows our own server.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may stop at the first surprise"))]
+
+pub mod exporter;
+pub mod http;
+pub mod latency;
+pub mod noise;
+pub mod remote_write;
+pub mod servers;
+pub mod shop;
+pub mod webhook;
+
+pub use latency::LatencyService;
+pub use shop::{Fault, FaultPlan, ServiceSpec, Shop, ShopParams};

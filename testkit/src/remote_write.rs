@@ -1,0 +1,98 @@
+//! Prometheus remote write 1.0 as a sender writes it: for tests and the demo to speak to a receiver in
+//! its own words. Not a client: posting the body is the caller's.
+
+use forewarn_schema::{LabelSet, Series, Timestamp};
+use prost::Message;
+
+/// `prometheus.WriteRequest`.
+#[derive(Clone, PartialEq, Message)]
+pub struct WriteRequest {
+    /// One entry a series.
+    #[prost(message, repeated, tag = "1")]
+    pub timeseries: Vec<TimeSeries>,
+}
+
+/// `prometheus.TimeSeries`.
+#[derive(Clone, PartialEq, Message)]
+pub struct TimeSeries {
+    /// Sorted by name.
+    #[prost(message, repeated, tag = "1")]
+    pub labels: Vec<Label>,
+    /// Sorted by time.
+    #[prost(message, repeated, tag = "2")]
+    pub samples: Vec<Sample>,
+}
+
+/// `prometheus.Label`.
+#[derive(Clone, PartialEq, Message)]
+pub struct Label {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Its value.
+    #[prost(string, tag = "2")]
+    pub value: String,
+}
+
+/// `prometheus.Sample`.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct Sample {
+    /// In the metric's unit.
+    #[prost(double, tag = "1")]
+    pub value: f64,
+    /// Unix milliseconds.
+    #[prost(int64, tag = "2")]
+    pub timestamp: i64,
+}
+
+/// The headers that a sender must set, lower case.
+pub const HEADERS: [(&str, &str); 4] = [
+    ("content-encoding", "snappy"),
+    ("content-type", "application/x-protobuf"),
+    ("user-agent", "forewarn-testkit/0.1"),
+    ("x-prometheus-remote-write-version", "0.1.0"),
+];
+
+/// One scrape as a request body: protobuf in snappy's block format.
+pub fn encode_scrape(at: Timestamp, scrape: &[(LabelSet, f64)]) -> Vec<u8> {
+    let timeseries = scrape.iter().map(|(labels, value)| TimeSeries {
+        labels: wire_labels(labels),
+        samples: vec![Sample { value: *value, timestamp: at.millis() }],
+    });
+    compress(&WriteRequest { timeseries: timeseries.collect() })
+}
+
+/// Whole series as a request body.
+pub fn encode_series(series: &[Series]) -> Vec<u8> {
+    let timeseries = series.iter().map(|s| TimeSeries {
+        labels: wire_labels(&s.labels),
+        samples: s.samples.iter().map(|x| Sample { value: x.value, timestamp: x.at.millis() }).collect(),
+    });
+    compress(&WriteRequest { timeseries: timeseries.collect() })
+}
+
+/// Compresses any message, also one that breaks the rules on purpose.
+pub fn compress(request: &WriteRequest) -> Vec<u8> {
+    snap::raw::Encoder::new()
+        .compress_vec(&request.encode_to_vec())
+        .expect("snappy fails only past 4 GiB, which no test writes")
+}
+
+fn wire_labels(labels: &LabelSet) -> Vec<Label> {
+    labels.iter().map(|(name, value)| Label { name: name.to_owned(), value: value.to_owned() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_reads_back() {
+        let labels = LabelSet::from([("__name__", "up"), ("job", "api")]);
+        let body = encode_scrape(Timestamp::from_seconds(60), &[(labels, 1.0)]);
+        let bytes = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
+        let request = WriteRequest::decode(bytes.as_slice()).unwrap();
+        assert_eq!(request.timeseries[0].labels[1], Label { name: "job".into(), value: "api".into() });
+        assert_eq!(request.timeseries[0].samples, [Sample { value: 1.0, timestamp: 60_000 }]);
+    }
+}
