@@ -1,9 +1,20 @@
-//! Signals, resampling, windows and seasonal baselines: the same code over history and live.
+//! Signals, windows and seasonal baselines: the same code over history and live.
+//!
+//! An expression becomes instant vectors (`promql`), vectors become [`ServiceStep`]s
+//! (`observation`), and a service's steps become rows of numbers (`pipeline`).
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that fails to set up should panic"))]
+
+pub mod live;
 pub mod observation;
+pub mod pipeline;
 pub mod presets;
 pub mod promql;
+pub mod seasonal;
 pub mod signal;
 
-pub use observation::{Observation, ServiceStep, join};
+pub use live::LiveSignals;
+pub use observation::{Observation, ServiceStep, VectorSample, join};
+pub use pipeline::{FeaturePipelineParams, FeatureState, FittedFeaturePipeline};
+pub use seasonal::SeasonalProfile;
 pub use signal::{Role, Signal, SignalError, SignalLimit, SignalQuery, SignalSet};

@@ -1,1 +1,22 @@
-//! Forest, forecasters, time to breach, calibration; the artifact format and the registry
+//! Forest, forecasters, time to breach and calibration; how they are stored; and the engine that
+//! turns steps into predictions, the same for a backtest and for the server.
+
+pub mod baselines;
+pub mod bench;
+pub mod bundle;
+pub mod calibration;
+pub mod decision;
+pub mod engine;
+pub mod forecast_input;
+pub mod isolation_forest;
+pub mod lstm;
+pub mod registry;
+pub mod scorer;
+pub mod store;
+mod tensor;
+pub mod time_to_breach;
+
+pub use bundle::{ForecastModel, ModelBundle, ModelVersion};
+pub use engine::{BandPoint, Engine, EngineOptions, EngineOutput, FanPoint, TargetView};
+pub use registry::ModelRegistry;
+pub use tensor::{NamedTensor, TensorData};

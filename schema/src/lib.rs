@@ -3,6 +3,8 @@
 //! Every other crate of Forewarn speaks in these types. No I/O, no async, no threads; time and
 //! randomness come in as arguments. Serialised forms are contracts: see `docs/formats/`.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that fails to set up should panic"))]
+
 mod feedback;
 mod ident;
 mod label;

@@ -1,0 +1,323 @@
+//! From what is seen of a service to one row of numbers for the anomaly models.
+//!
+//! Each signal gives two columns: how far its value lies from what is normal at this time of day
+//! (in robust standard deviations), and how far it moved within a quarter of an hour. A flag signal
+//! (only 0 and 1, such as a running deployment) shifts what is normal for the others while it is up.
+//! Same code in training, backtest and serving.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use forewarn_schema::{Direction, SignalKind, Step, TimeRange, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::observation::ServiceStep;
+use crate::seasonal::{SeasonalProfile, median};
+use crate::signal::SignalSet;
+
+/// Distances beyond this many standard deviations say no more than this one does, and would stretch
+/// the forest's splits.
+const CLIP: f64 = 20.0;
+/// A flag needs this many steps up in training before its effect is believed.
+const MIN_FLAG_STEPS: usize = 20;
+
+/// How a pipeline is fitted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FeaturePipelineParams {
+    /// Over how many steps a change is measured; at least 1. Default 15.
+    pub change_steps: usize,
+}
+
+impl Default for FeaturePipelineParams {
+    fn default() -> Self {
+        Self { change_steps: 15 }
+    }
+}
+
+/// What is normal for each signal of one service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FittedFeaturePipeline {
+    names: Vec<String>,
+    columns: Vec<Column>,
+    change_steps: usize,
+    step: Step,
+}
+
+/// One signal of the service: its profile, how much it usually moves, what flags do to it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Column {
+    signal: String,
+    direction: Direction,
+    context: bool,
+    profile: SeasonalProfile,
+    change_spread: f64,
+    /// Flag signal → (shift, spread) of this column's value while the flag is up.
+    flags: BTreeMap<String, (f64, f64)>,
+}
+
+/// What a pipeline remembers between rows: the last values of each column.
+#[derive(Clone, Debug, Default)]
+pub struct FeatureState {
+    recent: Vec<VecDeque<(Timestamp, f64)>>,
+}
+
+/// How one signal stands at a step, for explanations.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ColumnReading {
+    /// The signal's name.
+    pub signal: String,
+    /// Its value over the service, in its own unit (a fraction of the limit for limited signals).
+    pub seen: f64,
+    /// The normal value at this time of day, flags included, in the same unit.
+    pub expected: f64,
+    /// One standard deviation around it.
+    pub spread: f64,
+}
+
+impl FeaturePipelineParams {
+    /// Fits on the steps of one service that are not in `excluded` (incidents, maintenance).
+    ///
+    /// A signal with too few samples for a profile gets no column; no steps at all give a pipeline of
+    /// width 0. It sees the whole of `steps`, so the caller must end them where the training ends.
+    pub fn fit(
+        &self,
+        steps: &[ServiceStep],
+        signals: &SignalSet,
+        step: Step,
+        excluded: &[TimeRange],
+    ) -> FittedFeaturePipeline {
+        let steps: Vec<&ServiceStep> =
+            steps.iter().filter(|s| !excluded.iter().any(|range| range.contains(s.at))).collect();
+        let series: BTreeMap<&str, Vec<(Timestamp, f64)>> = signals
+            .iter()
+            .map(|signal| {
+                let context = signal.kind == SignalKind::Context;
+                let values = steps.iter().filter_map(|s| Some((s.at, over_service(s, &signal.name, signal.direction, context)?)));
+                (signal.name.as_str(), values.collect())
+            })
+            .collect();
+        let flags: Vec<&str> = signals
+            .iter()
+            .filter(|s| s.kind == SignalKind::Context && is_flag(&series[s.name.as_str()]))
+            .map(|s| s.name.as_str())
+            .collect();
+        let mut columns = Vec::new();
+        for signal in signals.iter().filter(|s| !flags.contains(&s.name.as_str())) {
+            let values = &series[signal.name.as_str()];
+            let flagged = |at: Timestamp| flags.iter().any(|f| flag_is_up(&series[f], at));
+            let Some(profile) = SeasonalProfile::fit(values.iter().copied().filter(|(at, _)| !flagged(*at))) else {
+                continue;
+            };
+            let effects = flags.iter().filter_map(|flag| {
+                let shifts = values.iter().filter(|(at, _)| flag_is_up(&series[flag], *at));
+                let mut shifts: Vec<f64> = shifts.map(|(at, v)| v - profile.level(*at)).collect();
+                if shifts.len() < MIN_FLAG_STEPS {
+                    return None;
+                }
+                let shift = median(&mut shifts);
+                let mut deviations: Vec<f64> = shifts.iter().map(|s| (s - shift).abs()).collect();
+                Some(((*flag).to_owned(), (shift, (1.4826 * median(&mut deviations)).max(profile.spread()))))
+            });
+            let flags = effects.collect();
+            let change_spread = change_spread(values, &profile, self.change_steps, step);
+            columns.push(Column {
+                signal: signal.name.clone(),
+                direction: signal.direction,
+                context: signal.kind == SignalKind::Context,
+                profile,
+                change_spread,
+                flags,
+            });
+        }
+        let names = columns.iter().flat_map(|c| [c.signal.clone(), format!("{}_change", c.signal)]).collect();
+        FittedFeaturePipeline { names, columns, change_steps: self.change_steps.max(1), step }
+    }
+}
+
+impl FittedFeaturePipeline {
+    /// The columns' names, in the order of a row: per signal its deviation and its change.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The signal that a column belongs to.
+    pub fn signal_of(&self, column: usize) -> &str {
+        &self.columns[column / 2].signal
+    }
+
+    /// An empty memory.
+    pub fn new_state(&self) -> FeatureState {
+        FeatureState { recent: vec![VecDeque::new(); self.columns.len()] }
+    }
+
+    /// The row of `step`: width `names().len()`, in standard deviations clipped to ±20; NaN where a
+    /// signal is missing, or where it has no value `change_steps` ago to compare with.
+    pub fn transform(&self, state: &mut FeatureState, step: &ServiceStep) -> Vec<f32> {
+        let mut row = Vec::with_capacity(self.names.len());
+        let span = self.step.duration() * u32::try_from(self.change_steps).unwrap_or(u32::MAX);
+        for (column, recent) in self.columns.iter().zip(&mut state.recent) {
+            let Some(reading) = column.read(step) else {
+                row.extend([f32::NAN, f32::NAN]);
+                continue;
+            };
+            let deviation = reading.seen - reading.expected;
+            row.push(clip(deviation / reading.spread));
+            while recent.front().is_some_and(|(at, _)| *at < step.at - span) {
+                recent.pop_front();
+            }
+            // The oldest kept value is at most `change_steps` old; younger than half of that is no comparison.
+            let before = recent.front().filter(|(at, _)| *at <= step.at - span / 2);
+            row.push(before.map_or(f32::NAN, |(_, earlier)| clip((deviation - earlier) / column.change_spread)));
+            recent.push_back((step.at, deviation));
+        }
+        row
+    }
+
+    /// How each signal stands at `step`, in the order of the columns; missing ones are left out.
+    pub fn readings(&self, step: &ServiceStep) -> Vec<ColumnReading> {
+        self.columns.iter().filter_map(|c| c.read(step)).collect()
+    }
+
+    /// The profile of one signal over the service.
+    pub fn profile(&self, signal: &str) -> Option<&SeasonalProfile> {
+        self.columns.iter().find(|c| c.signal == signal).map(|c| &c.profile)
+    }
+
+    /// Whether what was deserialised hangs together, so that [`Self::transform`] cannot fail.
+    pub fn is_well_formed(&self) -> bool {
+        self.names.len() == 2 * self.columns.len()
+            && self.change_steps > 0
+            && self.columns.iter().all(|c| c.profile.is_well_formed() && c.change_spread > 0.0)
+    }
+}
+
+impl Column {
+    fn read(&self, step: &ServiceStep) -> Option<ColumnReading> {
+        let seen = over_service(step, &self.signal, self.direction, self.context)?;
+        let (mut expected, mut spread) = self.profile.expected(step.at);
+        for (flag, (shift, flag_spread)) in &self.flags {
+            if over_service(step, flag, Direction::Above, true).is_some_and(|v| v > 0.5) {
+                expected += shift;
+                spread = spread.max(*flag_spread);
+            }
+        }
+        Some(ColumnReading { signal: self.signal.clone(), seen, expected, spread })
+    }
+}
+
+/// One value a signal and service: the mean of context targets; of limited ones the worst fraction of
+/// the limit, or where the limit is 0 the worst value. `None` where the signal is missing.
+fn over_service(step: &ServiceStep, signal: &str, direction: Direction, context: bool) -> Option<f64> {
+    let targets = step.observations.iter().filter(|o| &*o.signal == signal && o.value.is_finite());
+    if context {
+        let (sum, count) = targets.fold((0.0, 0.0), |(sum, count), o| (sum + o.value, count + 1.0));
+        return (count > 0.0).then(|| sum / count);
+    }
+    let fraction = |value: f64, limit: Option<f64>| match limit {
+        Some(limit) if limit.is_finite() && limit != 0.0 => value / limit,
+        _ => value,
+    };
+    let fractions = targets.map(|o| fraction(o.value, o.limit));
+    match direction {
+        Direction::Above => fractions.reduce(f64::max),
+        Direction::Below => fractions.reduce(f64::min),
+    }
+}
+
+fn is_flag(values: &[(Timestamp, f64)]) -> bool {
+    let up = values.iter().filter(|(_, v)| *v == 1.0).count();
+    up >= MIN_FLAG_STEPS && up < values.len() && values.iter().all(|(_, v)| *v == 0.0 || *v == 1.0)
+}
+
+fn flag_is_up(values: &[(Timestamp, f64)], at: Timestamp) -> bool {
+    values.binary_search_by_key(&at, |(t, _)| *t).is_ok_and(|i| values[i].1 == 1.0)
+}
+
+/// The robust standard deviation of how far the deviation from the profile moves in `change_steps`.
+fn change_spread(values: &[(Timestamp, f64)], profile: &SeasonalProfile, change_steps: usize, step: Step) -> f64 {
+    let span = step.millis().saturating_mul(i64::try_from(change_steps).unwrap_or(i64::MAX));
+    let deviations: Vec<f64> = values.iter().map(|(at, v)| v - profile.level(*at)).collect();
+    let mut changes: Vec<f64> = Vec::new();
+    for (later, earlier) in (change_steps..values.len()).zip(0..) {
+        if values[later].0.millis() - values[earlier].0.millis() == span {
+            changes.push((deviations[later] - deviations[earlier]).abs());
+        }
+    }
+    let spread = 1.4826 * median(&mut changes);
+    if spread.is_nan() { profile.spread() } else { spread.max(profile.spread() / 10.0) }
+}
+
+fn clip(z: f64) -> f32 {
+    z.clamp(-CLIP, CLIP) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use forewarn_schema::LabelSet;
+
+    use super::*;
+    use crate::observation::Observation;
+    use crate::signal::Signal;
+
+    fn signals() -> SignalSet {
+        let context = |name: &str| Signal {
+            name: name.to_owned(),
+            kind: SignalKind::Context,
+            service: "service".to_owned(),
+            value: "x".to_owned(),
+            limit: None,
+            direction: Direction::Above,
+            playbook: None,
+        };
+        SignalSet::new(&[], vec![context("latency"), context("deploying")]).unwrap()
+    }
+
+    fn step(minute: i64, latency: f64, deploying: f64) -> ServiceStep {
+        let observe = |signal: &str, value| Observation {
+            signal: signal.into(),
+            labels: Arc::new(LabelSet::new()),
+            value,
+            limit: None,
+        };
+        ServiceStep {
+            service: "checkout".into(),
+            at: Timestamp::from_seconds(minute * 60),
+            observations: vec![observe("deploying", deploying), observe("latency", latency)],
+        }
+    }
+
+    fn fitted() -> FittedFeaturePipeline {
+        let hour = |m: i64| (m / 60) % 24;
+        let wobble = |m: i64| ((m * 7919) % 13) as f64 - 6.0;
+        let deploying = |m: i64| if (600..640).contains(&(m % 2880)) { 1.0 } else { 0.0 };
+        let latency = |m: i64| wobble(m) + if deploying(m) == 1.0 { 200.0 } else if hour(m) == 9 { 120.0 } else { 60.0 };
+        let steps: Vec<_> = (0..14 * 1440).map(|m| step(m, latency(m), deploying(m))).collect();
+        FeaturePipelineParams::default().fit(&steps, &signals(), Step::MINUTE, &[])
+    }
+
+    #[test]
+    fn the_same_latency_is_normal_at_nine_and_odd_at_two() {
+        let pipeline = fitted();
+        let z = |minute: i64, deploying: f64| {
+            f64::from(pipeline.transform(&mut pipeline.new_state(), &step(20 * 1440 + minute, 125.0, deploying))[0])
+        };
+        assert!(z(9 * 60 + 30, 0.0).abs() < 3.0, "at nine: {}", z(9 * 60 + 30, 0.0));
+        assert!(z(2 * 60, 0.0) > 8.0, "at two: {}", z(2 * 60, 0.0));
+    }
+
+    #[test]
+    fn a_deployment_shifts_what_is_normal() {
+        let pipeline = fitted();
+        let row = |deploying| pipeline.transform(&mut pipeline.new_state(), &step(20 * 1440 + 840, 200.0, deploying))[0];
+        assert!(row(1.0).abs() < 3.0, "while deploying: {}", row(1.0));
+        assert!(row(0.0) > 8.0, "otherwise: {}", row(0.0));
+    }
+
+    #[test]
+    fn a_missing_signal_is_nan_and_never_zero() {
+        let pipeline = fitted();
+        let empty = ServiceStep { observations: vec![], ..step(0, 0.0, 0.0) };
+        assert!(pipeline.transform(&mut pipeline.new_state(), &empty).iter().all(|v| v.is_nan()));
+    }
+}

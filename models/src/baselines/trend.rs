@@ -1,0 +1,172 @@
+//! A trend that does not believe in spikes, and does not see one in noise.
+//!
+//! Theil's and Sen's slope (the median of all pairwise slopes; Sen 1968) over medians of equal parts
+//! of a window, accepted only where Kendall's tau says that most pairs rise. Windows from half an hour
+//! to a day and more are tried: the shortest that is sure knows most of now, the longer ones keep it
+//! honest. Each is tried against the clock and against the clock of traffic, because many leaks grow
+//! with load and sleep at night.
+
+use forewarn_features::seasonal::median;
+
+/// Window lengths in steps: at the default step of a minute, 30 minutes to 32 hours.
+const WINDOWS: [usize; 7] = [30, 60, 120, 240, 480, 960, 1920];
+/// Each window is cut into this many parts, whose medians are fitted.
+const PARTS: usize = 30;
+/// Kendall's tau of 30 points of pure noise has a standard deviation of 0.13: this is over 4 of them.
+const MIN_TAU: f64 = 0.6;
+
+/// One step of a target's way.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrendPoint {
+    /// Steps since any fixed origin.
+    pub time: f64,
+    /// The same span counted in load: the sum of relative traffic over the steps.
+    pub load: f64,
+    /// The fraction, less what is normal at that time of day; NaN for a gap.
+    pub residual: f64,
+}
+
+/// A rise that is believed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Trend {
+    /// The residual now, a median over the last tenth of the window.
+    pub level: f64,
+    /// Fraction a step (of time or of load); more than 0.
+    pub slope: f64,
+    /// Whether the slope is against load rather than time.
+    pub by_load: bool,
+    /// How much the windows disagree on the slope: half their range over its median, 0 and up.
+    pub disagreement: f64,
+    /// The shortest window that is sure, in steps.
+    pub window: usize,
+}
+
+struct Fit {
+    slope: f64,
+    tau: f64,
+    by_load: bool,
+}
+
+/// Fits `points`, the most recent last, of one run without restarts.
+///
+/// `None`: nothing rises that can be told from noise, or fewer than the shortest window's steps.
+pub fn fit_trend(points: &[TrendPoint]) -> Option<Trend> {
+    let mut sure: Vec<(usize, Fit)> = Vec::new();
+    for window in WINDOWS.into_iter().take_while(|w| *w <= points.len()) {
+        let Some(fit) = fit_window(&points[points.len() - window..]) else { continue };
+        if fit.tau >= MIN_TAU && fit.slope > 0.0 {
+            sure.push((window, fit));
+        } else if !sure.is_empty() && fit.tau < 0.0 {
+            // What rose for an hour has fallen over the hours before: it swings, it does not climb.
+            sure.clear();
+        }
+        if sure.len() == 3 {
+            break;
+        }
+    }
+    let (window, by_load) = sure.first().map(|(w, f)| (*w, f.by_load))?;
+    let mut slopes: Vec<f64> = sure.iter().filter(|(_, f)| f.by_load == by_load).map(|(_, f)| f.slope).collect();
+    let range = slopes.iter().copied().fold(0.0, f64::max) - slopes.iter().copied().fold(f64::INFINITY, f64::min);
+    let slope = median(&mut slopes);
+    let recent = (window / 10).max(3);
+    let mut last: Vec<f64> =
+        points[points.len() - recent..].iter().map(|p| p.residual).filter(|r| r.is_finite()).collect();
+    let level = median(&mut last);
+    level.is_finite().then_some(Trend { level, slope, by_load, disagreement: range / 2.0 / slope, window })
+}
+
+fn fit_window(points: &[TrendPoint]) -> Option<Fit> {
+    let mut parts: Vec<TrendPoint> = Vec::with_capacity(PARTS);
+    for part in points.chunks(points.len() / PARTS) {
+        let mut residuals: Vec<f64> = part.iter().map(|p| p.residual).filter(|r| r.is_finite()).collect();
+        if residuals.is_empty() {
+            continue;
+        }
+        let middle = part[part.len() / 2];
+        parts.push(TrendPoint { residual: median(&mut residuals), ..middle });
+    }
+    if parts.len() < PARTS * 2 / 3 {
+        return None; // Mostly gaps.
+    }
+    let (slope, tau) = theil_sen(&parts, |p| p.time)?;
+    let (load_slope, _) = theil_sen(&parts, |p| p.load)?;
+    let by_load = misfit(&parts, load_slope, |p| p.load) < 0.9 * misfit(&parts, slope, |p| p.time);
+    Some(Fit { slope: if by_load { load_slope } else { slope }, tau, by_load })
+}
+
+/// The median slope over `x`, and Kendall's tau. `None` where no two points differ in `x`.
+fn theil_sen(points: &[TrendPoint], x: impl Fn(&TrendPoint) -> f64) -> Option<(f64, f64)> {
+    let mut slopes = Vec::with_capacity(points.len() * (points.len() - 1) / 2);
+    let mut balance = 0.0;
+    for (i, a) in points.iter().enumerate() {
+        for b in &points[i + 1..] {
+            let run = x(b) - x(a);
+            if run > 0.0 {
+                let rise = b.residual - a.residual;
+                slopes.push(rise / run);
+                balance += if rise > 0.0 { 1.0 } else if rise < 0.0 { -1.0 } else { 0.0 };
+            }
+        }
+    }
+    if slopes.is_empty() {
+        return None;
+    }
+    let tau = balance / slopes.len() as f64;
+    Some((median(&mut slopes), tau))
+}
+
+/// The median absolute distance from the line.
+fn misfit(points: &[TrendPoint], slope: f64, x: impl Fn(&TrendPoint) -> f64) -> f64 {
+    let mut offsets: Vec<f64> = points.iter().map(|p| p.residual - slope * x(p)).collect();
+    let offset = median(&mut offsets.clone());
+    offsets.iter_mut().for_each(|o| *o = (*o - offset).abs());
+    median(&mut offsets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn points(n: usize, residual: impl Fn(usize) -> f64) -> Vec<TrendPoint> {
+        (0..n).map(|i| TrendPoint { time: i as f64, load: i as f64, residual: residual(i) }).collect()
+    }
+
+    fn noise(i: usize) -> f64 {
+        ((i * 2654435761) % 1000) as f64 / 1000.0 - 0.5
+    }
+
+    #[test]
+    fn a_noisy_ramp_with_spikes_and_gaps_keeps_its_slope() {
+        let ramp = points(300, |i| match i % 50 {
+            7 => 5.0,
+            9 => f64::NAN,
+            _ => 0.001 * i as f64 + 0.01 * noise(i),
+        });
+        let trend = fit_trend(&ramp).unwrap();
+        assert!((trend.slope - 0.001).abs() < 1e-4, "slope {}", trend.slope);
+        assert!((trend.level - 0.3).abs() < 0.02, "level {}", trend.level);
+    }
+
+    #[test]
+    fn noise_a_plateau_and_a_fall_are_no_trend() {
+        assert_eq!(fit_trend(&points(2000, |i| 0.01 * noise(i))), None);
+        assert_eq!(fit_trend(&points(2000, |i| (i.min(600)) as f64 * 0.001 + 0.01 * noise(i))).map(|t| t.window), None);
+        assert_eq!(fit_trend(&points(500, |i| -0.001 * i as f64)), None);
+        assert_eq!(fit_trend(&points(10, |i| i as f64)), None);
+    }
+
+    #[test]
+    fn a_leak_that_grows_with_load_is_measured_in_load() {
+        let load = |i: usize| 1.0 + 0.9 * (i as f64 / 1440.0 * std::f64::consts::TAU).sin();
+        let mut total = 0.0;
+        let leak: Vec<_> = (0..1900)
+            .map(|i| {
+                total += load(i);
+                TrendPoint { time: i as f64, load: total, residual: 2e-4 * total + 2e-3 * noise(i) }
+            })
+            .collect();
+        let trend = fit_trend(&leak).unwrap();
+        assert!(trend.by_load);
+        assert!((trend.slope - 2e-4).abs() < 4e-5, "slope {}", trend.slope);
+    }
+}

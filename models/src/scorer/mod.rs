@@ -1,0 +1,313 @@
+//! One service, scored: its steps in, a prediction a target out.
+//!
+//! Holds the running state of a service (feature memory, a ring of values a target) beside what was
+//! learnt of it. Not here: whether a prediction becomes a request (`decision`).
+
+mod forecast;
+mod history;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use forewarn_features::{FeatureState, Observation, ServiceStep, Signal, SignalSet};
+use forewarn_schema::{
+    AnomalyScore, BreachKind, Direction, Explanation, LabelSet, Prediction, SignalEvidence, Step, TimeToBreach,
+    Timestamp, format_duration,
+};
+
+use crate::baselines::{Baselines, value_at};
+use crate::bundle::{ForecastModel, ModelBundle};
+use crate::engine::{BandPoint, FanPoint, TargetView};
+use crate::time_to_breach::{PathPoint, breach_probability, estimate_time_to_breach};
+use forecast::{Forecast, Known};
+use history::TargetHistory;
+
+/// No breach is announced further ahead than this many steps: a week at the default step.
+const FURTHEST: i64 = 10_080;
+/// At most this many signals explain a prediction.
+const MAX_EVIDENCE: usize = 5;
+
+/// How far ahead a kind of breach is asked about: far enough to act calmly, near enough to be sure.
+pub fn horizon_seconds(kind: BreachKind) -> f64 {
+    const HOUR: f64 = 3600.0;
+    match kind {
+        BreachKind::Oom | BreachKind::PoolExhaustion | BreachKind::ErrorRate | BreachKind::Custom => 6.0 * HOUR,
+        BreachKind::DiskFull => 12.0 * HOUR,
+        BreachKind::CertificateExpiry => 72.0 * HOUR,
+    }
+}
+
+type TargetKey = (Arc<str>, Arc<LabelSet>);
+
+/// The running state of one service.
+pub struct ServiceScorer {
+    service: Arc<str>,
+    signals: Arc<SignalSet>,
+    step: Step,
+    bundle: Option<Arc<ModelBundle>>,
+    feature_state: FeatureState,
+    latest: Option<ServiceStep>,
+    row: Vec<f32>,
+    targets: BTreeMap<TargetKey, TargetHistory>,
+}
+
+/// How unusual the service looks now, and why.
+struct Anomaly {
+    score: AnomalyScore,
+    evidence: Vec<SignalEvidence>,
+}
+
+impl ServiceScorer {
+    /// How many steps a target remembers.
+    pub const MEMORY_STEPS: u32 = history::CAPACITY as u32;
+
+    /// A service of which nothing has been seen. Without a bundle the rules serve it.
+    pub fn new(service: Arc<str>, signals: Arc<SignalSet>, step: Step, bundle: Option<Arc<ModelBundle>>) -> Self {
+        let mut scorer = Self {
+            service,
+            signals,
+            step,
+            bundle: None,
+            feature_state: FeatureState::default(),
+            latest: None,
+            row: Vec::new(),
+            targets: BTreeMap::new(),
+        };
+        scorer.set_bundle(bundle);
+        scorer
+    }
+
+    /// Swaps what was learnt. What was seen of the targets stays; the feature memory starts anew.
+    pub fn set_bundle(&mut self, bundle: Option<Arc<ModelBundle>>) {
+        self.feature_state = bundle.as_ref().map(|b| b.pipeline.new_state()).unwrap_or_default();
+        self.row.clear();
+        self.bundle = bundle;
+    }
+
+    /// Takes one step. Steps come in the order of time; a late one changes nothing.
+    pub fn observe(&mut self, step: &ServiceStep) {
+        if self.latest.as_ref().is_some_and(|latest| latest.at >= step.at) {
+            return;
+        }
+        if let Some(bundle) = &self.bundle {
+            self.row = bundle.pipeline.transform(&mut self.feature_state, step);
+        }
+        for observation in &step.observations {
+            self.observe_target(step.at, observation);
+        }
+        self.targets.retain(|_, history| !history.is_forgotten(step.at));
+        self.latest = Some(step.clone());
+    }
+
+    fn observe_target(&mut self, at: Timestamp, observation: &Observation) {
+        let Some(signal) = self.signals.get(&observation.signal) else { return };
+        let (Some(_), Some(limit)) = (signal.kind.breach(), observation.limit) else { return };
+        let key = (Arc::clone(&observation.signal), Arc::clone(&observation.labels));
+        let (direction, step) = (signal.direction, self.step);
+        let history = self.targets.entry(key).or_insert_with(|| TargetHistory::new(direction, step, at, observation.value));
+        history.push(at, observation.value, limit);
+    }
+
+    /// A prediction for every target that is live at `at`, sorted by signal and labels.
+    pub fn predict(&self, at: Timestamp) -> Vec<Prediction> {
+        let anomaly = self.anomaly(at);
+        let mut predictions = Vec::new();
+        for ((signal, labels), history) in self.targets.iter().filter(|(_, h)| h.is_live(at)) {
+            let Some(signal) = self.signals.get(signal) else { continue };
+            let Some(kind) = signal.kind.breach() else { continue };
+            let (time_to_breach, model, _) = self.judge(signal, kind, history, at);
+            predictions.push(self.prediction(signal, kind, labels, history, at, time_to_breach, model, &anomaly));
+        }
+        predictions
+    }
+
+    fn judge(
+        &self,
+        signal: &Signal,
+        kind: BreachKind,
+        history: &TargetHistory,
+        at: Timestamp,
+    ) -> (Option<TimeToBreach>, &'static str, Vec<PathPoint>) {
+        if kind == BreachKind::CertificateExpiry {
+            return (clock(history), "clock", Vec::new());
+        }
+        let Forecast { path, model, .. } = forecast::forecast(history, &self.known(signal), at);
+        let furthest = FURTHEST as f64 * self.step.seconds();
+        let time_to_breach = estimate_time_to_breach(at, &path).filter(|ttb| ttb.p50() <= furthest);
+        let name = match model {
+            ForecastModel::Trend => "trend",
+            ForecastModel::SeasonalNaive => "seasonal_naive",
+            ForecastModel::Lstm => "lstm",
+        };
+        (time_to_breach, name, path)
+    }
+
+    fn known(&self, signal: &Signal) -> Known<'_> {
+        static NOTHING_LEARNT: Baselines = Baselines { signals: BTreeMap::new(), traffic: None };
+        let bundle = self.bundle.as_deref();
+        let baselines = bundle.map_or(&NOTHING_LEARNT, |b| &b.baselines);
+        let lstm = bundle.filter(|b| b.forecast == ForecastModel::Lstm).and_then(|b| b.lstm.as_ref());
+        Known { baselines, baseline: baselines.signals.get(&signal.name), lstm, step: self.step }
+    }
+
+    fn anomaly(&self, at: Timestamp) -> Anomaly {
+        let nothing = Anomaly { score: AnomalyScore::default(), evidence: Vec::new() };
+        let (Some(bundle), Some(latest)) = (&self.bundle, &self.latest) else { return nothing };
+        let stale = at.seconds_since(latest.at) > 10.0 * self.step.seconds();
+        if stale || self.row.is_empty() || self.row.iter().all(|v| v.is_nan()) {
+            return nothing;
+        }
+        let score = bundle.calibrator.calibrate(bundle.forest.score(&self.row));
+        let mut weights: BTreeMap<&str, f64> = BTreeMap::new();
+        for (column, share) in bundle.forest.explain(&self.row).into_iter().enumerate() {
+            *weights.entry(bundle.pipeline.signal_of(column)).or_default() += share;
+        }
+        let mut evidence: Vec<SignalEvidence> = bundle
+            .pipeline
+            .readings(latest)
+            .into_iter()
+            .map(|r| SignalEvidence {
+                weight: weights.get(r.signal.as_str()).copied().unwrap_or(0.0),
+                signal: r.signal,
+                seen: r.seen,
+                expected: Some(r.expected),
+            })
+            .collect();
+        evidence.sort_by(|a, b| b.weight.total_cmp(&a.weight));
+        evidence.truncate(MAX_EVIDENCE);
+        Anomaly { score, evidence }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one caller; a struct of these would only be taken apart again")]
+    fn prediction(
+        &self,
+        signal: &Signal,
+        kind: BreachKind,
+        labels: &LabelSet,
+        history: &TargetHistory,
+        at: Timestamp,
+        time_to_breach: Option<TimeToBreach>,
+        forecast: &str,
+        anomaly: &Anomaly,
+    ) -> Prediction {
+        let horizon_seconds = horizon_seconds(kind);
+        Prediction {
+            id: Prediction::derive_id(&self.service, &signal.name, labels, at),
+            at,
+            service: self.service.to_string(),
+            signal: signal.name.clone(),
+            kind,
+            labels: labels.clone(),
+            value: history.value(),
+            limit: history.limit(),
+            breach_probability: breach_probability(time_to_breach.as_ref(), horizon_seconds),
+            horizon_seconds,
+            time_to_breach_seconds: time_to_breach,
+            request_id: None,
+            anomaly_score: anomaly.score,
+            model_version: self.bundle.as_ref().map_or_else(|| "rules".to_owned(), |b| b.manifest.version.to_string()),
+            explanation: Explanation {
+                summary: summary(signal, history, time_to_breach, forecast),
+                signals: anomaly.evidence.clone(),
+                forecast: forecast.to_owned(),
+            },
+        }
+    }
+
+    /// Everything to draw of one target: what it did, what is normal, where it goes.
+    pub fn view(&self, at: Timestamp, prediction: &Prediction) -> Option<TargetView> {
+        let signal = self.signals.get(&prediction.signal)?;
+        let kind = signal.kind.breach()?;
+        let key = (Arc::<str>::from(prediction.signal.as_str()), Arc::new(prediction.labels.clone()));
+        let history = self.targets.get(&key)?;
+        let (_, _, path) = self.judge(signal, kind, history, at);
+        let to_value = |f: f64| value_at(signal.direction, f, history.limit(), history.reference());
+        // What to draw ends a quarter past the breach, or after as much as is shown of the past.
+        let shown = history.values().len() as f64 * self.step.seconds();
+        let ahead = prediction.time_to_breach_seconds.map_or(shown / 2.0, |t| (1.25 * t.p90()).min(4.0 * t.p50()));
+        let fan = path
+            .iter()
+            .take_while(|p| p.at.seconds_since(at) <= ahead)
+            .map(|p| {
+                let (a, b) = (to_value(p.low), to_value(p.high));
+                FanPoint { at: p.at, p10: a.min(b), p50: to_value(p.mid), p90: a.max(b) }
+            })
+            .collect();
+        let expected = self.known(signal).baseline.map_or_else(Vec::new, |baseline| {
+            let times = history.values().map(|(t, _)| t).step_by(15).chain(path.iter().map(|p| p.at));
+            times
+                .take_while(|t| t.seconds_since(at) <= ahead)
+                .map(|t| {
+                    let (level, spread) = baseline.profile.expected(t);
+                    let (a, b) = (to_value(level - 2.0 * spread), to_value(level + 2.0 * spread));
+                    BandPoint { at: t, low: a.min(b), mid: to_value(level), high: a.max(b) }
+                })
+                .collect()
+        });
+        Some(TargetView {
+            service: self.service.to_string(),
+            signal: signal.name.clone(),
+            kind,
+            labels: prediction.labels.clone(),
+            direction: signal.direction,
+            history: history.values().map(|(at, value)| forewarn_schema::Sample { at, value }).collect(),
+            expected,
+            fan,
+            limit: history.limit(),
+            value: history.value(),
+            prediction: prediction.clone(),
+        })
+    }
+
+    /// The quietest hour of traffic between `from` and `to`, by the learnt profile; `None` where it is
+    /// not known or less than an hour is left.
+    pub fn quietest_hour(&self, from: Timestamp, to: Timestamp) -> Option<forewarn_schema::TimeRange> {
+        const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
+        let traffic = self.bundle.as_ref()?.baselines.traffic.as_ref()?;
+        let mut best: Option<(f64, Timestamp)> = None;
+        let mut start = from;
+        while start + HOUR <= to {
+            let load: f64 = (0..4).map(|q| traffic.level(start + HOUR * q / 4)).sum();
+            if best.is_none_or(|(least, _)| load < least) {
+                best = Some((load, start));
+            }
+            start = start + HOUR / 4;
+        }
+        best.map(|(_, start)| forewarn_schema::TimeRange { start, end: start + HOUR })
+    }
+}
+
+/// A certificate's end is known: only the clocks can differ.
+fn clock(history: &TargetHistory) -> Option<TimeToBreach> {
+    const FURTHEST_CERTIFICATE: f64 = 30.0 * 86_400.0;
+    let left = (history.value() - history.limit()).max(0.0);
+    if left > FURTHEST_CERTIFICATE {
+        return None;
+    }
+    TimeToBreach::new((left - 60.0).max(0.0), left, left + 60.0).ok()
+}
+
+fn summary(signal: &Signal, history: &TargetHistory, ttb: Option<TimeToBreach>, forecast: &str) -> String {
+    let side = match signal.direction {
+        Direction::Above => "limit",
+        Direction::Below => "floor",
+    };
+    match ttb {
+        None => format!("{} is not on its way to its {side}", signal.name),
+        Some(ttb) if ttb.p50() == 0.0 => format!("{} is past its {side} now", signal.name),
+        Some(ttb) => {
+            let rough = |s: f64| {
+                let minutes = (s / 60.0).round().max(1.0) as u64;
+                format_duration(std::time::Duration::from_secs(60 * if minutes > 180 { minutes / 10 * 10 } else { minutes }))
+            };
+            let done = 100.0 * history.level();
+            let why = match forecast {
+                "clock" => String::new(),
+                "lstm" => format!("; at {done:.0} % of the way, by the learnt forecast"),
+                "trend" => format!("; at {done:.0} % of the way and rising steadily above what is normal at this time"),
+                _ => format!("; at {done:.0} % of the way, and the usual daily rise is still to come"),
+            };
+            format!("{} reaches its {side} in about {} ({} to {}){why}", signal.name, rough(ttb.p50()), rough(ttb.p10()), rough(ttb.p90()))
+        }
+    }
+}
