@@ -1,0 +1,216 @@
+//! Trains a forecaster: pinball loss, Adam, clipped gradients. Weights at the start and the order of the
+//! windows come from our own random streams, not from the tensor library's global one, so that training
+//! several services at once changes nothing.
+
+use std::f64::consts::PI;
+
+use burn::grad_clipping::GradientClippingConfig;
+use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
+use burn::tensor::{Device as TensorDevice, ExecutionError, Tensor, TensorData};
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::error::LstmError;
+use super::forecaster::LstmForecaster;
+use super::hyperparams::{CheckedLstmParams, Device, LstmParams, QUANTILES};
+use super::network::{self, GATES, LstmNetwork, Weights};
+
+/// Gradients of a parameter longer than this are shortened to it; recurrent ones explode now and then.
+const MAX_GRADIENT_NORM: f32 = 1.0;
+/// The learning rate at the last step, as a share of the one at the first.
+const LAST_RATE: f64 = 0.1;
+
+/// Windows to learn from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LstmTrainingSet {
+    /// `[n, lookback, features]`, row-major, oldest row first; finite.
+    pub inputs: Vec<f32>,
+    /// What came at each horizon, `[n, horizons]`, row-major; finite.
+    pub targets: Vec<f32>,
+}
+
+impl LstmTrainingSet {
+    /// Number of windows, if inputs and targets fit the settings.
+    fn check(&self, params: &LstmParams) -> Result<usize, LstmError> {
+        let window = params.lookback * params.features;
+        let horizons = params.horizons.len();
+        let n = self.targets.len() / horizons;
+        if !self.targets.len().is_multiple_of(horizons) {
+            let want = format!("a multiple of {horizons} (horizons)");
+            return Err(LstmError::Length { what: "targets", want, got: self.targets.len() });
+        }
+        if self.inputs.len() != n * window {
+            let want = format!("{n} x {} x {} (windows, lookback, features)", params.lookback, params.features);
+            return Err(LstmError::Length { what: "inputs", want, got: self.inputs.len() });
+        }
+        if n == 0 {
+            return Err(LstmError::NoWindows);
+        }
+        if let Some(at) = self.inputs.iter().position(|value| !value.is_finite()) {
+            let (row, feature) = (at / params.features, at % params.features);
+            let (window, step) = (row / params.lookback, row % params.lookback);
+            return Err(LstmError::InputNotFinite { window, step, feature, got: self.inputs[at] });
+        }
+        if let Some(at) = self.targets.iter().position(|value| !value.is_finite()) {
+            let (window, horizon) = (at / horizons, at % horizons);
+            return Err(LstmError::TargetNotFinite { window, horizon, got: self.targets[at] });
+        }
+        Ok(n)
+    }
+}
+
+/// A training run, one step at a time.
+pub(crate) struct Trainer<'a> {
+    params: &'a LstmParams,
+    set: &'a LstmTrainingSet,
+    device: TensorDevice,
+    network: LstmNetwork,
+    optimizer: ModuleOptimizer,
+    /// The windows, in the order in which they are taken.
+    order: Vec<usize>,
+    /// How many of `order` are taken.
+    taken: usize,
+    rng: ChaCha8Rng,
+    steps_done: usize,
+}
+
+impl<'a> Trainer<'a> {
+    /// Checks the windows and sets the network up.
+    pub(crate) fn new(params: &'a CheckedLstmParams, set: &'a LstmTrainingSet) -> Result<Self, LstmError> {
+        let params = params.params();
+        let n = set.check(params)?;
+        let device = open(params.device)?.autodiff();
+        let mut rng = ChaCha8Rng::seed_from_u64(params.seed);
+        let weights = initial_weights(params, &mut rng);
+        let network = LstmNetwork::from_weights(&weights, params.features, params.hidden_size, &device);
+        let optimizer = AdamConfig::new()
+            .with_epsilon(1e-8)
+            .with_grad_clipping(Some(GradientClippingConfig::Norm(MAX_GRADIENT_NORM)))
+            .init();
+        let order = (0..n).collect();
+        Ok(Self { params, set, device, network, optimizer, order, taken: n, rng, steps_done: 0 })
+    }
+
+    /// One batch forward, back, and an update; its mean pinball loss.
+    pub(crate) fn step(&mut self) -> Result<f32, LstmError> {
+        let (windows, targets) = self.next_batch();
+        let outputs = self.network.outputs(windows);
+        let loss = pinball_loss(network::quantiles(outputs), targets, self.params.quantiles);
+        let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
+        let rate = self.learning_rate();
+        self.network = self.optimizer.step(rate, self.network.clone(), gradients);
+        self.steps_done += 1;
+        let loss = network::floats(loss).map_err(|error| self.device_failed(error))?[0];
+        if !loss.is_finite() {
+            return Err(LstmError::Diverged { step: self.steps_done, loss });
+        }
+        Ok(loss)
+    }
+
+    /// The forecaster as it is now.
+    pub(crate) fn finish(self) -> Result<LstmForecaster, LstmError> {
+        let weights = self.network.to_weights().map_err(|error| self.device_failed(error))?;
+        LstmForecaster::from_weights(self.params.clone(), weights)
+            .map_err(|_| LstmError::Diverged { step: self.steps_done, loss: f32::NAN })
+    }
+
+    fn next_batch(&mut self) -> (Tensor<3>, Tensor<2>) {
+        let n = self.order.len();
+        let batch = self.params.batch.min(n);
+        let (window, horizons) = (self.params.lookback * self.params.features, self.params.horizons.len());
+        let mut inputs = Vec::with_capacity(batch * window);
+        let mut targets = Vec::with_capacity(batch * horizons);
+        for _ in 0..batch {
+            if self.taken == n {
+                self.order.shuffle(&mut self.rng);
+                self.taken = 0;
+            }
+            let at = self.order[self.taken];
+            self.taken += 1;
+            inputs.extend_from_slice(&self.set.inputs[at * window..(at + 1) * window]);
+            targets.extend_from_slice(&self.set.targets[at * horizons..(at + 1) * horizons]);
+        }
+        let inputs = TensorData::new(inputs, [batch, self.params.lookback, self.params.features]);
+        let targets = TensorData::new(targets, [batch, horizons]);
+        (Tensor::from_data(inputs, &self.device), Tensor::from_data(targets, &self.device))
+    }
+
+    fn learning_rate(&self) -> f64 {
+        let done = self.steps_done as f64 / self.params.steps as f64;
+        let cosine = 0.5 * (1.0 + (PI * done.min(1.0)).cos());
+        self.params.learning_rate * (LAST_RATE + (1.0 - LAST_RATE) * cosine)
+    }
+
+    fn device_failed(&self, error: ExecutionError) -> LstmError {
+        LstmError::DeviceFailed { device: self.params.device, reason: error.to_string() }
+    }
+}
+
+/// Mean over batch, horizons and quantiles of `max(q e, (q - 1) e)` with `e = target - forecast`.
+fn pinball_loss(forecast: [Tensor<2>; QUANTILES], targets: Tensor<2>, quantiles: [f64; QUANTILES]) -> Tensor<1> {
+    let mut sum: Option<Tensor<1>> = None;
+    for (forecast, quantile) in forecast.into_iter().zip(quantiles) {
+        let error = targets.clone() - forecast;
+        let loss = error.clone().mul_scalar(quantile).max_pair(error.mul_scalar(quantile - 1.0)).mean();
+        sum = Some(match sum {
+            Some(sum) => sum + loss,
+            None => loss,
+        });
+    }
+    sum.expect("there are three quantiles").div_scalar(QUANTILES as f64)
+}
+
+/// Uniform in +-1/sqrt(hidden), as PyTorch does it, but the forget gate begins open (bias 1; Jozefowicz,
+/// Zaremba and Sutskever 2015), and the other biases begin at 0.
+fn initial_weights(params: &LstmParams, rng: &mut ChaCha8Rng) -> Weights {
+    let hidden = params.hidden_size;
+    let bound = 1.0 / (hidden as f32).sqrt();
+    let mut uniform = |count: usize| -> Vec<f32> { (0..count).map(|_| rng.random_range(-bound..bound)).collect() };
+    let gates = GATES * hidden;
+    let mut bias = vec![0.0; gates];
+    bias[hidden..2 * hidden].fill(1.0);
+    Weights {
+        input: uniform(params.features * gates),
+        recurrent: uniform(hidden * gates),
+        bias,
+        head: uniform(hidden * params.outputs()),
+        head_bias: vec![0.0; params.outputs()],
+    }
+}
+
+fn open(device: Device) -> Result<TensorDevice, LstmError> {
+    match device {
+        Device::Flex => Ok(TensorDevice::flex()),
+        Device::Ndarray => Ok(ndarray_device()),
+        #[cfg(feature = "cuda")]
+        Device::Cuda => Ok(TensorDevice::cuda(0)),
+        #[cfg(not(feature = "cuda"))]
+        Device::Cuda => Err(LstmError::DeviceNotBuilt { device }),
+    }
+}
+
+#[allow(deprecated, reason = "stays selectable until burn removes it")]
+fn ndarray_device() -> TensorDevice {
+    TensorDevice::ndarray()
+}
+
+#[cfg(test)]
+pub(super) mod for_tests {
+    //! What the tests compare with: the tensor library's own forward pass.
+    use super::*;
+
+    /// Quantiles of one window `[lookback, features]` as the tensor library computes them.
+    pub(in crate::lstm) fn library_forecast(params: &LstmParams, weights: &Weights, window: &[f32]) -> Vec<[f32; QUANTILES]> {
+        let device = open(params.device).unwrap();
+        let network = LstmNetwork::from_weights(weights, params.features, params.hidden_size, &device);
+        let window = TensorData::new(window.to_vec(), [1, params.lookback, params.features]);
+        let columns = network::quantiles(network.outputs(Tensor::from_data(window, &device)))
+            .map(|column| network::floats(column).unwrap());
+        (0..params.horizons.len()).map(|at| [columns[0][at], columns[1][at], columns[2][at]]).collect()
+    }
+
+    pub(in crate::lstm) fn seeded_weights(params: &LstmParams) -> Weights {
+        initial_weights(params, &mut ChaCha8Rng::seed_from_u64(params.seed))
+    }
+}
