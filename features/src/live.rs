@@ -1,0 +1,233 @@
+//! Live signals: samples in as they arrive, one [`ServiceStep`] a service out at each step.
+//!
+//! The expressions and the join are those of history, so a step evaluated here equals the step that
+//! is later read back from the dataset. Keeps no more of the past than the widest expression needs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use forewarn_schema::{LabelSet, METRIC_NAME, Sample, Step, Timestamp};
+
+use crate::observation::{ServiceStep, join};
+use crate::promql::{EvalError, Expression, PushError, SampleStore, Selector};
+use crate::signal::{Role, SignalError, SignalSet};
+
+/// How many steps longer than the widest window samples are kept, for what is evaluated or sent late.
+const SPARE_STEPS: u32 = 5;
+
+/// A set of signals with its expressions parsed, and the samples that they need.
+#[derive(Debug)]
+pub struct LiveSignals {
+    signals: Arc<SignalSet>,
+    queries: Vec<Query>,
+    wanted: HashMap<String, Vec<Selector>>,
+    /// Selectors without one metric name: they are tested on every series.
+    wanted_by_labels: Vec<Selector>,
+    store: SampleStore,
+    keep: Duration,
+    latest: Option<Timestamp>,
+    failures: Vec<QueryFailure>,
+    without_service: usize,
+}
+
+#[derive(Debug)]
+struct Query {
+    signal: String,
+    role: Role,
+    expression: Expression,
+}
+
+/// An expression that gave nothing at the last step, because the data did not fit it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueryFailure {
+    /// The signal's name.
+    pub signal: String,
+    /// Which of its expressions.
+    pub role: Role,
+    /// Why.
+    pub error: EvalError,
+}
+
+impl LiveSignals {
+    /// Parses every expression of `signals`; at most `max_series` series are kept in memory.
+    pub fn new(signals: Arc<SignalSet>, step: Step, max_series: usize) -> Result<Self, SignalError> {
+        let mut queries = Vec::new();
+        let mut wanted: HashMap<String, Vec<Selector>> = HashMap::new();
+        let mut wanted_by_labels = Vec::new();
+        let mut window = Duration::ZERO;
+        for query in signals.queries() {
+            let expression = Expression::parse(&query.promql).map_err(|e| SignalError::Expression {
+                signal: query.signal.clone(),
+                role: query.role,
+                reason: e.to_string(),
+            })?;
+            window = window.max(expression.window());
+            for selector in expression.selectors() {
+                match selector.metric_name() {
+                    Some(name) => wanted.entry(name.to_owned()).or_default().push(selector.clone()),
+                    None => wanted_by_labels.push(selector.clone()),
+                }
+            }
+            queries.push(Query { signal: query.signal, role: query.role, expression });
+        }
+        Ok(Self {
+            signals,
+            queries,
+            wanted,
+            wanted_by_labels,
+            store: SampleStore::new(max_series),
+            keep: window + step.duration() * SPARE_STEPS,
+            latest: None,
+            failures: Vec::new(),
+            without_service: 0,
+        })
+    }
+
+    /// Whether any expression reads a series with these labels; cheap where none reads its metric.
+    pub fn wants(&self, labels: &LabelSet) -> bool {
+        let of_name = self.wanted.get(labels.get(METRIC_NAME).unwrap_or(""));
+        let mut candidates = of_name.into_iter().flatten().chain(&self.wanted_by_labels);
+        candidates.any(|selector| selector.matches(labels))
+    }
+
+    /// Takes one sample of a series that [`Self::wants`] wants; it does not ask again. Late samples are
+    /// put where they belong, as long as what they belong to is still kept.
+    pub fn push(&mut self, labels: &LabelSet, sample: Sample) -> Result<(), PushError> {
+        self.store.push(labels, sample)?;
+        self.latest = self.latest.max(Some(sample.at));
+        Ok(())
+    }
+
+    /// Evaluates every expression at `at` and joins the results, one step a service, sorted by service;
+    /// then forgets what no later step needs. Times must not go back further than a few steps.
+    ///
+    /// An expression that the data does not fit gives nothing and is in [`Self::failures`] until the
+    /// next step; the others are not held up by it. An error is returned only where all fail.
+    pub fn step(&mut self, at: Timestamp) -> Result<Vec<ServiceStep>, EvalError> {
+        let mut results = BTreeMap::new();
+        self.failures.clear();
+        for query in &self.queries {
+            match query.expression.eval(&self.store, at) {
+                Ok(vector) => {
+                    results.insert((query.signal.clone(), query.role), vector);
+                }
+                Err(error) => {
+                    let (signal, role) = (query.signal.clone(), query.role);
+                    self.failures.push(QueryFailure { signal, role, error });
+                }
+            }
+        }
+        self.store.prune(at - self.keep);
+        if let (true, Some(failure)) = (results.is_empty(), self.failures.first()) {
+            return Err(failure.error.clone());
+        }
+        let (steps, without_service) = join(&self.signals, at, &results);
+        self.without_service = without_service;
+        Ok(steps)
+    }
+
+    /// The expressions that gave nothing at the last step because the data did not fit them.
+    pub fn failures(&self) -> &[QueryFailure] {
+        &self.failures
+    }
+
+    /// How many values of the last step had no service label and were left out.
+    pub fn without_service(&self) -> usize {
+        self.without_service
+    }
+
+    /// How far back samples are kept.
+    pub fn keeps(&self) -> Duration {
+        self.keep
+    }
+
+    /// The newest sample's time so far.
+    pub fn latest(&self) -> Option<Timestamp> {
+        self.latest
+    }
+
+    /// How many series it holds.
+    pub fn series_count(&self) -> usize {
+        self.store.series_count()
+    }
+
+    /// How many samples it holds.
+    pub fn sample_count(&self) -> usize {
+        self.store.sample_count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::presets::NAMES;
+    use crate::signal::Signal;
+    use forewarn_schema::STALE_NAN_BITS;
+
+    fn live(presets: &[&str], custom: Vec<Signal>) -> LiveSignals {
+        let presets: Vec<String> = presets.iter().map(|n| (*n).to_owned()).collect();
+        let signals = SignalSet::new(&presets, custom).unwrap();
+        LiveSignals::new(Arc::new(signals), Step::MINUTE, 1000).unwrap()
+    }
+
+    fn memory(pod: &str) -> LabelSet {
+        let name = "container_memory_working_set_bytes";
+        LabelSet::from([(METRIC_NAME, name), ("service", "cart"), ("pod", pod), ("container", "app")])
+    }
+
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::from_seconds(minute * 60)
+    }
+
+    #[test]
+    fn only_series_that_an_expression_reads_are_wanted() {
+        let live = live(&NAMES, vec![]);
+        assert!(live.wants(&memory("cart-1")));
+        assert!(!live.wants(&memory("cart-1").without(&["container"])));
+        let cpu = LabelSet::from([(METRIC_NAME, "kube_pod_container_resource_limits"), ("resource", "cpu")]);
+        assert!(!live.wants(&cpu));
+        assert!(!live.wants(&LabelSet::from([(METRIC_NAME, "go_goroutines")])));
+    }
+
+    #[test]
+    fn a_step_sees_live_pods_and_not_those_that_ended_or_fell_silent() {
+        let mut live = live(&["kubernetes"], vec![]);
+        for minute in 0..10 {
+            live.push(&memory("cart-1"), Sample { at: at(minute), value: minute as f64 }).unwrap();
+        }
+        live.push(&memory("cart-2"), Sample { at: at(9), value: f64::from_bits(STALE_NAN_BITS) }).unwrap();
+        live.push(&memory("cart-3"), Sample { at: at(3), value: 7.0 }).unwrap();
+        let steps = live.step(at(9)).unwrap();
+        let seen: Vec<_> = steps[0].observations.iter().map(|o| (&*o.signal, o.labels.to_string(), o.value)).collect();
+        assert_eq!(seen, [("memory", r#"{pod="cart-1"}"#.to_owned(), 9.0), ("replicas", "{}".to_owned(), 1.0)]);
+    }
+
+    #[test]
+    fn a_late_sample_counts_and_memory_stays_bounded() {
+        let mut live = live(&["kubernetes"], vec![]);
+        for minute in 0..100 {
+            live.push(&memory("cart-1"), Sample { at: at(minute), value: 1.0 }).unwrap();
+            live.step(at(minute)).unwrap();
+        }
+        assert_eq!(live.sample_count(), 11, "a 5-minute look-back and 5 spare steps, both ends");
+        live.push(&memory("cart-2"), Sample { at: at(95), value: 2.0 }).unwrap();
+        assert!(matches!(
+            live.push(&memory("cart-2"), Sample { at: at(80), value: 2.0 }),
+            Err(PushError::OutOfOrder { .. })
+        ));
+        assert_eq!(live.step(at(99)).unwrap()[0].observations.len(), 3);
+        assert_eq!(live.latest(), Some(at(99)));
+    }
+
+    #[test]
+    fn one_expression_that_fails_does_not_hold_up_the_others() {
+        let text = r#"{"name": "ambiguous", "kind": "context", "value": "container_memory_working_set_bytes + on(service) container_memory_working_set_bytes"}"#;
+        let mut live = live(&["kubernetes"], vec![serde_json::from_str(text).unwrap()]);
+        for pod in ["cart-1", "cart-2"] {
+            live.push(&memory(pod), Sample { at: at(1), value: 1.0 }).unwrap();
+        }
+        assert_eq!(live.step(at(1)).unwrap()[0].observations.len(), 3);
+        assert_eq!(live.failures()[0].signal, "ambiguous");
+    }
+}

@@ -1,0 +1,201 @@
+//! An expression: text in, checked once, evaluated many times.
+
+use std::time::Duration;
+
+use forewarn_schema::{LabelSet, Timestamp};
+
+use super::eval::{EvalError, Evaluation};
+use super::lower::{self, Lowered};
+use super::selector::Selector;
+use super::store::SampleStore;
+use super::{LOOKBACK_MS, node::ScalarNode, node::VectorNode};
+use crate::observation::VectorSample;
+
+/// A PromQL expression inside the subset.
+#[derive(Clone, Debug)]
+pub struct Expression {
+    root: Lowered,
+    window_ms: i64,
+}
+
+/// An expression cannot be used. One line, whatever the expression looked like.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ExpressionError {
+    /// Not PromQL.
+    #[error("not PromQL: {reason} (expression {expression})")]
+    Syntax {
+        /// What the parser says.
+        reason: String,
+        /// The expression, shortened.
+        expression: String,
+    },
+    /// PromQL, but outside the subset.
+    #[error("{construct} is not supported, at column {column} (in {excerpt}); {instead}")]
+    Unsupported {
+        /// What is refused.
+        construct: String,
+        /// Where it starts, in characters from 1.
+        column: usize,
+        /// What it stands in, shortened.
+        excerpt: String,
+        /// What to write instead.
+        instead: &'static str,
+    },
+    /// Longer, deeper or wider than what is accepted.
+    #[error("{what} must be at most {most}, got {got}")]
+    TooMuch {
+        /// Which measure.
+        what: &'static str,
+        /// The cap.
+        most: String,
+        /// What it was.
+        got: String,
+    },
+}
+
+impl Expression {
+    /// Parses and checks against the subset; nothing that parses is refused later for what it is.
+    pub fn parse(text: &str) -> Result<Self, ExpressionError> {
+        let root = lower::parse(text)?;
+        let mut window_ms = 0;
+        root.selectors(&mut |selector, range_ms| {
+            let back = if range_ms > 0 { range_ms } else { LOOKBACK_MS };
+            window_ms = window_ms.max(selector.offset_ms + back);
+        });
+        Ok(Self { root, window_ms })
+    }
+
+    /// How far back it looks: ranges, offsets and the 5-minute look-back of an instant selector
+    /// included. Zero where it reads no series.
+    pub fn window(&self) -> Duration {
+        Duration::from_millis(self.window_ms.unsigned_abs())
+    }
+
+    /// Whether any of its selectors selects a series with these labels.
+    pub fn matches(&self, labels: &LabelSet) -> bool {
+        self.selectors().iter().any(|selector| selector.matches(labels))
+    }
+
+    /// Its selectors, in the order in which they are written.
+    pub(crate) fn selectors(&self) -> Vec<&Selector> {
+        let mut selectors = Vec::new();
+        self.root.selectors(&mut |selector, _| selectors.push(selector));
+        selectors
+    }
+
+    /// Its value at `at` from samples up to `at` only, sorted by labels, no label set twice. A scalar is
+    /// one sample without labels. A value may be NaN or infinite.
+    pub fn eval(&self, store: &SampleStore, at: Timestamp) -> Result<Vec<VectorSample>, EvalError> {
+        let evaluation = Evaluation { store, at_ms: at.millis() };
+        match &self.root {
+            Lowered::Scalar(node) => Ok(vec![(LabelSet::new(), evaluation.scalar(node)?)]),
+            Lowered::Vector(node) => {
+                let mut elements = evaluation.vector(node)?;
+                elements.sort_by(|a, b| a.labels.cmp(&b.labels));
+                Ok(elements.into_iter().map(|e| ((*e.labels).clone(), e.value)).collect())
+            }
+        }
+    }
+}
+
+impl Lowered {
+    fn selectors<'n>(&'n self, visit: &mut dyn FnMut(&'n Selector, i64)) {
+        match self {
+            Self::Scalar(node) => ScalarNode::selectors(node, visit),
+            Self::Vector(node) => VectorNode::selectors(node, visit),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> String {
+        let error = Expression::parse(text).unwrap_err().to_string();
+        assert!(!error.contains('\n'), "one line, got {error:?}");
+        error
+    }
+
+    #[test]
+    fn what_is_outside_the_subset_is_refused_with_place_and_advice() {
+        let error = refusal("max(rate(a[5m])) + max_over_time(rate(b[5m])[1h:1m])");
+        assert!(error.starts_with("a subquery is not supported, at column 48"), "{error}");
+        assert!(error.contains("recording rule"), "{error}");
+        let error = refusal(r#"a{b="@ 5"} + c @ 1700000000"#);
+        assert!(error.starts_with("the @ modifier is not supported, at column 16"), "{error}");
+        let error = refusal(r#"label_join(up, "a", "-", "b")"#);
+        assert!(error.starts_with("label_join() is not supported, at column 1"), "{error}");
+        let error = refusal("rate(up[5m] offset -1m)");
+        assert!(error.starts_with("a negative offset is not supported, at column 13"), "{error}");
+        for text in [
+            "sort(up)",
+            "count_values(\"v\", up)",
+            "up atan2 up",
+            "stddev(holt_winters(up[5m], 0.5, 0.5))",
+            "up[5m]",
+            "\"text\"",
+            "a * on(b) fill(0) c",
+            "{a=\"b\" or c=\"d\"}",
+            "absent_over_time(up[5m])",
+            "ln(-1)",
+            "limitk(2, up)",
+        ] {
+            refusal(text);
+        }
+    }
+
+    #[test]
+    fn hostile_text_is_refused_not_a_panic() {
+        for text in [
+            "".to_owned(),
+            "sum(up".to_owned(),
+            "up offset Inf".to_owned(),
+            "up offset 1e300".to_owned(),
+            "rate(up[1e300])".to_owned(),
+            "rate(up[9999w])".to_owned(),
+            "-".repeat(5000),
+            "(".repeat(5000),
+            format!("{}up{}", "abs(".repeat(400), ")".repeat(400)),
+            vec!["up"; 4000].join("+"),
+            "up{a=~\"(\"}".to_owned(),
+            "label_replace(up, \"a\", \"$1\", \"b\", \"(\")".to_owned(),
+            "label_replace(up, \"a-b\", \"$1\", \"b\", \"(.*)\")".to_owned(),
+            "up\0\u{7f}☃".to_owned(),
+        ] {
+            refusal(&text);
+        }
+    }
+
+    #[test]
+    fn the_window_holds_range_offset_and_look_back() {
+        let window = |text| Expression::parse(text).unwrap().window().as_secs();
+        assert_eq!(window("up"), 300);
+        assert_eq!(window("up offset 1h"), 3900);
+        assert_eq!(window("rate(up[1h] offset 10m) / up"), 4200);
+        assert_eq!(window("time() - 5"), 0);
+    }
+
+    #[test]
+    fn matchers_are_anchored_and_an_absent_label_is_empty() {
+        let matches = |text: &str, labels: &[(&str, &str)]| {
+            Expression::parse(text).unwrap().matches(&labels.iter().copied().collect())
+        };
+        let up = [("__name__", "up"), ("job", "api"), ("pod", "a-1")];
+        for text in [
+            "up",
+            "up{pod=~\"a.*\"}",
+            "up{x=\"\"}",
+            "up{x!~\".+\"}",
+            "{__name__=~\"u.\", job!=\"web\"}",
+            "sum(a) / sum(up)",
+            "{__name__=\"up\"}",
+            "vector(scalar(up))",
+        ] {
+            assert!(matches(text, &up), "{text}");
+        }
+        for text in ["down", "up{pod=~\"a\"}", "up{x!=\"\"}", "{__name__=~\"u\"}", "up{job=\"\"}", "time()"] {
+            assert!(!matches(text, &up), "{text}");
+        }
+    }
+}
