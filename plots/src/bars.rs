@@ -2,7 +2,7 @@
 
 use crate::extent::{Extent, Scale, drawable};
 use crate::legend::{self, Entry, Swatch};
-use crate::svg::{Anchor, Svg, fitted, text_width};
+use crate::svg::{Anchor, Svg, bold_width, fitted};
 use crate::ticks::value_ticks;
 use crate::unit::Unit;
 
@@ -74,7 +74,7 @@ pub fn bar_chart(chart: &BarChart) -> String {
     }
     legend::draw(&mut svg, &entries, 2.0, 28.0, width - 4.0);
 
-    let names = groups.iter().map(|g| text_width(&g.name)).fold(20.0, f64::max).min(width * 0.3);
+    let names = groups.iter().map(|g| bold_width(&g.name)).fold(20.0, f64::max).min(width * 0.3);
     let (left, right, bottom) = (names + 12.0, width - 64.0, height - 24.0);
     let mut extent = Extent { low: 0.0, high: 0.0 };
     groups.iter().flat_map(|g| g.values.iter().take(bars)).for_each(|v| extent.add(*v));
@@ -90,7 +90,7 @@ pub fn bar_chart(chart: &BarChart) -> String {
     for (g, group) in groups.iter().enumerate() {
         let y = top + g as f64 * row + BETWEEN / 2.0;
         let middle = y + bars as f64 * BAR / 2.0 + 4.0;
-        svg.text("fw-strong", left - 8.0, middle, Anchor::End, &fitted(&group.name, names));
+        svg.text("fw-strong", left - 8.0, middle, Anchor::End, &fitted(&group.name, names / 1.12));
         for i in 0..bars {
             let value = group.values.get(i).copied().unwrap_or(f64::NAN);
             let y = y + i as f64 * BAR;

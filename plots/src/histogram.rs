@@ -1,7 +1,7 @@
 //! How often which value: errors of forecasts, anomaly scores, lead times.
 
 use crate::extent::{Extent, Scale, drawable};
-use crate::svg::{Anchor, Svg, fitted, text_width};
+use crate::svg::{Anchor, Svg, bold_width, fitted, text_width};
 use crate::ticks::value_ticks;
 use crate::time_chart::Size;
 use crate::unit::Unit;
@@ -85,7 +85,7 @@ pub fn histogram(chart: &Histogram) -> String {
     for (value, name) in chart.marks.iter().filter(|(v, _)| drawable(*v) && extent.low <= *v && *v <= extent.high) {
         let at = x.at(*value);
         svg.line("fw-breach-mid", at, top - 4.0, at, bottom);
-        let half = text_width(name) / 2.0;
+        let half = bold_width(name) / 2.0;
         let centre = at.clamp(left + half, (right - half).max(left + half));
         svg.text("fw-breach-text fw-halo", centre, top - 8.0, Anchor::Middle, name);
     }

@@ -138,17 +138,23 @@ pub(crate) fn number(value: f64) -> String {
     if tenths % 10.0 == 0.0 { format!("{:.0}", tenths / 10.0) } else { format!("{:.1}", tenths / 10.0) }
 }
 
-/// About how wide `text` is at 12 px in a system font: enough to lay out legends and avoid collisions.
+/// About how wide `text` is at 12 px in a system font, rather too wide than too narrow: enough to lay out
+/// legends and avoid collisions.
 pub(crate) fn text_width(text: &str) -> f64 {
     text.chars()
         .map(|c| match c {
-            'i' | 'l' | 'j' | 't' | 'f' | 'r' | '.' | ',' | ':' | ' ' | '\u{a0}' | '(' | ')' | '\'' => 4.0,
-            'm' | 'w' | 'M' | 'W' | '%' | '→' => 10.5,
-            c if c.is_ascii_uppercase() => 8.2,
-            c if c.is_ascii() => 6.8,
-            _ => 9.0,
+            'i' | 'l' | 'j' | 't' | 'f' | 'r' | '.' | ',' | ':' | ' ' | '\u{a0}' | '(' | ')' | '\'' => 4.3,
+            'm' | 'w' | 'M' | 'W' | '%' | '→' => 11.5,
+            c if c.is_ascii_uppercase() => 8.5,
+            c if c.is_ascii() => 7.4,
+            _ => 9.5,
         })
         .sum()
+}
+
+/// The same for bold text.
+pub(crate) fn bold_width(text: &str) -> f64 {
+    text_width(text) * 1.12
 }
 
 /// `text` cut to `width` pixels with an ellipsis.

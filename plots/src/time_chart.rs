@@ -8,7 +8,7 @@ use forewarn_schema::{Sample, TimeRange, Timestamp};
 use crate::extent::{Extent, Scale, drawable};
 use crate::legend::{self, Entry, Swatch};
 use crate::path::{Dot, Edge, area_path, line_path, runs, usual_gap};
-use crate::svg::{Anchor, Svg, fitted, text_width};
+use crate::svg::{Anchor, Svg, bold_width, fitted, text_width};
 use crate::ticks::{time_ticks, value_ticks};
 use crate::unit::{Unit, format_day_time, format_utc};
 
@@ -334,7 +334,8 @@ fn legend_entries(chart: &TimeChart) -> Vec<Entry> {
 fn draw_time_axis(svg: &mut Svg, frame: &Frame) {
     svg.line("fw-axis", frame.left, frame.bottom, frame.right, frame.bottom);
     let wanted = ((frame.right - frame.left) / 74.0).floor().clamp(2.0, 16.0) as usize;
-    let mut taken_to = f64::NEG_INFINITY;
+    let (mut taken_to, mut period_taken_to) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
+    let mut is_first = true;
     for tick in time_ticks(frame.start, frame.end, wanted) {
         let x = frame.x_of(tick.at);
         svg.line("fw-axis", x, frame.bottom, x, frame.bottom + 4.0);
@@ -344,10 +345,17 @@ fn draw_time_axis(svg: &mut Svg, frame: &Frame) {
             taken_to = x + half + 6.0;
         }
         if let Some(period) = &tick.period {
-            svg.text("fw-strong", x, frame.bottom + 32.0, Anchor::Middle, period);
+            // The zone is said once, where the eye begins to read.
+            let text = if is_first { format!("{period}, UTC") } else { period.clone() };
+            let half = bold_width(&text) / 2.0;
+            if x - half > period_taken_to {
+                let centre = x.max(half + 2.0);
+                svg.text("fw-strong", centre, frame.bottom + 32.0, Anchor::Middle, &text);
+                period_taken_to = centre + half + 6.0;
+            }
         }
+        is_first = false;
     }
-    svg.text("", 2.0, frame.bottom + 17.0, Anchor::Start, "UTC");
 }
 
 fn draw_series(svg: &mut Svg, chart: &TimeChart, frame: &Frame) {
@@ -416,7 +424,7 @@ fn draw_strip(svg: &mut Svg, chart: &TimeChart, frame: &Frame) {
     let mut taken: Vec<(f64, f64)> = Vec::new();
     let baseline = frame.top - 5.0;
     let mut write = |svg: &mut Svg, class: &str, x: f64, text: &str, may_give_way: bool| {
-        let half = text_width(text) / 2.0;
+        let half = bold_width(text) / 2.0;
         let centre = if frame.right - frame.left > 2.0 * half {
             x.clamp(frame.left + half, (frame.right + RIGHT - 2.0 - half).max(frame.left + half))
         } else {
@@ -447,7 +455,7 @@ fn draw_strip(svg: &mut Svg, chart: &TimeChart, frame: &Frame) {
         let x = frame.x_of(marker.at);
         svg.open_group(&format!("{} {}: {}", format_utc(marker.at), marker.kind.name(), marker.text));
         svg.line("fw-mark-line", x, frame.top, x, frame.bottom);
-        svg.path(marker.kind.class(), &legend::pin(x, frame.top + 1.0));
+        svg.path(marker.kind.class(), &legend::pin(x, frame.top + 9.0));
         svg.close_group();
     }
 }
