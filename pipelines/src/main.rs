@@ -1,1 +1,27 @@
-fn main() {}
+//! The `forewarn` binary: reads the command line and the configuration, sets telemetry up, runs one
+//! command, prints what came of it and exits with the code that says so. Everything else is a library's.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may stop at the first surprise"))]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the binary: it prints")]
+
+mod cli;
+mod commands;
+mod config;
+mod errors;
+mod outcome;
+mod progress;
+mod telemetry;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    telemetry::init();
+    let json = cli.json;
+    match commands::run(cli) {
+        Ok(outcome) => outcome.print(json),
+        Err(error) => errors::report(&error, json),
+    }
+}

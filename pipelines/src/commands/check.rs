@@ -1,0 +1,152 @@
+//! `forewarn check`: the configuration is valid when we get here; now say whether the sources and the
+//! store answer, which presets match, and what there is to learn from.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Context as _;
+use forewarn_datasets::{Dataset, HistorySource};
+use forewarn_features::{Role, observation::target_labels};
+use forewarn_models::ModelRegistry;
+use forewarn_schema::{METRIC_NAME, SignalKind, TimeRange};
+use serde_json::{Value, json};
+
+use super::{open, pull};
+use crate::config::{Config, human_bytes};
+use crate::outcome::Outcome;
+
+/// Values and limits per row of the dataset in memory, measured on a shop of a dozen services.
+const BYTES_PER_OBSERVATION: u64 = 64;
+/// A series held live: labels, and samples as far back as the windows reach.
+const BYTES_PER_LIVE_SERIES: u64 = 4096;
+
+/// What a source holds of the signals.
+#[derive(Default)]
+struct Found {
+    /// Signal → how many targets.
+    targets: BTreeMap<String, usize>,
+    services: BTreeSet<String>,
+    series: usize,
+    breachable: usize,
+}
+
+pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
+    let mut text = format!("{}: valid, {} signals\n", config.path.display(), config.signals.len());
+    let mut sources = Vec::new();
+    let dataset = Dataset::open(&config.store_url).await?;
+    let registry = ModelRegistry::open(&config.store_url).await?;
+    let services = registry.services().await.with_context(|| format!("store {}", config.store_url))?;
+    text.push_str(&format!("store {}: reachable, models of {} services\n", config.store_url, services.len()));
+    text.push_str(&format!("state {}\n", config.state_url));
+    for source in open::sources(config, None)? {
+        let info = source.probe().await?;
+        text.push_str(&format!(
+            "source {}: reachable, {}\n",
+            source.name(),
+            info.version.as_deref().unwrap_or("version unknown")
+        ));
+        let range = pull::range(config, source.as_ref(), None, None).await?;
+        let found = look(config, source.as_ref(), range).await?;
+        text.push_str(&describe(config, &found));
+        if found.series == 0 {
+            let last = range.end - config.step.duration();
+            anyhow::bail!(
+                "source {:?} has no series for any signal at {last}; presets: {}",
+                source.name(),
+                forewarn_features::presets::NAMES.join(", ")
+            );
+        }
+        let plan = dataset.plan(source.as_ref(), &config.signals, config.step, range).await?;
+        let rows = found.series as u64 * config.step.count_in(range.duration()) as u64;
+        let memory = rows * BYTES_PER_OBSERVATION + found.series as u64 * BYTES_PER_LIVE_SERIES;
+        text.push_str(&format!(
+            "  would train on {range} at a step of {}: about {rows} rows, {} on disk, {} in memory\n",
+            config.step,
+            human_bytes(plan.expected_bytes(found.series as u64)),
+            human_bytes(memory),
+        ));
+        text.push_str(&format!("  still to fetch: {} windows\n", plan.windows()));
+        sources.push(json!({
+            "name": source.name(),
+            "version": info.version,
+            "range": range,
+            "presets": presets(config, &found),
+            "targets": found.targets,
+            "services": found.services,
+            "series": found.series,
+            "rows": rows,
+            "bytes": plan.expected_bytes(found.series as u64),
+            "memory_bytes": memory,
+            "windows_to_fetch": plan.windows(),
+        }));
+    }
+    let json = json!({"config": config.path, "store": config.store_url, "state": config.state_url, "sources": sources});
+    Ok(Outcome::new(text, json))
+}
+
+/// Asks for every expression at the last step of `range`, where all that is alive has a value.
+async fn look(config: &Config, source: &dyn HistorySource, range: TimeRange) -> anyhow::Result<Found> {
+    let at = range.end - config.step.duration();
+    let mut found = Found::default();
+    for query in config.signals.queries() {
+        let label_sets = source.count(&query.promql, at).await?;
+        found.series += label_sets.len();
+        let Some(signal) = config.signals.get(&query.signal).filter(|_| query.role == Role::Value) else { continue };
+        let mut targets = BTreeSet::new();
+        for labels in label_sets {
+            let labels = labels.without(&[METRIC_NAME]);
+            if let Some(service) = labels.get(&signal.service) {
+                found.services.insert(service.to_owned());
+                targets.insert((service.to_owned(), target_labels(signal, &labels)));
+            }
+        }
+        if signal.kind != SignalKind::Context {
+            found.breachable += targets.len();
+        }
+        found.targets.insert(signal.name.clone(), targets.len());
+    }
+    Ok(found)
+}
+
+/// Preset → its signals that have a target, for those that are configured.
+fn presets(config: &Config, found: &Found) -> Value {
+    let of_preset = |name: &str| -> Option<(String, Value)> {
+        let signals = forewarn_features::presets::preset(name)?;
+        let mine: Vec<&str> =
+            signals.iter().filter(|s| config.signals.get(&s.name) == Some(s)).map(|s| s.name.as_str()).collect();
+        let matching = |signal: &&&str| found.targets.get(**signal).is_some_and(|n| *n > 0);
+        let matched: Vec<&&str> = mine.iter().filter(matching).collect();
+        (!mine.is_empty()).then(|| (name.to_owned(), json!({"signals": mine, "matching": matched})))
+    };
+    forewarn_features::presets::NAMES
+        .iter()
+        .filter_map(|name| of_preset(name))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+fn describe(config: &Config, found: &Found) -> String {
+    let mut text = String::new();
+    if let Some(presets) = presets(config, found).as_object() {
+        for (name, preset) in presets {
+            let count = |key: &str| preset[key].as_array().map_or(0, Vec::len);
+            let word = match (count("matching"), count("signals")) {
+                (0, _) => "no series".to_owned(),
+                (matching, all) if matching == all => "matches".to_owned(),
+                (matching, all) => format!("{matching} of {all} signals match"),
+            };
+            text.push_str(&format!("  preset {name}: {word}\n"));
+        }
+    }
+    for signal in config.signals.iter() {
+        let targets = found.targets.get(&signal.name).copied().unwrap_or(0);
+        let kind = signal.kind.breach().map_or("context", forewarn_schema::BreachKind::as_str);
+        text.push_str(&format!("    {:<14} {kind:<18} {targets} targets\n", signal.name));
+    }
+    text.push_str(&format!(
+        "  {} services, {} targets that may breach, {} series\n",
+        found.services.len(),
+        found.breachable,
+        found.series
+    ));
+    text
+}

@@ -1,0 +1,157 @@
+//! `forewarn evaluate`: candidates against what serves now and the baselines, on history that they have
+//! not seen; the report goes into the store.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use forewarn_models::{ModelBundle, ModelRegistry, ModelVersion};
+use forewarn_schema::{TimeRange, Timestamp};
+use forewarn_training::{EvaluationInput, EvaluationReport, GateVerdict, PromotionGate, render_html};
+use serde_json::json;
+
+use super::promote::candidates;
+use super::{now, open};
+use crate::cli::Evaluate;
+use crate::config::{Config, ConfigError};
+use crate::outcome::Outcome;
+
+/// The report's files.
+pub(super) const REPORT_JSON: &str = "report.json";
+pub(super) const REPORT_HTML: &str = "report.html";
+
+pub(super) async fn evaluate(config: &Config, arguments: &Evaluate) -> anyhow::Result<Outcome> {
+    let registry = open::registry(config).await?;
+    let _lock = registry.lock()?;
+    Ok(evaluate_range(config, &registry, arguments.from, arguments.to).await?.0)
+}
+
+/// Evaluates, stores the report and returns it.
+pub(super) async fn evaluate_range(
+    config: &Config,
+    registry: &ModelRegistry,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+) -> anyhow::Result<(Outcome, EvaluationReport)> {
+    let (dataset, manifest) = open::dataset(config).await?;
+    let covered = open::covered(&manifest)?;
+    let versions = candidates(registry, &[]).await?;
+    let bundles = load(registry, &versions).await?;
+    let range = held_out(&bundles, covered, from, to, config.train.holdout)?;
+    let current = open::current_bundles(registry).await?;
+    let options = open::engine_options(config);
+    // What lies before the range warms the engine and settles what was under way at its start.
+    let memory = open::engine(config, registry).await?.memory_horizon();
+    let needed = TimeRange::new((range.start - memory).max(covered.start), range.end)?;
+    let histories = dataset.read(&config.signals, needed).await?;
+    let feedback = open::feedback(config).await?;
+    let (signals, step) = (Arc::clone(&config.signals), config.step);
+    let report = tokio::task::spawn_blocking(move || {
+        forewarn_training::evaluate(&EvaluationInput {
+            histories: &histories,
+            signals: &signals,
+            step,
+            range,
+            every: EvaluationInput::EVERY.max(step.duration()),
+            candidates: &bundles,
+            current: &current,
+            feedback: &feedback,
+            options,
+            gate: PromotionGate::default(),
+        })
+    })
+    .await?;
+    let name = store(registry, &report).await?;
+    Ok((outcome(config, &name, &report), report))
+}
+
+async fn load(
+    registry: &ModelRegistry,
+    versions: &BTreeMap<String, ModelVersion>,
+) -> anyhow::Result<BTreeMap<String, Arc<ModelBundle>>> {
+    let mut bundles = BTreeMap::new();
+    for (service, version) in versions {
+        match registry.load(service, version).await {
+            Ok(bundle) => {
+                bundles.insert(service.clone(), Arc::new(bundle));
+            }
+            Err(e) if e.is_refused_model() => {
+                let error = crate::errors::one_line(&e.into());
+                tracing::warn!(service, %version, %error, "candidate refused, it is not judged");
+            }
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(bundles)
+}
+
+/// What is judged: by default from where the newest candidate's training ends, and never before where
+/// any of them ends.
+fn held_out(
+    bundles: &BTreeMap<String, Arc<ModelBundle>>,
+    covered: TimeRange,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+    holdout: std::time::Duration,
+) -> anyhow::Result<TimeRange> {
+    let trained_until = bundles.values().map(|b| b.manifest.created_from.end).max();
+    if let (Some(from), Some(trained)) = (from, trained_until)
+        && from < trained
+    {
+        let what = format!("--from must not be before {trained}, where the candidates' training data ends, got {from}");
+        return Err(ConfigError::new(what).into());
+    }
+    let from = from.or(trained_until).unwrap_or_else(|| (covered.end - holdout).max(covered.start));
+    let to = to.unwrap_or(covered.end).min(covered.end);
+    if to <= from {
+        let what = format!(
+            "nothing is held out: the dataset ends at {to} and the candidates have seen data up to {from}; \
+             train with an earlier --until, or pull newer history"
+        );
+        return Err(ConfigError::new(what).into());
+    }
+    Ok(TimeRange::new(from, to)?)
+}
+
+async fn store(registry: &ModelRegistry, report: &EvaluationReport) -> anyhow::Result<String> {
+    let compact = |at: Timestamp| at.align_down(one_second()).to_rfc3339().replace(['-', ':'], "");
+    let name = format!("{}-until-{}", compact(now()), compact(report.range.end));
+    let json = serde_json::to_vec_pretty(report)?;
+    let html = render_html(report);
+    let files = BTreeMap::from([(REPORT_JSON.to_owned(), json.into()), (REPORT_HTML.to_owned(), html.into())]);
+    registry.put_report(&name, &files).await?;
+    Ok(name)
+}
+
+fn one_second() -> forewarn_schema::Step {
+    forewarn_schema::Step::new(std::time::Duration::from_secs(1)).unwrap_or(forewarn_schema::Step::MINUTE)
+}
+
+fn outcome(config: &Config, name: &str, report: &EvaluationReport) -> Outcome {
+    let html = format!("{}/reports/{name}/{REPORT_HTML}", config.store_url.trim_end_matches('/'));
+    let mut text = format!("{}\njudged on {}\n", report.headline, report.range);
+    let mut verdicts = BTreeMap::new();
+    for service in &report.services {
+        let (word, reason) = match &service.verdict {
+            Some(GateVerdict::Pass { reason }) => ("pass", reason.as_str()),
+            Some(GateVerdict::Refuse { reason }) => ("refuse", reason.as_str()),
+            None => ("no candidate", ""),
+        };
+        text.push_str(&format!("  {}: {word} {reason}\n", service.service));
+        verdicts.insert(service.service.clone(), json!({"verdict": word, "reason": reason}));
+    }
+    text.push_str(&format!("report: {html}\n"));
+    Outcome::new(
+        text,
+        json!({
+            "report": name,
+            "html": html,
+            "headline": report.headline,
+            "range": report.range,
+            "candidate": report.candidate,
+            "current": report.current,
+            "rules": report.rules,
+            "services": verdicts,
+            "labels": report.feedback.labels.len(),
+        }),
+    )
+}

@@ -1,0 +1,138 @@
+//! How the commands open what the configuration names: sources, the dataset, the registry, the engine.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use forewarn_datasets::{Dataset, DatasetManifest, HistorySource, PrometheusOptions, PrometheusSource};
+use forewarn_features::ServiceStep;
+use forewarn_inference::StateStore;
+use forewarn_models::decision::DecisionParams;
+use forewarn_models::{Engine, EngineOptions, ModelBundle, ModelRegistry};
+use forewarn_schema::{Feedback, TimeRange, Timestamp};
+
+use crate::config::{Config, ConfigError, Source, SourceKind};
+
+/// Per service, ordered by time.
+pub(super) type Histories = BTreeMap<Arc<str>, Vec<ServiceStep>>;
+
+/// The sources, or the one named `only`.
+pub(super) fn sources(config: &Config, only: Option<&str>) -> anyhow::Result<Vec<Box<dyn HistorySource>>> {
+    let path = config.path.display();
+    if config.sources.is_empty() {
+        let hint = "[[source]]\n  kind = \"prometheus\"\n  url = \"http://127.0.0.1:9090\"";
+        return Err(ConfigError::new(format!("{path}: there is no [[source]] to read from; add one: {hint}")).into());
+    }
+    let chosen: Vec<&Source> = config.sources.iter().filter(|s| only.is_none_or(|name| s.name == name)).collect();
+    if chosen.is_empty() {
+        let names: Vec<&str> = config.sources.iter().map(|s| s.name.as_str()).collect();
+        let only = only.unwrap_or_default();
+        return Err(ConfigError::new(format!("{path}: no source {only:?}, there are: {}", names.join(", "))).into());
+    }
+    chosen.into_iter().map(|source| open_source(config, source)).collect()
+}
+
+fn open_source(config: &Config, source: &Source) -> anyhow::Result<Box<dyn HistorySource>> {
+    if source.kind != SourceKind::Prometheus {
+        return Err(ConfigError::new(format!(
+            "{}: source {:?} is of kind {:?}; this version reads kind \"prometheus\" only",
+            config.path.display(),
+            source.name,
+            source.kind.as_str(),
+        ))
+        .into());
+    }
+    let options = PrometheusOptions {
+        name: source.name.clone(),
+        url: source.url.clone(),
+        bearer_token: source.token.as_ref().map(|t| t.expose().to_owned()),
+        basic: source.basic.as_ref().map(|(user, password)| (user.clone(), password.expose().to_owned())),
+        headers: source.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
+        timeout: source.timeout,
+        concurrency: source.concurrency,
+        retries: source.retries,
+        ..PrometheusOptions::default()
+    };
+    Ok(Box::new(PrometheusSource::new(options)?))
+}
+
+/// The dataset and its manifest; an error that says what to do where nothing was pulled yet.
+pub(super) async fn dataset(config: &Config) -> anyhow::Result<(Dataset, DatasetManifest)> {
+    let dataset = Dataset::open(&config.store_url).await?;
+    let manifest = dataset.manifest().await?;
+    let manifest = manifest.filter(|m| m.range().is_some());
+    let manifest =
+        manifest.with_context(|| format!("{} holds no dataset yet; run `forewarn pull`", config.store_url))?;
+    Ok((dataset, manifest))
+}
+
+/// What the dataset covers.
+pub(super) fn covered(manifest: &DatasetManifest) -> anyhow::Result<TimeRange> {
+    manifest.range().context("the dataset is empty; run `forewarn pull`")
+}
+
+pub(super) async fn registry(config: &Config) -> anyhow::Result<ModelRegistry> {
+    Ok(ModelRegistry::open(&config.store_url).await?)
+}
+
+/// As the server sets it; the same for a backtest and an evaluation.
+pub(super) fn engine_options(config: &Config) -> EngineOptions {
+    EngineOptions {
+        step: config.step,
+        mode: config.requests.mode,
+        decision: DecisionParams { weekly_budget: config.requests.weekly_budget, ..DecisionParams::default() },
+    }
+}
+
+/// The models that are current, by service. One that is refused is left out, with a warning: the rules
+/// serve there, as the server would have it after a restart.
+pub(super) async fn current_bundles(registry: &ModelRegistry) -> anyhow::Result<BTreeMap<String, Arc<ModelBundle>>> {
+    let mut bundles = BTreeMap::new();
+    for service in registry.services().await? {
+        let Some(version) = registry.current(&service).await? else { continue };
+        match registry.load(&service, &version).await {
+            Ok(bundle) => {
+                bundles.insert(service, Arc::new(bundle));
+            }
+            Err(e) if e.is_refused_model() => {
+                let error = crate::errors::one_line(&e.into());
+                tracing::warn!(service, %version, %error, "model refused, the rules serve");
+            }
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(bundles)
+}
+
+/// An engine with the models that are current.
+pub(super) async fn engine(config: &Config, registry: &ModelRegistry) -> anyhow::Result<Engine> {
+    let mut engine = Engine::new(Arc::clone(&config.signals), engine_options(config));
+    for (service, bundle) in current_bundles(registry).await? {
+        engine.set_bundle(&service, Some(bundle));
+    }
+    Ok(engine)
+}
+
+/// Feeds histories to the engine in the order of time, without asking it anything.
+pub(super) fn warm(engine: &mut Engine, histories: &Histories) -> usize {
+    let mut by_time: BTreeMap<Timestamp, Vec<ServiceStep>> = BTreeMap::new();
+    for step in histories.values().flatten() {
+        by_time.entry(step.at).or_default().push(step.clone());
+    }
+    for (at, steps) in &by_time {
+        engine.observe(*at, steps);
+    }
+    by_time.len()
+}
+
+/// Labels given so far; none where there is no state yet. Nothing is created by looking.
+pub(super) async fn feedback(config: &Config) -> anyhow::Result<Vec<Feedback>> {
+    let path = config.state_url.strip_prefix("sqlite://").map(std::path::Path::new);
+    if path.is_some_and(|path| !path.exists()) {
+        return Ok(Vec::new());
+    }
+    let state = StateStore::open(&config.state_url).await?;
+    let feedback = state.feedback().await?;
+    state.close().await;
+    Ok(feedback)
+}

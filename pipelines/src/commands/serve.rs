@@ -1,0 +1,97 @@
+//! `forewarn serve`: the server with the models that are current, warmed from the dataset where there is
+//! one, until it is told to stop.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use forewarn_datasets::Dataset;
+use forewarn_inference::{Server, ServerHandle, ServerOptions, Webhook, WebhookSecret};
+use forewarn_models::Engine;
+use forewarn_schema::TimeRange;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use url::Url;
+
+use super::open;
+use crate::cli::Serve;
+use crate::config::{Config, ConfigError};
+use crate::outcome::Outcome;
+
+pub(super) async fn serve(config: &Config, arguments: &Serve) -> anyhow::Result<Outcome> {
+    let options = server_options(config, arguments)?;
+    let registry = open::registry(config).await?;
+    let mut engine = open::engine(config, &registry).await?;
+    warm(config, &mut engine).await?;
+    let server = Server::bind(options, Arc::clone(&config.signals), engine, registry).await?;
+    let listen = server.local_addr();
+    let reload = tokio::spawn(reload_on_hangup(server.handle())?);
+    tracing::info!(%listen, page = %format!("http://{listen}/"), "serving");
+    let served = server.run(shutdown()?).await;
+    reload.abort();
+    served?;
+    Ok(Outcome::new("", json!({"listen": listen.to_string()})))
+}
+
+pub(super) fn server_options(config: &Config, arguments: &Serve) -> Result<ServerOptions, ConfigError> {
+    let webhook = match &config.requests.webhook {
+        None => None,
+        Some(webhook) => {
+            let secret = webhook.secret.as_ref().map(|secret| WebhookSecret::parse(secret.expose())).transpose();
+            Some(Webhook {
+                url: parse_url("[requests] webhook", &webhook.url)?,
+                secret: secret.map_err(|e| ConfigError::new(format!("[requests] webhook_secret: {e}")))?,
+            })
+        }
+    };
+    let public_url = config.serve.public_url.as_deref().map(|url| parse_url("[serve] public_url", url)).transpose()?;
+    Ok(ServerOptions {
+        listen: arguments.listen.unwrap_or(config.serve.listen),
+        allow_unauthenticated_remote: config.serve.allow_unauthenticated_remote,
+        state_url: config.state_url.clone(),
+        webhook,
+        public_url,
+        step: config.step,
+        lateness: config.serve.lateness,
+        max_series: config.serve.max_series,
+        max_write_bytes: config.serve.max_body_bytes,
+        max_decoded_bytes: config.serve.max_body_bytes.saturating_mul(4),
+        ..ServerOptions::default()
+    })
+}
+
+fn parse_url(key: &str, text: &str) -> Result<Url, ConfigError> {
+    Url::parse(text).map_err(|e| ConfigError::new(format!("{key}: {e}")))
+}
+
+/// Shows the engine the end of the dataset, so that it need not learn for hours what it knew.
+pub(super) async fn warm(config: &Config, engine: &mut Engine) -> anyhow::Result<()> {
+    let dataset = Dataset::open(&config.store_url).await?;
+    let Some(covered) = dataset.manifest().await?.and_then(|m| m.range()) else { return Ok(()) };
+    let recent = TimeRange::new((covered.end - engine.memory_horizon()).max(covered.start), covered.end)?;
+    let histories = dataset.read(&config.signals, recent).await.context("reading the dataset to warm up")?;
+    let steps = open::warm(engine, &histories);
+    tracing::info!(steps, until = %covered.end, "warmed from the dataset");
+    Ok(())
+}
+
+/// Ends with Ctrl-C or SIGTERM.
+pub(super) fn shutdown() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+    })
+}
+
+fn reload_on_hangup(handle: ServerHandle) -> anyhow::Result<impl Future<Output = ()>> {
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+    Ok(async move {
+        while hangup.recv().await.is_some() {
+            handle.reload().await;
+        }
+    })
+}

@@ -1,0 +1,186 @@
+//! What may be written into `forewarn.toml`, section by section, with the defaults. Every key is a field
+//! here; anything else is refused.
+
+use std::collections::BTreeMap;
+
+use forewarn_features::Signal;
+use forewarn_models::lstm::Device;
+use forewarn_schema::{Mode, Step};
+use serde::Deserialize;
+
+use super::SourceKind;
+use super::units::{Bytes, Span};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ConfigFile {
+    pub(super) store: StoreSection,
+    pub(super) dataset: DatasetSection,
+    pub(super) source: Vec<SourceSection>,
+    pub(super) signals: SignalsSection,
+    pub(super) signal: Vec<Signal>,
+    pub(super) train: TrainSection,
+    pub(super) serve: ServeSection,
+    pub(super) requests: RequestsSection,
+}
+
+/// Without a store everything lives in `./forewarn-data`; without a state it lives in the store's
+/// directory.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct StoreSection {
+    pub(super) url: Option<String>,
+    pub(super) state: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct DatasetSection {
+    pub(super) step: Step,
+    pub(super) history: Span,
+}
+
+impl Default for DatasetSection {
+    fn default() -> Self {
+        Self { step: Step::MINUTE, history: Span::days(14) }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SourceSection {
+    pub(super) name: Option<String>,
+    pub(super) kind: SourceKind,
+    pub(super) url: String,
+    pub(super) token: Option<String>,
+    pub(super) token_file: Option<String>,
+    pub(super) username: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) password_file: Option<String>,
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, String>,
+    #[serde(default = "SourceSection::timeout")]
+    pub(super) timeout: Span,
+    #[serde(default = "SourceSection::concurrency")]
+    pub(super) concurrency: usize,
+    #[serde(default = "SourceSection::retries")]
+    pub(super) retries: u32,
+}
+
+impl SourceSection {
+    fn timeout() -> Span {
+        Span::seconds(60)
+    }
+    fn concurrency() -> usize {
+        4
+    }
+    fn retries() -> u32 {
+        5
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct SignalsSection {
+    pub(super) presets: Vec<String>,
+}
+
+impl Default for SignalsSection {
+    fn default() -> Self {
+        Self { presets: forewarn_features::presets::NAMES.map(str::to_owned).to_vec() }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct TrainSection {
+    pub(super) device: Device,
+    /// For whoever runs the weekly job; checked here, acted on by the scheduler that calls `run`.
+    pub(super) schedule: String,
+    /// 0: as many as there are cores.
+    pub(super) threads: usize,
+    pub(super) seed: u64,
+    pub(super) lstm_steps: Option<usize>,
+    pub(super) holdout: Span,
+}
+
+impl Default for TrainSection {
+    fn default() -> Self {
+        Self {
+            device: Device::Flex,
+            schedule: "Sun 03:00 UTC".to_owned(),
+            threads: 0,
+            seed: 1,
+            lstm_steps: None,
+            holdout: Span::days(3),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ServeSection {
+    pub(super) listen: String,
+    pub(super) public_url: Option<String>,
+    /// Nobody is asked who they are, so listening beyond this machine must be wanted.
+    pub(super) allow_unauthenticated_remote: bool,
+    /// How long a step waits for late samples before it is evaluated.
+    pub(super) lateness: Span,
+    pub(super) max_series: usize,
+    pub(super) max_body: Bytes,
+}
+
+impl Default for ServeSection {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:9797".to_owned(),
+            public_url: None,
+            allow_unauthenticated_remote: false,
+            lateness: Span::seconds(15),
+            max_series: 200_000,
+            max_body: Bytes(16 << 20),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RequestsSection {
+    pub(super) webhook: Option<String>,
+    pub(super) webhook_secret: Option<String>,
+    pub(super) webhook_secret_file: Option<String>,
+    pub(super) weekly_budget: u32,
+    pub(super) mode: Mode,
+}
+
+impl Default for RequestsSection {
+    fn default() -> Self {
+        Self { webhook: None, webhook_secret: None, webhook_secret_file: None, weekly_budget: 5, mode: Mode::DryRun }
+    }
+}
+
+/// What `FOREWARN_<SECTION>_<KEY>` may set. Lists of tables are for the file alone.
+pub(super) const FROM_ENVIRONMENT: &[(&str, &str)] = &[
+    ("store", "url"),
+    ("store", "state"),
+    ("dataset", "step"),
+    ("dataset", "history"),
+    ("signals", "presets"),
+    ("train", "device"),
+    ("train", "schedule"),
+    ("train", "threads"),
+    ("train", "seed"),
+    ("train", "lstm_steps"),
+    ("train", "holdout"),
+    ("serve", "listen"),
+    ("serve", "public_url"),
+    ("serve", "allow_unauthenticated_remote"),
+    ("serve", "lateness"),
+    ("serve", "max_series"),
+    ("serve", "max_body"),
+    ("requests", "webhook"),
+    ("requests", "webhook_secret"),
+    ("requests", "webhook_secret_file"),
+    ("requests", "weekly_budget"),
+    ("requests", "mode"),
+];

@@ -1,0 +1,153 @@
+//! `forewarn.toml`: read strictly, completed with defaults and the environment, and checked whole before
+//! anything is opened. Precedence: flags (the commands), `FOREWARN_…` variables, file, defaults.
+//!
+//! `file` is what may be written, `load` reads it and names the place of a mistake, `resolve` turns it
+//! into what the commands use.
+
+mod file;
+mod load;
+mod resolve;
+mod units;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use forewarn_features::SignalSet;
+use forewarn_models::lstm::Device;
+use forewarn_schema::{Mode, Step};
+
+pub(crate) use units::{Secret, human_bytes};
+
+/// A configuration that has been checked whole.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// Where it was read from.
+    pub(crate) path: PathBuf,
+    /// `file:///…` or `s3://…`: datasets, models, reports.
+    pub(crate) store_url: String,
+    /// `sqlite:///…`: predictions, requests, feedback.
+    pub(crate) state_url: String,
+    /// From row to row of the dataset.
+    pub(crate) step: Step,
+    /// How far back `pull` goes by default.
+    pub(crate) history: Duration,
+    /// At least one where a command pulls.
+    pub(crate) sources: Vec<Source>,
+    /// Presets and `[[signal]]`s.
+    pub(crate) signals: Arc<SignalSet>,
+    /// What `[train]` says.
+    pub(crate) train: Train,
+    /// What `[serve]` says.
+    pub(crate) serve: Serve,
+    /// What `[requests]` says.
+    pub(crate) requests: Requests,
+}
+
+/// One `[[source]]`.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) name: String,
+    pub(crate) kind: SourceKind,
+    pub(crate) url: String,
+    pub(crate) token: Option<Secret>,
+    pub(crate) basic: Option<(String, Secret)>,
+    pub(crate) headers: Vec<(String, Secret)>,
+    pub(crate) timeout: Duration,
+    pub(crate) concurrency: usize,
+    pub(crate) retries: u32,
+}
+
+/// What speaks at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SourceKind {
+    /// Any Prometheus-compatible query API.
+    Prometheus,
+    /// TSDB blocks in a bucket.
+    Blocks,
+    /// Fluent Bit JSON lines in a bucket.
+    Logs,
+}
+
+impl SourceKind {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Prometheus => "prometheus",
+            Self::Blocks => "blocks",
+            Self::Logs => "logs",
+        }
+    }
+}
+
+/// `[train]`.
+#[derive(Clone, Debug)]
+pub(crate) struct Train {
+    pub(crate) device: Device,
+    pub(crate) threads: usize,
+    pub(crate) seed: u64,
+    pub(crate) lstm_steps: Option<usize>,
+    /// How much of the end `run` keeps away from training and judges the candidates by.
+    pub(crate) holdout: Duration,
+}
+
+/// `[serve]`.
+#[derive(Clone, Debug)]
+pub(crate) struct Serve {
+    pub(crate) listen: SocketAddr,
+    pub(crate) public_url: Option<String>,
+    pub(crate) allow_unauthenticated_remote: bool,
+    pub(crate) lateness: Duration,
+    pub(crate) max_series: usize,
+    pub(crate) max_body_bytes: usize,
+}
+
+/// `[requests]`.
+#[derive(Clone, Debug)]
+pub(crate) struct Requests {
+    pub(crate) webhook: Option<Webhook>,
+    pub(crate) weekly_budget: u32,
+    pub(crate) mode: Mode,
+}
+
+/// Where requests go.
+#[derive(Clone, Debug)]
+pub(crate) struct Webhook {
+    pub(crate) url: String,
+    /// `None`: made at the first `serve` and kept beside the state.
+    pub(crate) secret: Option<Secret>,
+}
+
+/// The configuration cannot be used: exit code 2.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct ConfigError(String);
+
+impl ConfigError {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl Config {
+    /// Reads `path`, with the variables of `environment` laid over it.
+    pub(crate) fn load(path: &Path, environment: &[(String, String)]) -> Result<Self, ConfigError> {
+        let text = load::read(path)?;
+        Self::from_text(path, &text, environment)
+    }
+
+    /// As [`Config::load`], of a text that was read already; `path` is for messages and relative names.
+    pub(crate) fn from_text(path: &Path, text: &str, environment: &[(String, String)]) -> Result<Self, ConfigError> {
+        let file = load::parse(path, text, environment)?;
+        resolve::resolve(path, text, file, environment)
+    }
+}
+
+/// The process' environment. Read in one place, so that everything else can be tested without it.
+pub(crate) fn environment() -> Vec<(String, String)> {
+    let mut all: Vec<(String, String)> =
+        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
+    all.sort();
+    all
+}

@@ -1,0 +1,407 @@
+//! From what is written to what is used: URLs, secrets and signals are checked here, each mistake with
+//! file, line and key. Files of secrets are read; nothing else is opened.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use forewarn_features::SignalSet;
+use url::Url;
+
+use super::file::{ConfigFile, SourceSection};
+use super::load::{locate, unknown_variables};
+use super::units::Secret;
+use super::{Config, ConfigError, Requests, Serve, Source, Train, Webhook};
+
+/// Where a value stands, for messages.
+struct Place<'a> {
+    path: &'a Path,
+    text: &'a str,
+    environment: &'a [(String, String)],
+}
+
+impl Place<'_> {
+    fn wrong(&self, section: &str, index: usize, key: &str, what: impl std::fmt::Display) -> ConfigError {
+        let line = locate(self.text, section, index, key).map(|n| format!(":{n}")).unwrap_or_default();
+        ConfigError::new(format!("{}{line}: [{section}] {key}: {what}", self.path.display()))
+    }
+
+    /// Replaces `${NAME}` by the variable's value.
+    fn expand(&self, text: &str) -> Result<String, String> {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some(start) = rest.find("${") {
+            let (before, after) = rest.split_at(start);
+            let after = &after[2..];
+            let end = after.find('}').ok_or("`${` without `}`")?;
+            let name = &after[..end];
+            let value = self.environment.iter().find(|(n, _)| n == name).map(|(_, v)| v);
+            out.push_str(before);
+            out.push_str(value.ok_or_else(|| format!("the environment has no variable {name}"))?);
+            rest = &after[end + 1..];
+        }
+        out.push_str(rest);
+        Ok(out)
+    }
+
+    /// A secret given in place (with `${…}`) or in a file (relative to the configuration), not both.
+    fn secret(
+        &self,
+        section: &str,
+        index: usize,
+        key: &str,
+        inline: Option<&String>,
+        file: Option<&String>,
+    ) -> Result<Option<Secret>, ConfigError> {
+        match (inline, file) {
+            (None, None) => Ok(None),
+            (Some(_), Some(_)) => Err(self.wrong(section, index, key, format!("give {key} or {key}_file, not both"))),
+            (Some(text), None) => {
+                let text = self.expand(text).map_err(|e| self.wrong(section, index, key, e))?;
+                Ok(Some(Secret::new(text)))
+            }
+            (None, Some(file)) => {
+                let file_key = format!("{key}_file");
+                let file = self.expand(file).map_err(|e| self.wrong(section, index, &file_key, e))?;
+                let file = self.relative(&file);
+                let text = fs::read_to_string(&file).map_err(|e| {
+                    self.wrong(section, index, &file_key, format!("cannot read {}: {e}", file.display()))
+                })?;
+                Ok(Some(Secret::new(text.trim())))
+            }
+        }
+    }
+
+    fn relative(&self, file: &str) -> PathBuf {
+        self.path.parent().unwrap_or_else(|| Path::new("")).join(file)
+    }
+}
+
+pub(super) fn resolve(
+    path: &Path,
+    text: &str,
+    file: ConfigFile,
+    environment: &[(String, String)],
+) -> Result<Config, ConfigError> {
+    for warning in unknown_variables(environment) {
+        tracing::warn!(variable = %warning, "unknown environment variable");
+    }
+    let place = Place { path, text, environment };
+    let store = file.store.url.as_deref().unwrap_or("forewarn-data");
+    let store = place.expand(store).map_err(|e| place.wrong("store", 0, "url", e))?;
+    let store_url = store_url(&store).map_err(|e| place.wrong("store", 0, "url", e))?;
+    let state = file.store.state.as_deref().map(|s| place.expand(s)).transpose();
+    let state = state.map_err(|e| place.wrong("store", 0, "state", e))?;
+    let state_url = state_url(state.as_deref(), &store_url).map_err(|e| place.wrong("store", 0, "state", e))?;
+    if file.dataset.history.0 < file.dataset.step.duration() {
+        let what = format!("must hold at least one step of {}", file.dataset.step);
+        return Err(place.wrong("dataset", 0, "history", what));
+    }
+    let listen: SocketAddr = file
+        .serve
+        .listen
+        .parse()
+        .map_err(|_| place.wrong("serve", 0, "listen", format!("wanted ip:port, got {:?}", file.serve.listen)))?;
+    if let Some(public) = &file.serve.public_url {
+        http_url(public).map_err(|e| place.wrong("serve", 0, "public_url", e))?;
+    }
+    check_schedule(&file.train.schedule).map_err(|e| place.wrong("train", 0, "schedule", e))?;
+    if file.train.lstm_steps == Some(0) {
+        return Err(place.wrong("train", 0, "lstm_steps", "must be at least 1"));
+    }
+    let sources = sources(&place, &file.source)?;
+    let signals =
+        SignalSet::new(&file.signals.presets, file.signal.clone()).map_err(|e| signal_error(&place, &file, e))?;
+    let max_body_bytes = usize::try_from(file.serve.max_body.0)
+        .map_err(|_| place.wrong("serve", 0, "max_body", "does not fit this machine's memory"))?;
+    Ok(Config {
+        path: path.to_owned(),
+        requests: requests(&place, &file)?,
+        store_url,
+        state_url,
+        step: file.dataset.step,
+        history: file.dataset.history.0,
+        sources,
+        signals: Arc::new(signals),
+        train: Train {
+            device: file.train.device,
+            threads: match file.train.threads {
+                0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+                n => n,
+            },
+            seed: file.train.seed,
+            lstm_steps: file.train.lstm_steps,
+            holdout: file.train.holdout.0,
+        },
+        serve: Serve {
+            listen,
+            public_url: file.serve.public_url,
+            allow_unauthenticated_remote: file.serve.allow_unauthenticated_remote,
+            lateness: file.serve.lateness.0,
+            max_series: file.serve.max_series,
+            max_body_bytes,
+        },
+    })
+}
+
+fn requests(place: &Place<'_>, file: &ConfigFile) -> Result<Requests, ConfigError> {
+    let section = &file.requests;
+    let secret = place.secret(
+        "requests",
+        0,
+        "webhook_secret",
+        section.webhook_secret.as_ref(),
+        section.webhook_secret_file.as_ref(),
+    )?;
+    if let Some(secret) = &secret
+        && !secret.expose().starts_with("whsec_")
+    {
+        let what = "wanted whsec_ and base64, as Standard Webhooks writes it";
+        return Err(place.wrong("requests", 0, "webhook_secret", what));
+    }
+    let webhook = match &section.webhook {
+        None => None,
+        Some(url) => {
+            let url = place.expand(url).map_err(|e| place.wrong("requests", 0, "webhook", e))?;
+            http_url(&url).map_err(|e| place.wrong("requests", 0, "webhook", e))?;
+            Some(Webhook { url, secret })
+        }
+    };
+    Ok(Requests { webhook, weekly_budget: section.weekly_budget, mode: section.mode })
+}
+
+fn sources(place: &Place<'_>, sections: &[SourceSection]) -> Result<Vec<Source>, ConfigError> {
+    let mut sources: Vec<Source> = Vec::new();
+    for (i, section) in sections.iter().enumerate() {
+        let wrong = |key: &str, what: String| place.wrong("source", i, key, what);
+        let name = section.name.clone().unwrap_or_else(|| section.kind.as_str().to_owned());
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
+            return Err(wrong("name", format!("wanted letters, digits, - and _, got {name:?}")));
+        }
+        if sources.iter().any(|s| s.name == name) {
+            return Err(wrong("name", format!("names must be unique, got {name:?} twice")));
+        }
+        let url = place.expand(&section.url).map_err(|e| wrong("url", e))?;
+        match section.kind {
+            super::SourceKind::Prometheus => http_url(&url),
+            _ => Url::parse(&url).map(drop).map_err(|e| format!("wanted s3://bucket/prefix or file:///path: {e}")),
+        }
+        .map_err(|e| wrong("url", e))?;
+        let token = place.secret("source", i, "token", section.token.as_ref(), section.token_file.as_ref())?;
+        let password =
+            place.secret("source", i, "password", section.password.as_ref(), section.password_file.as_ref())?;
+        let basic = match (&section.username, password) {
+            (Some(user), Some(password)) => Some((user.clone(), password)),
+            (None, None) => None,
+            _ => return Err(wrong("username", "username and password go together".to_owned())),
+        };
+        if basic.is_some() && token.is_some() {
+            return Err(wrong("token", "give a token or a username, not both".to_owned()));
+        }
+        let mut headers = Vec::new();
+        for (header, value) in &section.headers {
+            let value = place.expand(value).map_err(|e| wrong("headers", e))?;
+            headers.push((header.clone(), Secret::new(value)));
+        }
+        if section.concurrency == 0 {
+            return Err(wrong("concurrency", "must be at least 1".to_owned()));
+        }
+        sources.push(Source {
+            name,
+            kind: section.kind,
+            url,
+            token,
+            basic,
+            headers,
+            timeout: section.timeout.0,
+            concurrency: section.concurrency,
+            retries: section.retries,
+        });
+    }
+    Ok(sources)
+}
+
+fn signal_error(place: &Place<'_>, file: &ConfigFile, error: forewarn_features::SignalError) -> ConfigError {
+    use forewarn_features::SignalError;
+    let name = match &error {
+        SignalError::UnknownPreset { got } => {
+            let hint = super::load::closest(got, forewarn_features::presets::NAMES.into_iter())
+                .map(|meant| format!("; did you mean {meant:?}?"))
+                .unwrap_or_default();
+            return place.wrong("signals", 0, "presets", format!("{error}{hint}"));
+        }
+        SignalError::Duplicate(name) | SignalError::Name(name) | SignalError::NoLimit(name) => name,
+        SignalError::Expression { signal, .. } => signal,
+    };
+    // The last of that name: of two, the second one is the mistake.
+    let index = file.signal.iter().rposition(|s| s.name == *name);
+    let key = match &error {
+        SignalError::Expression { role: forewarn_features::Role::Value, .. } => "value",
+        SignalError::Expression { .. } | SignalError::NoLimit(_) => "limit",
+        _ => "name",
+    };
+    place.wrong("signal", index.unwrap_or(usize::MAX), key, error)
+}
+
+fn http_url(text: &str) -> Result<(), String> {
+    let url = Url::parse(text).map_err(|e| format!("wanted http://host:port, got {text:?}: {e}"))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err(format!("wanted http:// or https:// and a host, got {text:?}"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("credentials do not belong in a URL, which is shown in logs".to_owned());
+    }
+    Ok(())
+}
+
+/// A plain path is a directory, relative to where the command runs.
+fn store_url(text: &str) -> Result<String, String> {
+    if !text.contains("://") {
+        return directory_url(text);
+    }
+    let url = Url::parse(text).map_err(|e| format!("wanted file:///path or s3://bucket/prefix, got {text:?}: {e}"))?;
+    match url.scheme() {
+        "file" if url.to_file_path().is_ok() => Ok(text.to_owned()),
+        "s3" if url.host().is_some() => Ok(text.to_owned()),
+        _ => Err(format!("wanted file:///path or s3://bucket/prefix, got {text:?}")),
+    }
+}
+
+fn directory_url(path: &str) -> Result<String, String> {
+    let path = std::path::absolute(path).map_err(|e| format!("not a path: {path:?}: {e}"))?;
+    Url::from_directory_path(&path)
+        .map(|url| url.as_str().trim_end_matches('/').to_owned())
+        .map_err(|()| format!("not a path: {}", path.display()))
+}
+
+/// Beside a `file://` store by default; of another store, in `./forewarn-data`.
+fn state_url(text: Option<&str>, store_url: &str) -> Result<String, String> {
+    match text {
+        Some(text) if text.starts_with("sqlite:///") || text.starts_with("postgres://") => Ok(text.to_owned()),
+        Some(text) => Err(format!("wanted sqlite:///path or postgres://…, got {text:?}")),
+        None => {
+            let directory = match Url::parse(store_url).ok().filter(|u| u.scheme() == "file") {
+                Some(url) => url.to_file_path().map_err(|()| format!("not a path: {store_url:?}"))?,
+                None => std::path::absolute("forewarn-data").map_err(|e| e.to_string())?,
+            };
+            Ok(format!("sqlite://{}", directory.join("state.db").display()))
+        }
+    }
+}
+
+/// `Sun 03:00 UTC`.
+fn check_schedule(text: &str) -> Result<(), String> {
+    let wrong = || format!("wanted a weekday and a time such as \"Sun 03:00 UTC\", got {text:?}");
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let [day, time, "UTC"] = words.as_slice() else { return Err(wrong()) };
+    day.parse::<chrono::Weekday>().map_err(|_| wrong())?;
+    chrono::NaiveTime::parse_from_str(time, "%H:%M").map_err(|_| wrong())?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATH: &str = "/etc/forewarn.toml";
+
+    fn load(text: &str) -> Result<Config, String> {
+        load_with(text, &[])
+    }
+
+    fn load_with(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+        let environment: Vec<_> = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Config::from_text(Path::new(PATH), text, &environment).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn an_empty_file_is_a_configuration() {
+        let config = load("").unwrap();
+        assert!(config.store_url.starts_with("file:///") && config.store_url.ends_with("/forewarn-data"));
+        assert!(config.state_url.ends_with("/forewarn-data/state.db"), "{}", config.state_url);
+        assert_eq!(config.requests.weekly_budget, 5);
+        assert_eq!(config.serve.listen.to_string(), "127.0.0.1:9797");
+        assert!(config.signals.get("memory").is_some());
+    }
+
+    #[test]
+    fn each_mistake_is_named_with_its_line() {
+        let corpus = [
+            (
+                "[requests]\nweekly_buget = 3\n",
+                "/etc/forewarn.toml:2: unknown key \"weekly_buget\", did you mean \"weekly_budget\"?",
+            ),
+            ("[serv]\nlisten = \"x\"\n", "/etc/forewarn.toml:1: unknown key \"serv\", did you mean \"serve\"?"),
+            (
+                "[dataset]\nstep = \"60\"\n",
+                "/etc/forewarn.toml:2: a duration needs a number and a unit (ms, s, m, h, d, w), such as \"60s\", got \"60\"",
+            ),
+            ("[serve]\n\nlisten = \"9797\"\n", "/etc/forewarn.toml:3: [serve] listen: wanted ip:port, got \"9797\""),
+            (
+                "[[source]]\nkind = \"promethoius\"\nurl = \"http://x\"\n",
+                "/etc/forewarn.toml:2: unknown value \"promethoius\", did you mean \"prometheus\"? (one of prometheus, blocks, logs)",
+            ),
+            (
+                "[[source]]\nkind = \"prometheus\"\nurl = \"http://x\"\ntoken = \"${NOT_SET}\"\n",
+                "/etc/forewarn.toml:4: [source] token: the environment has no variable NOT_SET",
+            ),
+            (
+                "[signals]\npresets = [\"kubernets\"]\n",
+                "/etc/forewarn.toml:2: [signals] presets: unknown preset \"kubernets\", wanted one of kubernetes, hikaricp, http, node, blackbox; did you mean \"kubernetes\"?",
+            ),
+            (
+                "[[signal]]\nname = \"q\"\nkind = \"custom\"\nvalue = \"up\"\n",
+                "/etc/forewarn.toml:1: [signal] limit: signal \"q\" may breach, so it needs a limit (a number or PromQL)",
+            ),
+            (
+                "[store]\nurl = \"ftp://x\"\n",
+                "/etc/forewarn.toml:2: [store] url: wanted file:///path or s3://bucket/prefix, got \"ftp://x\"",
+            ),
+            (
+                "[requests]\nwebhook = \"http://u:p@h/\"\n",
+                "/etc/forewarn.toml:2: [requests] webhook: credentials do not belong in a URL, which is shown in logs",
+            ),
+            (
+                "[train]\nschedule = \"weekly\"\n",
+                "/etc/forewarn.toml:2: [train] schedule: wanted a weekday and a time such as \"Sun 03:00 UTC\", got \"weekly\"",
+            ),
+        ];
+        for (text, expected) in corpus {
+            assert_eq!(load(text).unwrap_err(), expected, "of {text:?}");
+        }
+    }
+
+    #[test]
+    fn an_expression_outside_the_subset_is_found_before_anything_is_opened() {
+        let text = "[[signal]]\nname = \"q\"\nkind = \"context\"\nvalue = 'sum by ('\n";
+        let error = load(text).unwrap_err();
+        assert!(error.starts_with("/etc/forewarn.toml:4: [signal] value: signal \"q\""), "{error}");
+        assert!(!error.contains('\n'));
+    }
+
+    #[test]
+    fn the_environment_outranks_the_file_and_a_wrong_variable_is_named() {
+        let text = "[store]\nurl = \"file:///a\"\n[requests]\nweekly_budget = 3\n";
+        let environment = [
+            ("FOREWARN_STORE_URL", "file:///b"),
+            ("FOREWARN_REQUESTS_WEEKLY_BUDGET", "9"),
+            ("FOREWARN_SIGNALS_PRESETS", "http, node"),
+        ];
+        let config = load_with(text, &environment).unwrap();
+        assert_eq!(config.store_url, "file:///b");
+        assert_eq!(config.requests.weekly_budget, 9);
+        assert!(config.signals.get("memory").is_none() && config.signals.get("disk").is_some());
+        let error = load_with(text, &[("FOREWARN_DATASET_STEP", "fast")]).unwrap_err();
+        assert!(error.starts_with("FOREWARN_DATASET_STEP: a duration needs"), "{error}");
+    }
+
+    #[test]
+    fn a_token_comes_from_the_environment_and_is_not_shown() {
+        let text = "[[source]]\nkind = \"prometheus\"\nurl = \"http://${HOST}:9090\"\ntoken = \"${TOKEN}\"\n";
+        let config = load_with(text, &[("TOKEN", "hunter2"), ("HOST", "thanos")]).unwrap();
+        assert_eq!(config.sources[0].url, "http://thanos:9090");
+        assert_eq!(config.sources[0].token.as_ref().unwrap().expose(), "hunter2");
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,29 @@
+//! Logs to standard error: warnings and the server's start and stop by default, `FOREWARN_LOG` for more;
+//! JSON lines where standard error is not a terminal would surprise people, so only on request
+//! (`FOREWARN_LOG_FORMAT=json`).
+
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt;
+
+const DEFAULT: &str = "warn,forewarn=info,forewarn_inference=info";
+
+pub(crate) fn init() {
+    let wanted = std::env::var("FOREWARN_LOG").ok().filter(|f| !f.is_empty());
+    let filter = EnvFilter::try_new(wanted.as_deref().unwrap_or(DEFAULT));
+    let (filter, mistake) = match filter {
+        Ok(filter) => (filter, None),
+        Err(e) => (EnvFilter::new(DEFAULT), Some(e)),
+    };
+    let logs = fmt().with_env_filter(filter).with_writer(crate::progress::writer).with_target(false);
+    // A second subscriber can only come from a test, which keeps its own.
+    let _ = if std::env::var("FOREWARN_LOG_FORMAT").is_ok_and(|f| f == "json") {
+        logs.json().try_init()
+    } else {
+        logs.with_ansi(std::io::stderr().is_terminal()).try_init()
+    };
+    if let Some(mistake) = mistake {
+        tracing::warn!(error = %mistake, default = DEFAULT, "FOREWARN_LOG is not a filter, the default is used");
+    }
+}

@@ -1,0 +1,126 @@
+//! What the tests of the binary share: running it, and the files it is given.
+
+#![allow(dead_code, reason = "each test program uses its part")]
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use forewarn_testkit::http;
+use serde_json::Value;
+
+/// The binary under test, without the environment's own settings.
+pub fn forewarn() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_forewarn"));
+    for (name, _) in std::env::vars() {
+        if name.starts_with("FOREWARN_") {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// What a command said.
+pub struct Said {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Said {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {self}"))
+    }
+
+    pub fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{self}");
+        self
+    }
+}
+
+impl std::fmt::Display for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "exit {}\n--- stdout\n{}\n--- stderr\n{}", self.code, self.stdout, self.stderr)
+    }
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+/// Runs a command to its end.
+pub fn run(arguments: &[&str], config: Option<&Path>) -> Said {
+    let mut command = forewarn();
+    command.args(arguments);
+    if let Some(config) = config {
+        command.arg("--config").arg(config);
+    }
+    command.output().unwrap().into()
+}
+
+/// Writes `forewarn.toml` into `dir`, with the store and the state beside it.
+pub fn write_config(dir: &Path, rest: &str) -> PathBuf {
+    let path = dir.join("forewarn.toml");
+    let store = dir.join("store");
+    std::fs::write(&path, format!("[store]\nurl = \"file://{}\"\n{rest}", store.display())).unwrap();
+    path
+}
+
+/// A running `forewarn serve`; ended when dropped.
+pub struct Serving {
+    child: Child,
+    pub url: String,
+}
+
+impl Serving {
+    /// Starts it and waits until it answers.
+    pub fn start(config: &Path, port: u16) -> Self {
+        let child = forewarn()
+            .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--config"])
+            .arg(config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut serving = Self { child, url: format!("http://127.0.0.1:{port}") };
+        let until = Instant::now() + Duration::from_secs(30);
+        while !http::get(&format!("{}/-/healthy", serving.url)).is_ok_and(|r| r.status == 200) {
+            if serving.child.try_wait().unwrap().is_some() || Instant::now() > until {
+                panic!("the server did not start: {}", serving.stop());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        serving
+    }
+
+    pub fn get(&self, path: &str) -> Value {
+        let response = http::get(&format!("{}{path}", self.url)).unwrap();
+        assert_eq!(response.status, 200, "GET {path}: {}", response.body_text());
+        serde_json::from_slice(&response.body).unwrap()
+    }
+
+    /// Ends it and gives its log.
+    pub fn stop(&mut self) -> String {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let mut log = String::new();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            let _ = stderr.read_to_string(&mut log);
+        }
+        log
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
