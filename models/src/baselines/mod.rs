@@ -8,13 +8,17 @@ mod errors;
 mod trend;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use forewarn_features::seasonal::median;
 use forewarn_features::{SeasonalProfile, ServiceStep, SignalSet};
 use forewarn_schema::{BreachKind, Direction, LabelSet, SignalKind, Step, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::forecast_input::regular;
+
 pub use errors::{ForecastErrors, HORIZONS, QUANTILES, recent_slope, seasonal_naive};
-pub use trend::{Trend, TrendPoint, fit_trend};
+pub use trend::{Trend, TrendPoint, UsualRises, fit_trend};
 
 /// What the rules know of one service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -30,6 +34,11 @@ pub struct Baselines {
 pub struct SignalBaseline {
     /// The normal fraction by time of day.
     pub profile: SeasonalProfile,
+    /// How far the fraction strays from the profile for hours: one robust standard deviation of three-hour
+    /// medians. Saws and spikes do not count; a different weekday does.
+    pub wander: f64,
+    /// How much it rises by itself.
+    pub usual_rises: UsualRises,
     /// One robust standard deviation of a one-step change of the fraction; more than 0. The unit in
     /// which forecast errors and the LSTM's inputs are measured.
     pub scale: f64,
@@ -65,8 +74,7 @@ impl Baselines {
     ///
     /// A signal seen too little for a profile has no entry: the rules then serve it without a normal.
     pub fn fit(steps: &[ServiceStep], signals: &SignalSet, step: Step) -> Self {
-        let traffic = relative_traffic(steps);
-        let mut fitted = BTreeMap::new();
+        let mut baselines = Self { signals: BTreeMap::new(), traffic: relative_traffic(steps) };
         for signal in signals.iter() {
             let SignalKind::Breach(kind) = signal.kind else { continue };
             if kind == BreachKind::CertificateExpiry {
@@ -76,18 +84,41 @@ impl Baselines {
             let everything = series.values().flat_map(|s| s.points.iter().copied());
             let Some(profile) = SeasonalProfile::fit(everything) else { continue };
             let scale = step_scale(&series, &profile);
+            let wander = wander(&series, &profile, step);
             let reference = series.values().map(|s| s.reference).fold(f64::NEG_INFINITY, f64::max);
             let all: Vec<&[(Timestamp, f64)]> = series.values().map(|s| s.points.as_slice()).collect();
             let errors = ForecastErrors::measure(&all, &profile, scale, step);
-            fitted.insert(signal.name.clone(), SignalBaseline { profile, scale, reference, errors });
+            let runs: Vec<Vec<TrendPoint>> =
+                all.iter().map(|points| baselines.trend_points(Some(&profile), regular(points, step).into_iter())).collect();
+            let usual_rises = UsualRises::measure(&runs);
+            let baseline = SignalBaseline { profile, wander, usual_rises, scale, reference, errors };
+            baselines.signals.insert(signal.name.clone(), baseline);
         }
-        Self { signals: fitted, traffic }
+        baselines
+    }
+
+    /// What the trend is fitted to: `fractions` at every step (gaps as NaN) less the normal of their time
+    /// of day, with the clocks of time and of load.
+    pub fn trend_points(
+        &self,
+        profile: Option<&SeasonalProfile>,
+        fractions: impl Iterator<Item = (Timestamp, f64)>,
+    ) -> Vec<TrendPoint> {
+        let mut load = 0.0;
+        fractions
+            .enumerate()
+            .map(|(i, (at, fraction))| {
+                load += self.load(at);
+                let residual = fraction - profile.map_or(0.0, |p| p.level(at));
+                TrendPoint { time: i as f64, load, residual }
+            })
+            .collect()
     }
 
     /// Whether what was deserialised hangs together.
     pub fn is_well_formed(&self) -> bool {
         self.traffic.as_ref().is_none_or(SeasonalProfile::is_well_formed)
-            && self.signals.values().all(|s| s.profile.is_well_formed() && s.scale > 0.0 && s.errors.is_well_formed())
+            && self.signals.values().all(|s| s.profile.is_well_formed() && s.wander >= 0.0 && s.scale > 0.0 && s.errors.is_well_formed())
     }
 
     /// Traffic at that time of day over its daily mean; 1 where it is not known; never under 0.05, so
@@ -142,10 +173,23 @@ fn relative_traffic(steps: &[ServiceStep]) -> Option<SeasonalProfile> {
     (mean > 0.0).then(|| SeasonalProfile::fit(values.into_iter().map(|(at, v)| (at, v / mean))))?
 }
 
+fn wander(series: &BTreeMap<LabelSet, FractionSeries>, profile: &SeasonalProfile, step: Step) -> f64 {
+    let three_hours = step.count_in(Duration::from_secs(3 * 3600)).max(30);
+    let mut strays = Vec::new();
+    for one in series.values() {
+        for part in one.points.chunks_exact(three_hours) {
+            let mut residuals: Vec<f64> = part.iter().map(|(at, f)| f - profile.level(*at)).collect();
+            strays.push(median(&mut residuals).abs());
+        }
+    }
+    let wander = 1.4826 * median(&mut strays);
+    if wander.is_nan() { profile.spread() } else { wander }
+}
+
 fn step_scale(series: &BTreeMap<LabelSet, FractionSeries>, profile: &SeasonalProfile) -> f64 {
     let mut changes: Vec<f64> =
         series.values().flat_map(|s| s.points.windows(2).map(|w| (w[1].1 - w[0].1).abs())).collect();
-    let scale = 1.4826 * forewarn_features::seasonal::median(&mut changes);
+    let scale = 1.4826 * median(&mut changes);
     if scale.is_nan() { profile.spread() } else { scale.max(profile.spread() / 50.0).max(1e-9) }
 }
 

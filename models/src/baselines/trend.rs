@@ -7,11 +7,18 @@
 //! with load and sleep at night.
 
 use forewarn_features::seasonal::median;
+use serde::{Deserialize, Serialize};
 
 /// Window lengths in steps: at the default step of a minute, 30 minutes to 32 hours.
 const WINDOWS: [usize; 7] = [30, 60, 120, 240, 480, 960, 1920];
 /// Each window is cut into this many parts, whose medians are fitted.
 const PARTS: usize = 30;
+/// Parts of this many steps and more are taken by their floor.
+const FLOOR_WIDTH: usize = 16;
+/// A rise counts where it is this many times what the window rises by itself in one case of 20.
+const RISE_MARGIN: f64 = 1.5;
+/// So many windows in a row have to be sure, where the run is long enough for the second.
+const CONFIRMED: usize = 2;
 /// Kendall's tau of 30 points of pure noise has a standard deviation of 0.13: this is over 4 of them.
 const MIN_TAU: f64 = 0.6;
 
@@ -41,7 +48,36 @@ pub struct Trend {
     pub window: usize,
 }
 
+/// How much the residual rises within each window by itself: saws, busy mornings, other weekdays. A
+/// trend has to rise by more.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct UsualRises(Vec<f64>);
+
+impl UsualRises {
+    /// Measures on normal data, one run of points a target. A window longer than every run has 0.
+    pub fn measure(runs: &[Vec<TrendPoint>]) -> Self {
+        let of_window = |window: usize| {
+            let mut rises = Vec::new();
+            for run in runs.iter().filter(|run| run.len() >= window) {
+                // Overlapping by halves, and at most 200 a run: the quantile asks for no more.
+                let stride = (window / 2).max((run.len() - window) / 200).max(1);
+                let starts = (0..=run.len() - window).step_by(stride);
+                rises.extend(starts.filter_map(|s| fit_window(&run[s..s + window])).map(|fit| fit.rise.max(0.0)));
+            }
+            rises.sort_by(f64::total_cmp);
+            rises.get(rises.len().saturating_sub(1) * 95 / 100).copied().unwrap_or(0.0)
+        };
+        Self(WINDOWS.into_iter().map(of_window).collect())
+    }
+
+    fn of(&self, index: usize) -> f64 {
+        self.0.get(index).copied().unwrap_or(0.0)
+    }
+}
+
 struct Fit {
+    /// By how much the line rises over the window.
+    rise: f64,
     slope: f64,
     tau: f64,
     by_load: bool,
@@ -50,17 +86,17 @@ struct Fit {
 /// Fits `points`, the most recent last, of one run without restarts.
 ///
 /// `None`: nothing rises that can be told from noise, or fewer than the shortest window's steps.
-pub fn fit_trend(points: &[TrendPoint]) -> Option<Trend> {
+pub fn fit_trend(points: &[TrendPoint], usual: &UsualRises) -> Option<Trend> {
     let mut sure: Vec<(usize, Fit)> = Vec::new();
-    for window in WINDOWS.into_iter().take_while(|w| *w <= points.len()) {
-        let Some(fit) = fit_window(&points[points.len() - window..]) else { continue };
-        if fit.tau >= MIN_TAU && fit.slope > 0.0 {
-            sure.push((window, fit));
-        } else if !sure.is_empty() && fit.tau < 0.0 {
-            // What rose for an hour has fallen over the hours before: it swings, it does not climb.
-            sure.clear();
+    for (index, window) in WINDOWS.into_iter().enumerate().take_while(|(_, w)| *w <= points.len()) {
+        let fit = fit_window(&points[points.len() - window..]);
+        match fit.filter(|fit| fit.tau >= MIN_TAU && fit.rise > RISE_MARGIN * usual.of(index)) {
+            Some(fit) => sure.push((window, fit)),
+            // What rises for an hour and not for two swings; it does not climb.
+            None if sure.len() < CONFIRMED => sure.clear(),
+            None => break,
         }
-        if sure.len() == 3 {
+        if sure.len() == CONFIRMED + 1 {
             break;
         }
     }
@@ -77,13 +113,20 @@ pub fn fit_trend(points: &[TrendPoint]) -> Option<Trend> {
 
 fn fit_window(points: &[TrendPoint]) -> Option<Fit> {
     let mut parts: Vec<TrendPoint> = Vec::with_capacity(PARTS);
-    for part in points.chunks(points.len() / PARTS) {
-        let mut residuals: Vec<f64> = part.iter().map(|p| p.residual).filter(|r| r.is_finite()).collect();
+    let width = points.len() / PARTS;
+    for part in 0..PARTS {
+        // From a quarter of an hour on a part is the floor of itself and its neighbours: memory that is
+        // collected saws, and leaks by what collection leaves behind.
+        let (start, end) = (part * width, (part + 1) * width);
+        let reach = if width >= FLOOR_WIDTH { width } else { 0 };
+        let span = &points[start.saturating_sub(reach)..(end + reach).min(points.len())];
+        let mut residuals: Vec<f64> = span.iter().map(|p| p.residual).filter(|r| r.is_finite()).collect();
         if residuals.is_empty() {
             continue;
         }
-        let middle = part[part.len() / 2];
-        parts.push(TrendPoint { residual: median(&mut residuals), ..middle });
+        let middle = points[start + width / 2];
+        let residual = if reach > 0 { lower_fifth(&mut residuals) } else { median(&mut residuals) };
+        parts.push(TrendPoint { residual, ..middle });
     }
     if parts.len() < PARTS * 2 / 3 {
         return None; // Mostly gaps.
@@ -91,7 +134,14 @@ fn fit_window(points: &[TrendPoint]) -> Option<Fit> {
     let (slope, tau) = theil_sen(&parts, |p| p.time)?;
     let (load_slope, _) = theil_sen(&parts, |p| p.load)?;
     let by_load = misfit(&parts, load_slope, |p| p.load) < 0.9 * misfit(&parts, slope, |p| p.time);
-    Some(Fit { slope: if by_load { load_slope } else { slope }, tau, by_load })
+    let run = |x: fn(&TrendPoint) -> f64| x(&parts[parts.len() - 1]) - x(&parts[0]);
+    let (slope, run) = if by_load { (load_slope, run(|p| p.load)) } else { (slope, run(|p| p.time)) };
+    Some(Fit { rise: slope * run, slope, tau, by_load })
+}
+
+fn lower_fifth(values: &mut [f64]) -> f64 {
+    let rank = values.len() / 5;
+    *values.select_nth_unstable_by(rank, f64::total_cmp).1
 }
 
 /// The median slope over `x`, and Kendall's tau. `None` where no two points differ in `x`.
@@ -142,17 +192,28 @@ mod tests {
             9 => f64::NAN,
             _ => 0.001 * i as f64 + 0.01 * noise(i),
         });
-        let trend = fit_trend(&ramp).unwrap();
+        let trend = fit_trend(&ramp, &UsualRises::default()).unwrap();
         assert!((trend.slope - 0.001).abs() < 1e-4, "slope {}", trend.slope);
         assert!((trend.level - 0.3).abs() < 0.02, "level {}", trend.level);
     }
 
     #[test]
     fn noise_a_plateau_and_a_fall_are_no_trend() {
-        assert_eq!(fit_trend(&points(2000, |i| 0.01 * noise(i))), None);
-        assert_eq!(fit_trend(&points(2000, |i| (i.min(600)) as f64 * 0.001 + 0.01 * noise(i))).map(|t| t.window), None);
-        assert_eq!(fit_trend(&points(500, |i| -0.001 * i as f64)), None);
-        assert_eq!(fit_trend(&points(10, |i| i as f64)), None);
+        assert_eq!(fit_trend(&points(2000, |i| 0.01 * noise(i)), &UsualRises::default()), None);
+        assert_eq!(fit_trend(&points(2000, |i| (i.min(600)) as f64 * 0.001 + 0.01 * noise(i))).map(|t| t.window, &UsualRises::default()), None);
+        assert_eq!(fit_trend(&points(500, |i| -0.001 * i as f64), &UsualRises::default()), None);
+        assert_eq!(fit_trend(&points(10, |i| i as f64), &UsualRises::default()), None);
+    }
+
+    #[test]
+    fn what_saws_every_day_is_no_trend_until_it_climbs_over_its_saw() {
+        let saw = |i: usize| 0.002 * (i % 90) as f64 + 0.002 * noise(i);
+        let usual = UsualRises::measure(&[points(3000, saw)]);
+        let tooth = points(1079, saw);
+        assert!(fit_trend(&tooth, &UsualRises::default()).is_some_and(|t| t.slope > 0.001), "it looks like a climb");
+        assert_eq!(fit_trend(&tooth, &usual), None);
+        let climbing = fit_trend(&points(1079, |i| saw(i) + 0.0006 * i as f64), &usual).unwrap();
+        assert!((climbing.slope - 0.0006).abs() < 1e-4, "slope {}", climbing.slope);
     }
 
     #[test]
@@ -165,7 +226,7 @@ mod tests {
                 TrendPoint { time: i as f64, load: total, residual: 2e-4 * total + 2e-3 * noise(i) }
             })
             .collect();
-        let trend = fit_trend(&leak).unwrap();
+        let trend = fit_trend(&leak, &UsualRises::default()).unwrap();
         assert!(trend.by_load);
         assert!((trend.slope - 2e-4).abs() < 4e-5, "slope {}", trend.slope);
     }

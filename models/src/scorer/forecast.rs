@@ -5,7 +5,7 @@ use forewarn_features::seasonal::median;
 use forewarn_schema::{Step, Timestamp};
 
 use super::history::TargetHistory;
-use crate::baselines::{Baselines, HORIZONS, SignalBaseline, Trend, TrendPoint, fit_trend};
+use crate::baselines::{Baselines, HORIZONS, SignalBaseline, Trend, UsualRises, fit_trend};
 use crate::bundle::ForecastModel;
 use crate::forecast_input::{LOOKBACK, window_input};
 use crate::lstm::LstmForecaster;
@@ -17,15 +17,15 @@ const SETTLE: usize = 90;
 const MIN_RUN: usize = 60;
 /// Without a profile, this many more steps: a morning is not a leak.
 const MIN_RUN_UNKNOWN: usize = 30;
-/// How far above its normal a target must be before its rise is followed, in spreads and at least as a
+/// How far above its normal a target must be before its rise is followed: so many times what it wanders, and at least as a
 /// fraction of the way to the limit.
-const MIN_RISE_SPREADS: f64 = 5.0;
+const MIN_RISE_WANDERS: f64 = 4.0;
 const MIN_RISE: f64 = 0.08;
 /// The same where no normal is known.
 const MIN_RISE_UNKNOWN: f64 = 0.2;
 /// The least relative uncertainty of a slope that is believed.
-const MIN_DOUBT: f64 = 0.12;
-const MAX_DOUBT: f64 = 0.7;
+const MIN_DOUBT: f64 = 0.3;
+const MAX_DOUBT: f64 = 0.8;
 /// The furthest that a path reaches, in steps: two weeks at the default step.
 const REACH: i64 = 20_160;
 
@@ -118,19 +118,13 @@ fn believed_trend(history: &TargetHistory, known: &Known<'_>) -> Option<Trend> {
     if run < MIN_RUN + wait {
         return None;
     }
-    let mut load = 0.0;
-    let points: Vec<TrendPoint> = history
-        .fractions(run)
-        .enumerate()
-        .map(|(i, (at, fraction))| {
-            load += known.baselines.load(at);
-            TrendPoint { time: i as f64, load, residual: fraction - known.normal(at) }
-        })
-        .collect();
-    let trend = fit_trend(&points)?;
+    let profile = known.baseline.map(|b| &b.profile);
+    let points = known.baselines.trend_points(profile, history.fractions(run));
+    let unknown = UsualRises::default();
+    let trend = fit_trend(&points, known.baseline.map_or(&unknown, |b| &b.usual_rises))?;
     let rise = match known.baseline {
         Some(baseline) => {
-            let needed = (MIN_RISE_SPREADS * baseline.profile.spread()).max(MIN_RISE);
+            let needed = (MIN_RISE_WANDERS * baseline.wander).max(MIN_RISE);
             trend.level >= needed
         }
         None => {
