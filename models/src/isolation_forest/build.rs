@@ -144,8 +144,7 @@ impl<'a> TreeGrower<'a> {
         let mut middle = 0;
         for at in 0..members.len() {
             let value = self.value(members[at], feature);
-            let goes_left =
-                if value.is_nan() { rng.random_range(0..present) < below } else { value < threshold };
+            let goes_left = if value.is_nan() { rng.random_range(0..present) < below } else { value < threshold };
             if goes_left {
                 members.swap(at, middle);
                 middle += 1;

@@ -88,12 +88,7 @@ impl CheckedIsolationForestParams {
     }
 }
 
-pub(super) fn check_range(
-    name: &'static str,
-    min: usize,
-    max: usize,
-    got: usize,
-) -> Result<(), IsolationForestError> {
+pub(super) fn check_range(name: &'static str, min: usize, max: usize, got: usize) -> Result<(), IsolationForestError> {
     if (min..=max).contains(&got) {
         return Ok(());
     }

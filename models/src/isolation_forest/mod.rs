@@ -6,7 +6,8 @@
 //! - `c(n)` uses the exact harmonic number instead of `ln(n) + 0.5772`.
 //! - A cut is drawn among the features that vary within the node, so no cut is spent on a constant.
 //! - A missing value (NaN) follows both sides of a cut, weighted by how many training rows went to
-//!   each: the path length is the expected one. A row with nothing but NaN scores 0.5.
+//!   each: the path length is the expected one. A row with nothing but NaN scores 0.5. While a tree is
+//!   grown, a row without the value goes to a side drawn with those odds.
 //!
 //! ```
 //! use forewarn_models::isolation_forest::IsolationForestParams;

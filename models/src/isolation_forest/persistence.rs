@@ -66,9 +66,7 @@ impl IsolationForest {
         };
         let nodes = stored.feature.len();
         check_range("nodes", 1, MAX_NODES, nodes)?;
-        for (name, got) in
-            [(THRESHOLD, stored.threshold.len()), (LEFT, stored.left.len()), (SIZE, stored.size.len())]
-        {
+        for (name, got) in [(THRESHOLD, stored.threshold.len()), (LEFT, stored.left.len()), (SIZE, stored.size.len())] {
             if got != nodes {
                 return Err(tensor_error(name, format!("must have {nodes} elements as {FEATURE} has, has {got}")));
             }
@@ -148,8 +146,7 @@ impl Stored<'_> {
             }
             depth[left] = Some(own_depth + 1);
             depth[left + 1] = Some(own_depth + 1);
-            let cut =
-                Cut { feature: self.feature[at] as u32, threshold: self.threshold[at], left: left as u32 };
+            let cut = Cut { feature: self.feature[at] as u32, threshold: self.threshold[at], left: left as u32 };
             nodes.push(TreeNode { cut: Some(cut), size });
         }
         Ok(nodes)
@@ -183,10 +180,7 @@ fn find<'a>(tensors: &'a [NamedTensor], name: &'static str) -> Result<&'a Tensor
         return Err(tensor_error(name, "is there twice".to_owned()));
     }
     if tensor.shape != [len(&tensor.data)] {
-        return Err(tensor_error(
-            name,
-            format!("must have shape [{}], has {:?}", len(&tensor.data), tensor.shape),
-        ));
+        return Err(tensor_error(name, format!("must have shape [{}], has {:?}", len(&tensor.data), tensor.shape)));
     }
     Ok(&tensor.data)
 }

@@ -197,17 +197,45 @@ fn ndarray_device() -> TensorDevice {
 
 #[cfg(test)]
 pub(super) mod for_tests {
-    //! What the tests compare with: the tensor library's own forward pass.
+    //! What the tests compare with: the tensor library's own LSTM layer.
+
+    use burn::nn::{GateController, LstmConfig};
+
     use super::*;
 
-    /// Quantiles of one window `[lookback, features]` as the tensor library computes them.
-    pub(in crate::lstm) fn library_forecast(params: &LstmParams, weights: &Weights, window: &[f32]) -> Vec<[f32; QUANTILES]> {
+    /// Quantiles of one window `[lookback, features]` by the library's layer, and by the network as trained.
+    pub(in crate::lstm) fn library_forecasts(
+        params: &LstmParams,
+        weights: &Weights,
+        window: &[f32],
+    ) -> [Vec<[f32; QUANTILES]>; 2] {
         let device = open(params.device).unwrap();
-        let network = LstmNetwork::from_weights(weights, params.features, params.hidden_size, &device);
-        let window = TensorData::new(window.to_vec(), [1, params.lookback, params.features]);
-        let columns = network::quantiles(network.outputs(Tensor::from_data(window, &device)))
-            .map(|column| network::floats(column).unwrap());
-        (0..params.horizons.len()).map(|at| [columns[0][at], columns[1][at], columns[2][at]]).collect()
+        let (features, hidden) = (params.features, params.hidden_size);
+        let columns = |matrix: &[f32], gate: usize| -> Vec<f32> {
+            matrix.chunks_exact(GATES * hidden).flat_map(|row| &row[gate * hidden..][..hidden]).copied().collect()
+        };
+        let gate = |index: usize| GateController {
+            input_transform: network::linear(
+                columns(&weights.input, index),
+                &columns(&weights.bias, index),
+                features,
+                &device,
+            ),
+            hidden_transform: network::linear(columns(&weights.recurrent, index), &vec![0.0; hidden], hidden, &device),
+        };
+        let mut layer = LstmConfig::new(features, hidden, true).init(&device);
+        (layer.input_gate, layer.forget_gate) = (gate(0), Some(gate(1)));
+        (layer.output_gate, layer.cell_gate) = (gate(2), gate(3));
+        let head = network::linear(weights.head.clone(), &weights.head_bias, hidden, &device);
+
+        let window = TensorData::new(window.to_vec(), [1, params.lookback, features]);
+        let window = Tensor::from_data(window, &device);
+        let (_, state) = layer.forward(window.clone(), None);
+        let network = LstmNetwork::from_weights(weights, features, hidden, &device);
+        [head.forward(state.hidden), network.outputs(window)].map(|outputs| {
+            let columns = network::quantiles(outputs).map(|column| network::floats(column).unwrap());
+            (0..params.horizons.len()).map(|at| [columns[0][at], columns[1][at], columns[2][at]]).collect()
+        })
     }
 
     pub(in crate::lstm) fn seeded_weights(params: &LstmParams) -> Weights {

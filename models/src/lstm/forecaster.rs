@@ -1,5 +1,5 @@
-//! The fitted forecaster and its forward pass in plain `f32`: no tensor library, no allocation per step,
-//! no fused multiply-add, so that every machine computes the same bits.
+//! The fitted forecaster and its forward pass in plain `f32`, without the tensor library: one window takes
+//! less time than the library needs to set a graph up. Training is in `algorithm`.
 
 use super::error::LstmError;
 use super::hyperparams::{LstmParams, QUANTILES};
@@ -84,19 +84,19 @@ impl LstmForecaster {
     }
 }
 
-/// One step of the cell: `c = f c + i g`, `h = o tanh(c)`. `gates` are the sums of input, forget, cell
-/// and output gate side by side, and are overwritten.
+/// One step of the cell: `c = f c + i g`, `h = o tanh(c)`. `gates` are the sums of input, forget and output
+/// gate and of the candidate, side by side, and are overwritten.
 fn advance_cell(gates: &mut [f32], cell: &mut [f32], hidden: &mut [f32]) {
     let size = cell.len();
-    let (squashed, output) = gates.split_at_mut(3 * size);
-    let (input_forget, candidate) = squashed.split_at_mut(2 * size);
-    for sum in input_forget.iter_mut().chain(output.iter_mut()) {
+    let (opened, candidate) = gates.split_at_mut(3 * size);
+    for sum in opened.iter_mut() {
         *sum = sigmoid(*sum);
     }
     for sum in candidate.iter_mut() {
         *sum = tanh(*sum);
     }
-    let (input, forget) = input_forget.split_at(size);
+    let (input, rest) = opened.split_at(size);
+    let (forget, output) = rest.split_at(size);
     for (at, cell) in cell.iter_mut().enumerate() {
         *cell = forget[at] * *cell + input[at] * candidate[at];
     }
@@ -188,7 +188,7 @@ mod tests {
         // Gates i = 0.5, f = 0.8, g = tanh(0.5), o = 0.6 from a cell at 2: c = 1.6 + 0.5 g, h = 0.6 tanh(c).
         let logit = |p: f32| (p / (1.0 - p)).ln();
         let (mut cell, mut hidden) = ([2.0], [9.0]);
-        advance_cell(&mut [0.0, logit(0.8), 0.5, logit(0.6)], &mut cell, &mut hidden);
+        advance_cell(&mut [0.0, logit(0.8), logit(0.6), 0.5], &mut cell, &mut hidden);
         assert!((cell[0] - 1.831_058_6).abs() < 1e-6, "{cell:?}");
         assert!((hidden[0] - 0.569_957_7).abs() < 1e-6, "{hidden:?}");
     }

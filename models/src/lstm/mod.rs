@@ -4,8 +4,8 @@
 //! One LSTM layer (Hochreiter and Schmidhuber 1997, with forget gate) and a linear head on its last
 //! hidden state, trained on the pinball loss (Koenker and Bassett 1978) with Adam by the tensor library.
 //! The quantiles cannot cross: the head gives the middle one and two distances, made positive by softplus.
-//! Serving does not touch the tensor library: [`LstmForecaster::forecast`] is plain `f32` code, so that
-//! it has no start-up cost, no global state and the same bits on every device.
+//! Serving does not touch the tensor library: [`LstmForecaster::forecast`] is plain `f32` code, without
+//! start-up cost or global state, and a forecaster trained on one device serves on any machine.
 
 mod algorithm;
 mod error;
@@ -14,8 +14,8 @@ mod hyperparams;
 mod network;
 mod persistence;
 
-pub(crate) use algorithm::Trainer;
 pub use algorithm::LstmTrainingSet;
+pub(crate) use algorithm::Trainer;
 pub use error::LstmError;
 pub use forecaster::LstmForecaster;
 pub use hyperparams::{CheckedLstmParams, Device, LstmParams, QUANTILES};

@@ -157,11 +157,7 @@ fn find<'a>(tensors: &'a [NamedTensor], name: &'static str) -> Result<&'a NamedT
     Ok(tensor)
 }
 
-fn shaped<'a>(
-    tensors: &'a [NamedTensor],
-    name: &'static str,
-    shape: &[usize],
-) -> Result<&'a TensorData, LstmError> {
+fn shaped<'a>(tensors: &'a [NamedTensor], name: &'static str, shape: &[usize]) -> Result<&'a TensorData, LstmError> {
     let tensor = find(tensors, name)?;
     if tensor.shape != shape {
         return Err(tensor_error(name, format!("must have shape {shape:?}, has {:?}", tensor.shape)));
