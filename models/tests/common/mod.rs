@@ -59,7 +59,7 @@ pub fn bundle(service: &str, days: usize, seed: u64) -> ModelBundle {
     ModelBundle {
         manifest,
         pipeline,
-        calibrator: ScoreCalibrator::fit(&scores),
+        calibrator: ScoreCalibrator::fit(&scores).unwrap(),
         baselines: Baselines::fit(steps, &signals, Step::MINUTE),
         signals,
         forest,
