@@ -218,11 +218,12 @@ mod tests {
         for inverse in INVERSES {
             let calibrator = ScoreCalibrator::fit(&draws(20_000, 1, inverse)).unwrap();
             let unseen = draws(200_000, 2, inverse);
-            for level in [0.1, 0.5, 0.9, 0.99, 0.999] {
+            // The tail is fitted from 2,000 draws: over many seeds, nine fits of ten are within 40 % at one
+            // in a thousand.
+            for (level, tolerance) in [(0.1, 0.02), (0.5, 0.03), (0.9, 0.1), (0.99, 0.2), (0.999, 0.45)] {
                 let above = unseen.iter().filter(|raw| calibrator.calibrate(**raw).get() >= level).count();
                 let share = above as f64 / unseen.len() as f64;
-                // The tail is fitted from 2,000 draws: a fifth off at one in a thousand is their noise.
-                assert!((share / (1.0 - level) - 1.0).abs() < 0.25, "{share} at or above {level}");
+                assert!((share / (1.0 - level) - 1.0).abs() < tolerance, "{share} at or above {level}");
             }
         }
     }
@@ -233,7 +234,8 @@ mod tests {
             let calibrator = ScoreCalibrator::fit(&draws(2_016, 3, inverse)).unwrap();
             let unseen = draws(200_000, 4, inverse);
             let above = unseen.iter().filter(|raw| calibrator.calibrate(**raw).get() >= 0.999).count();
-            assert!((60..=500).contains(&above), "{above} of 200,000 instead of 200");
+            // A factor of three either way is what 200 draws in the tail allow (nine fits of ten).
+            assert!((50..=600).contains(&above), "{above} of 200,000 instead of 200");
         }
     }
 
