@@ -4,9 +4,11 @@
 mod common;
 
 use bytes::Bytes;
+use forewarn_models::baselines::HORIZONS;
 use forewarn_models::bundle::{
     Artifact, BundleError, ForecastModel, MANIFEST_FILE, ModelBundle, PARTS_FILE, TENSORS_FILE,
 };
+use forewarn_models::forecast_input::{FEATURES, LOOKBACK};
 use proptest::prelude::*;
 
 fn with_file(artifact: &Artifact, file: &str, bytes: impl Into<Bytes>) -> Artifact {
@@ -30,6 +32,22 @@ fn a_bundle_comes_back_and_the_same_content_has_the_same_bytes() {
     assert_eq!(bundle.sealed().unwrap().manifest, back.manifest);
     let row = vec![0.5; back.pipeline.names().len()];
     assert_eq!(back.forest.score(&row), common::bundle("checkout", 2, 7).forest.score(&row));
+}
+
+#[test]
+fn an_lstm_travels_with_the_bundle_and_forecasts_the_same() {
+    let mut bundle = common::bundle("checkout", 1, 7);
+    bundle.lstm = Some(common::lstm(HORIZONS.to_vec()));
+    bundle.forecast = ForecastModel::Lstm;
+    let artifact = bundle.to_artifact().unwrap();
+    let back = ModelBundle::from_artifact(&artifact).unwrap();
+    assert_eq!(back.to_artifact().unwrap(), artifact);
+    let window = vec![0.25; LOOKBACK * FEATURES];
+    assert_eq!(back.lstm.unwrap().forecast(&window), bundle.lstm.as_ref().unwrap().forecast(&window));
+    // One that forecasts something else than the scorer asks for is refused, not read wrongly.
+    bundle.lstm = Some(common::lstm(vec![1, 2]));
+    let error = ModelBundle::from_artifact(&bundle.to_artifact().unwrap()).unwrap_err();
+    assert!(error.to_string().contains("got 60, 8 and [1, 2]"), "{error}");
 }
 
 #[test]

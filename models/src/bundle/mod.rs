@@ -25,8 +25,9 @@ pub use manifest::{BundleManifest, FORMAT_VERSION, FileEntry};
 pub use version::ModelVersion;
 
 use crate::NamedTensor;
-use crate::baselines::Baselines;
+use crate::baselines::{Baselines, HORIZONS};
 use crate::calibration::ScoreCalibrator;
+use crate::forecast_input::{FEATURES, LOOKBACK};
 use crate::isolation_forest::IsolationForest;
 use crate::lstm::LstmForecaster;
 
@@ -84,8 +85,8 @@ struct PartsIn {
     baselines: Baselines,
 }
 
-const FOREST_PREFIX: &str = "forest/";
-const LSTM_PREFIX: &str = "lstm/";
+const FOREST_PREFIX: &str = "forest.";
+const LSTM_PREFIX: &str = "lstm.";
 
 impl ModelBundle {
     /// The bundle as files. Whatever the manifest says of files, digest and version is computed anew, so that the same
@@ -99,9 +100,9 @@ impl ModelBundle {
             baselines: &self.baselines,
         };
         let parts = serde_json::to_vec(&parts).map_err(|e| BundleError::malformed(PARTS_FILE, e))?;
-        let mut arrays = with_prefix(FOREST_PREFIX, self.forest.to_tensors());
+        let mut arrays = self.forest.to_tensors();
         if let Some(lstm) = &self.lstm {
-            arrays.extend(with_prefix(LSTM_PREFIX, lstm.to_tensors()));
+            arrays.extend(lstm.to_tensors());
         }
         let files = BTreeMap::from([
             (PARTS_FILE.to_owned(), Bytes::from(parts)),
@@ -119,12 +120,12 @@ impl ModelBundle {
         // Sorted and checked as when they came from a configuration.
         let signals = SignalSet::new(&[], parts.signals).map_err(|e| BundleError::malformed(PARTS_FILE, e))?;
         let arrays = tensors::decode(artifact.file(TENSORS_FILE)?)?;
-        let (forest, lstm) = split_by_prefix(arrays)?;
+        let has_lstm = check_prefixes(&arrays)?;
         let malformed = |e: &dyn std::error::Error| BundleError::malformed(TENSORS_FILE, e);
-        let forest = IsolationForest::from_tensors(&forest).map_err(|e| malformed(&e))?;
-        let lstm = match lstm.is_empty() {
-            true => None,
-            false => Some(LstmForecaster::from_tensors(&lstm).map_err(|e| malformed(&e))?),
+        let forest = IsolationForest::from_tensors(&arrays).map_err(|e| malformed(&e))?;
+        let lstm = match has_lstm {
+            true => Some(LstmForecaster::from_tensors(&arrays).map_err(|e| malformed(&e))?),
+            false => None,
         };
         let bundle = Self {
             manifest,
@@ -152,6 +153,17 @@ impl ModelBundle {
             let reason = "the forecast is lstm, but there is no lstm";
             return Err(BundleError::Inconsistent(reason.to_owned()));
         }
+        if let Some(lstm) = &self.lstm {
+            let (lookback, features, horizons) = (LOOKBACK, FEATURES, HORIZONS);
+            let params = lstm.params();
+            if (params.lookback, params.features) != (lookback, features) || params.horizons != horizons {
+                let (got_lookback, got_features, got_horizons) = (params.lookback, params.features, &params.horizons);
+                return Err(BundleError::Inconsistent(format!(
+                    "the lstm must see {lookback} steps of {features} features and forecast {horizons:?} steps ahead, \
+                     got {got_lookback}, {got_features} and {got_horizons:?}"
+                )));
+            }
+        }
         if !self.pipeline.is_well_formed() || !self.baselines.is_well_formed() {
             let reason = "a profile must cover every slot and have a positive spread, and a column must have one";
             return Err(BundleError::Inconsistent(reason.to_owned()));
@@ -165,22 +177,16 @@ impl ModelBundle {
     }
 }
 
-fn with_prefix(prefix: &str, tensors: Vec<NamedTensor>) -> Vec<NamedTensor> {
-    tensors.into_iter().map(|t| NamedTensor { name: format!("{prefix}{}", t.name), ..t }).collect()
-}
-
-/// The forest's tensors and the forecaster's, under the names they gave them.
-fn split_by_prefix(tensors: Vec<NamedTensor>) -> Result<(Vec<NamedTensor>, Vec<NamedTensor>), BundleError> {
-    let (mut forest, mut lstm) = (Vec::new(), Vec::new());
+/// Whether an LSTM is among the tensors. One that belongs to no part is refused: it would be carried along unread.
+fn check_prefixes(tensors: &[NamedTensor]) -> Result<bool, BundleError> {
+    let mut has_lstm = false;
     for tensor in tensors {
-        if let Some(name) = tensor.name.strip_prefix(FOREST_PREFIX) {
-            forest.push(NamedTensor { name: name.to_owned(), ..tensor });
-        } else if let Some(name) = tensor.name.strip_prefix(LSTM_PREFIX) {
-            lstm.push(NamedTensor { name: name.to_owned(), ..tensor });
-        } else {
-            let reason = format!("a tensor must belong to forest/ or lstm/, got {:?}", tensor.name);
+        let of_lstm = tensor.name.starts_with(LSTM_PREFIX);
+        if !of_lstm && !tensor.name.starts_with(FOREST_PREFIX) {
+            let reason = format!("a tensor's name must start with forest. or lstm., got {:?}", tensor.name);
             return Err(BundleError::malformed(TENSORS_FILE, reason));
         }
+        has_lstm |= of_lstm;
     }
-    Ok((forest, lstm))
+    Ok(has_lstm)
 }

@@ -1,8 +1,8 @@
 //! Why the registry could not do what it was asked, by what the caller does next.
 
+use crate::ModelVersion;
 use crate::bundle::BundleError;
 use crate::store::StoreError;
-use crate::ModelVersion;
 
 /// The registry could not do what it was asked.
 #[derive(Debug, thiserror::Error)]

@@ -164,7 +164,9 @@ impl ModelRegistry {
         let path = pointer_path(service)?;
         match self.store.get(&path, pointer::MAX_POINTER_BYTES).await? {
             None => Ok(Pointer::empty(service)),
-            Some(bytes) => Pointer::from_bytes(service, &bytes).map_err(|reason| RegistryError::Pointer { path, reason }),
+            Some(bytes) => {
+                Pointer::from_bytes(service, &bytes).map_err(|reason| RegistryError::Pointer { path, reason })
+            }
         }
     }
 

@@ -1,4 +1,5 @@
 //! A small bundle of a shop service, fitted in milliseconds; `seed` makes another one of the same data.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::sync::Arc;
 
@@ -8,7 +9,9 @@ use forewarn_models::ModelBundle;
 use forewarn_models::baselines::Baselines;
 use forewarn_models::bundle::{BundleManifest, ForecastModel};
 use forewarn_models::calibration::ScoreCalibrator;
+use forewarn_models::forecast_input::{FEATURES, LOOKBACK};
 use forewarn_models::isolation_forest::IsolationForestParams;
+use forewarn_models::lstm::{LstmForecaster, LstmParams, LstmTrainingSet};
 use forewarn_schema::{BreachKind, Direction, LabelSet, SignalKind, Step, TimeRange, Timestamp};
 
 /// 2026-01-01T00:00:00Z.
@@ -66,4 +69,19 @@ pub fn bundle(service: &str, days: usize, seed: u64) -> ModelBundle {
         lstm: None,
         forecast: ForecastModel::Trend,
     }
+}
+
+/// Trained for two steps on two windows of nothing much.
+pub fn lstm(horizons: Vec<usize>) -> LstmForecaster {
+    let inputs = (0..2 * LOOKBACK * FEATURES).map(|i| (i % 7) as f32 * 0.1).collect();
+    let targets = vec![0.5; 2 * horizons.len()];
+    let params = LstmParams {
+        lookback: LOOKBACK,
+        features: FEATURES,
+        hidden_size: 4,
+        horizons,
+        steps: 2,
+        ..LstmParams::default()
+    };
+    params.check().unwrap().fit(&LstmTrainingSet { inputs, targets }, &|_, _| {}).unwrap()
 }
