@@ -1,1 +1,26 @@
-//! Fit per service, backtest, quality, the gate, the evaluation report
+//! Offline: fitting a bundle a service, replaying history through the serving engine, settling what
+//! was said from the data, the gate between a candidate and serving, and the report of all that.
+//!
+//! Pure functions of what they are handed: no I/O, no clock, no configuration. Not here: fetching
+//! history (`forewarn-datasets`), keeping models (`forewarn_models::registry`), printing.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that fails to set up should panic"))]
+
+mod alarms;
+pub mod backtest;
+pub mod evaluate;
+mod feedback;
+pub mod fit;
+mod forecasts;
+pub mod gate;
+pub mod metrics;
+pub mod report;
+pub mod settle;
+
+pub use alarms::required_lead;
+pub use backtest::{BacktestSummary, RollingOriginBacktest, backtest};
+pub use evaluate::{EvaluationInput, evaluate};
+pub use fit::{FitError, FitOptions, FitProgress, FitQuality, Quiet, fit_all, fit_service};
+pub use gate::{GateVerdict, PromotionGate};
+pub use report::{EvaluationReport, render_html};
+pub use settle::Truth;

@@ -1,0 +1,121 @@
+//! A backtest is a replay of the server: the same engine, fed step by step, asked at every origin.
+//!
+//! At each origin the engine has been given nothing later than that origin, which is why a backtest
+//! may be handed the whole history. Not here: judging what comes out (`evaluate`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forewarn_features::ServiceStep;
+use forewarn_models::Engine;
+use forewarn_schema::{Prediction, RemediationRequest, Step, TimeRange, Timestamp};
+
+/// A rolling-origin backtest: origins at `range.start`, then every `every`, each using all before it
+/// (Tashman 2000).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RollingOriginBacktest {
+    /// The origins; the engine is warmed with what lies before.
+    pub range: TimeRange,
+    /// Between two origins; rounded up to a whole number of steps, at least one.
+    pub every: Duration,
+    /// Of the histories.
+    pub step: Step,
+}
+
+/// What a backtest did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BacktestSummary {
+    /// Steps that only warmed the engine.
+    pub warm_steps: u64,
+    /// Steps inside the range.
+    pub steps: u64,
+    /// Origins at which the engine was asked.
+    pub origins: u64,
+    /// Predictions made.
+    pub predictions: u64,
+    /// Requests emitted, in order.
+    pub requests: Vec<RemediationRequest>,
+}
+
+impl RollingOriginBacktest {
+    /// Replays `histories` (per service, each sorted by time) through `engine`. `sink` gets the
+    /// predictions of each origin, sorted by service, signal and labels.
+    ///
+    /// Earlier data as far back as the engine remembers warms it. A service without a step at some
+    /// time is a gap, as it would be live. An empty range or no histories ask nothing.
+    pub fn run(
+        &self,
+        histories: &BTreeMap<Arc<str>, Vec<ServiceStep>>,
+        engine: &mut Engine,
+        sink: &mut dyn FnMut(&Prediction),
+    ) -> BacktestSummary {
+        let mut summary = BacktestSummary::default();
+        let first = histories.values().filter_map(|steps| steps.first()).map(|s| s.at).min();
+        let last = histories.values().filter_map(|steps| steps.last()).map(|s| s.at).max();
+        let (Some(first), Some(last)) = (first, last) else { return summary };
+        let start = self.range.start.align_up(self.step);
+        let end = self.range.end.min(last + self.step.duration());
+        let mut at = (start - engine.memory_horizon()).align_up(self.step).max(first.align_up(self.step)).min(start);
+        let mut cursors: Vec<&[ServiceStep]> =
+            histories.values().map(|steps| &steps[steps.partition_point(|s| s.at < at)..]).collect();
+        let every = self.millis_between_origins();
+        let mut next_origin = start;
+        let mut here: Vec<ServiceStep> = Vec::new();
+        while at < end {
+            here.clear();
+            take_until(&mut cursors, at, &mut here);
+            engine.observe(at, &here);
+            if at < start {
+                summary.warm_steps += 1;
+            } else {
+                summary.steps += 1;
+            }
+            if at == next_origin {
+                let mut output = engine.predict(at);
+                output
+                    .predictions
+                    .sort_by(|a, b| (&a.service, &a.signal, &a.labels).cmp(&(&b.service, &b.signal, &b.labels)));
+                summary.origins += 1;
+                summary.predictions += output.predictions.len() as u64;
+                output.predictions.iter().for_each(&mut *sink);
+                summary.requests.append(&mut output.requests);
+                next_origin = next_origin + every;
+            }
+            at = at + self.step.duration();
+        }
+        summary
+    }
+
+    fn millis_between_origins(&self) -> Duration {
+        let step = self.step.duration();
+        let steps = self.every.as_millis().div_ceil(step.as_millis()).max(1);
+        step.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX))
+    }
+}
+
+/// Replays `histories` through `engine` over `range`; see [`RollingOriginBacktest::run`].
+pub fn backtest(
+    histories: &BTreeMap<Arc<str>, Vec<ServiceStep>>,
+    mut engine: Engine,
+    range: TimeRange,
+    every: Duration,
+    step: Step,
+    sink: &mut dyn FnMut(&Prediction),
+) -> BacktestSummary {
+    RollingOriginBacktest { range, every, step }.run(histories, &mut engine, sink)
+}
+
+/// Moves every service's step at `at` into `here`, in the order of the services. A step off the
+/// grid (an unaligned one) goes with the next aligned time.
+fn take_until(cursors: &mut [&[ServiceStep]], at: Timestamp, here: &mut Vec<ServiceStep>) {
+    for cursor in cursors {
+        while let Some((next, rest)) = cursor.split_first() {
+            if next.at > at {
+                break;
+            }
+            here.push(next.clone());
+            *cursor = rest;
+        }
+    }
+}

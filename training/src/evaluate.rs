@@ -1,0 +1,260 @@
+//! Candidates against what serves now, the rules and the baselines, on history that none of them has
+//! learnt from.
+//!
+//! Everything is replayed through the serving engine and settled from the data afterwards. A report
+//! says what was measured; whether that is enough is the gate's business.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use forewarn_features::{ServiceStep, SignalSet};
+use forewarn_models::{Engine, EngineOptions, ForecastModel, ModelBundle};
+use forewarn_schema::{Feedback, LabelSet, Prediction, Step, TimeRange, Timestamp};
+
+use crate::alarms::{CHART_POINTS, Judged, Replay, judge};
+use crate::backtest::RollingOriginBacktest;
+use crate::feedback::{Labelled, feedback_report};
+use crate::forecasts::{ForecastSetup, charts, compare};
+use crate::gate::{GateInput, GateVerdict, PromotionGate, count};
+use crate::metrics::{mean, quantile};
+use crate::report::{AnomalySummary, EvaluationReport, FORMAT_VERSION, ModelCard, ScorePoint, ServiceReport};
+use crate::settle::Truth;
+
+/// Origins a service on which forecasts are judged.
+const FORECAST_ORIGINS: usize = 4000;
+
+/// What to judge, and on what.
+pub struct EvaluationInput<'a> {
+    /// Per service, sorted by time; what lies before `range` warms the engine and is not judged.
+    pub histories: &'a BTreeMap<Arc<str>, Vec<ServiceStep>>,
+    /// What is watched.
+    pub signals: &'a Arc<SignalSet>,
+    /// Of the histories.
+    pub step: Step,
+    /// The held-out range; it must begin where the candidates' training ended, or later.
+    pub range: TimeRange,
+    /// Between two origins of the replay. Five minutes is what [`EvaluationInput::EVERY`] says.
+    pub every: Duration,
+    /// What might serve, by service.
+    pub candidates: &'a BTreeMap<String, Arc<ModelBundle>>,
+    /// What serves now, by service; a service without one is served by the rules.
+    pub current: &'a BTreeMap<String, Arc<ModelBundle>>,
+    /// What people and alerts said.
+    pub feedback: &'a [Feedback],
+    /// Of the engine that replays.
+    pub options: EngineOptions,
+    /// What decides the verdicts.
+    pub gate: PromotionGate,
+}
+
+impl EvaluationInput<'_> {
+    /// The default distance between two origins.
+    pub const EVERY: Duration = Duration::from_secs(300);
+}
+
+/// The three replays of one range.
+struct Replays {
+    candidate: Replay,
+    /// `None`: the same as the rules, as no model serves yet.
+    current: Option<Replay>,
+    rules: Replay,
+}
+
+impl Replays {
+    fn current(&self) -> &Replay {
+        self.current.as_ref().unwrap_or(&self.rules)
+    }
+}
+
+/// Measures and judges. Services without a candidate are measured with what serves them now.
+pub fn evaluate(input: &EvaluationInput<'_>) -> EvaluationReport {
+    let truth = Truth::from_histories(input.histories, input.signals);
+    let labelled: BTreeSet<&str> = crate::feedback::labelled_predictions(input.feedback).collect();
+    let mut seen = BTreeMap::new();
+    let replays = replay_all(input, &labelled, &mut seen);
+    let services: BTreeSet<&str> = input.histories.keys().map(|s| &**s).collect();
+    let mut total = [Judged::default(), Judged::default(), Judged::default()];
+    let mut reports = Vec::with_capacity(services.len());
+    for service in services {
+        let sides = [&replays.candidate, replays.current(), &replays.rules];
+        let judged = sides.map(|replay| judge(&truth, service, replay, input.range));
+        for (total, judged) in total.iter_mut().zip(&judged) {
+            total.absorb(judged);
+        }
+        let scores = replays.candidate.scores.get(service).map_or(&[][..], Vec::as_slice);
+        reports.push(report_service(input, service, judged, scores));
+    }
+    total.iter_mut().for_each(|judged| judged.sum_up(input.range));
+    let [candidate, current, rules] = total.map(|judged| judged.quality);
+    EvaluationReport {
+        format_version: FORMAT_VERSION,
+        headline: headline(&reports),
+        range: input.range,
+        step: input.step,
+        every_seconds: input.every.as_secs_f64(),
+        gate: input.gate,
+        candidate,
+        current,
+        rules,
+        services: reports,
+        feedback: feedback_report(input.feedback, &seen),
+        forewarn_version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+fn replay_all(
+    input: &EvaluationInput<'_>,
+    labelled: &BTreeSet<&str>,
+    seen: &mut BTreeMap<String, Labelled>,
+) -> Replays {
+    let mut serving = input.current.clone();
+    serving.extend(input.candidates.iter().map(|(service, bundle)| (service.clone(), Arc::clone(bundle))));
+    let none = BTreeMap::new();
+    let mut notice = |prediction: &Prediction| {
+        if labelled.contains(prediction.id.as_str()) {
+            let (service, kind, at) = (prediction.service.clone(), prediction.kind, prediction.at);
+            seen.insert(prediction.id.clone(), Labelled { service, kind, at });
+        }
+    };
+    let (candidate, (current, rules)) = rayon::join(
+        || replay(input, &serving, &mut notice),
+        || {
+            rayon::join(
+                || (!input.current.is_empty()).then(|| replay(input, input.current, &mut |_| {})),
+                || replay(input, &none, &mut |_| {}),
+            )
+        },
+    );
+    Replays { candidate, current, rules }
+}
+
+fn replay(
+    input: &EvaluationInput<'_>,
+    bundles: &BTreeMap<String, Arc<ModelBundle>>,
+    notice: &mut dyn FnMut(&Prediction),
+) -> Replay {
+    let mut engine = Engine::new(Arc::clone(input.signals), input.options.clone());
+    for (service, bundle) in bundles {
+        engine.set_bundle(service, Some(Arc::clone(bundle)));
+    }
+    let mut replay = Replay::default();
+    let backtest = RollingOriginBacktest { range: input.range, every: input.every, step: input.step };
+    let summary = backtest.run(input.histories, &mut engine, &mut |prediction| {
+        notice(prediction);
+        replay.push(prediction);
+    });
+    replay.requests = summary.requests;
+    replay
+}
+
+fn report_service(
+    input: &EvaluationInput<'_>,
+    service: &str,
+    judged: [Judged; 3],
+    scores: &[(Timestamp, f64)],
+) -> ServiceReport {
+    let [candidate, current, rules] = judged;
+    let bundle = input.candidates.get(service);
+    let measured = bundle.or_else(|| input.current.get(service));
+    let setup = measured.zip(input.histories.get(service)).map(|(bundle, steps)| ForecastSetup {
+        steps,
+        signals: input.signals,
+        step: input.step,
+        baselines: &bundle.baselines,
+        lstm: bundle.lstm.as_ref(),
+    });
+    let forecast = setup.as_ref().and_then(|setup| compare(setup, input.range, FORECAST_ORIGINS));
+    let breached: BTreeMap<(String, LabelSet), Timestamp> =
+        candidate.breaches.iter().rev().map(|b| ((b.signal.clone(), b.labels.clone()), b.at)).collect();
+    let serves = measured.map_or(ForecastModel::Trend, |bundle| bundle.forecast);
+    let forecast_charts = setup.as_ref().map(|setup| charts(setup, input.range, serves, &breached));
+    let verdict = bundle.map(|bundle| {
+        let trained_into_it = bundle.manifest.created_from.end > input.range.start;
+        if trained_into_it {
+            let (end, start) = (bundle.manifest.created_from.end, input.range.start);
+            let reason = format!("It has learnt from data up to {end}, and the held-out range begins at {start}.");
+            return GateVerdict::Refuse { reason };
+        }
+        input.gate.judge(&GateInput {
+            serves: bundle.forecast,
+            forecast: forecast.as_ref(),
+            candidate: &candidate.quality,
+            current: &current.quality,
+            rules: &rules.quality,
+        })
+    });
+    ServiceReport {
+        service: service.to_owned(),
+        candidate: bundle.map(|bundle| model_card(bundle)),
+        current_version: input
+            .current
+            .get(service)
+            .map_or_else(|| "rules".to_owned(), |b| b.manifest.version.to_string()),
+        verdict,
+        forecast,
+        anomaly: anomaly_summary(scores),
+        candidate_alarms: candidate.quality,
+        current_alarms: current.quality,
+        rules_alarms: rules.quality,
+        breaches: candidate.breaches,
+        requests: candidate.requests,
+        forecast_charts: forecast_charts.unwrap_or_default(),
+        anomaly_scores: highest_of_each_stretch(scores),
+    }
+}
+
+fn model_card(bundle: &ModelBundle) -> ModelCard {
+    let manifest = &bundle.manifest;
+    ModelCard {
+        version: manifest.version.to_string(),
+        serves: bundle.forecast,
+        data: manifest.created_from,
+        dataset_digest: manifest.dataset_digest.clone(),
+        seed: manifest.seed,
+        params: manifest.params.clone(),
+        quality: manifest.quality.clone(),
+        forewarn_version: manifest.forewarn_version.clone(),
+    }
+}
+
+fn anomaly_summary(scores: &[(Timestamp, f64)]) -> Option<AnomalySummary> {
+    let values = || scores.iter().map(|(_, score)| *score);
+    Some(AnomalySummary {
+        origins: scores.len() as u64,
+        median: quantile(values(), 0.5)?,
+        p99: quantile(values(), 0.99)?,
+        max: quantile(values(), 1.0)?,
+        share_above_0_999: mean(values().map(|score| f64::from(u8::from(score >= 0.999))))?,
+    })
+}
+
+/// A peak of one origin is what one looks for, so a stretch is drawn by its highest score.
+fn highest_of_each_stretch(scores: &[(Timestamp, f64)]) -> Vec<ScorePoint> {
+    let stretch = scores.len().div_ceil(CHART_POINTS).max(1);
+    let highest = scores.chunks(stretch).filter_map(|c| c.iter().max_by(|a, b| a.1.total_cmp(&b.1)));
+    highest.map(|(at, score)| ScorePoint { at: *at, score: *score }).collect()
+}
+
+/// Whether the models beat the baselines: the first thing that a reader must know.
+fn headline(services: &[ServiceReport]) -> String {
+    let with_candidate: Vec<&ServiceReport> = services.iter().filter(|s| s.candidate.is_some()).collect();
+    if with_candidate.is_empty() {
+        return "There is no candidate: what serves now was measured.".to_owned();
+    }
+    let beats = |s: &&&ServiceReport| {
+        let loss = |model| s.forecast.as_ref().and_then(|f| f.score(model)).map(|score| score.pinball_loss);
+        let baselines = [ForecastModel::Trend, ForecastModel::SeasonalNaive].into_iter().filter_map(loss);
+        let best = baselines.reduce(f64::min);
+        loss(ForecastModel::Lstm).zip(best).is_some_and(|(lstm, best)| lstm < best)
+    };
+    let beating = with_candidate.iter().filter(beats).count();
+    let passing = with_candidate.iter().filter(|s| s.verdict.as_ref().is_some_and(GateVerdict::passes)).count();
+    let of = count(with_candidate.len() as u64, "service", "services");
+    let beat = match beating {
+        0 => format!("The LSTM beats the baselines on none of {of}"),
+        n if n == with_candidate.len() => format!("The LSTM beats the baselines on all of {of}"),
+        n => format!("The LSTM beats the baselines on {n} of {of}"),
+    };
+    format!("{beat}; {passing} of {} pass the gate.", count(with_candidate.len() as u64, "candidate", "candidates"))
+}

@@ -1,0 +1,406 @@
+//! Fitting one bundle a service from the samples before a time, and all services side by side.
+//!
+//! Nothing at or after `until` is looked at, incidents are kept out of the normal, and the forecast
+//! that serves is chosen on the last fifth of the training window, which the LSTM has not seen.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forewarn_features::{FeaturePipelineParams, FittedFeaturePipeline, ServiceStep, SignalSet};
+use forewarn_models::baselines::{Baselines, HORIZONS, QUANTILES};
+use forewarn_models::bundle::{BundleError, BundleManifest};
+use forewarn_models::calibration::{CalibrationError, ScoreCalibrator};
+use forewarn_models::forecast_input::{FEATURES, LOOKBACK, training_windows};
+use forewarn_models::isolation_forest::{IsolationForest, IsolationForestError, IsolationForestParams};
+use forewarn_models::lstm::{Device, LstmError, LstmForecaster, LstmParams};
+use forewarn_models::{ForecastModel, ModelBundle};
+use forewarn_schema::{Step, TimeRange, Timestamp, format_duration, stable_id};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::forecasts::{ForecastSetup, compare};
+use crate::report::ForecastQuality;
+use crate::settle::Truth;
+
+/// Fewer windows than this teach an LSTM nothing; the baselines serve.
+const MIN_WINDOWS: usize = 64;
+/// Origins on which the forecasts are compared.
+const VALIDATION_ORIGINS: usize = 2000;
+
+/// How to fit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FitOptions {
+    /// Only samples before this are used.
+    pub until: Timestamp,
+    /// Of the dataset.
+    pub step: Step,
+    /// Of everything random. The same seed, data and options give the same bits. Default 1.
+    pub seed: u64,
+    /// What the LSTM is trained on.
+    pub device: Device,
+    /// How many services are fitted at once, at least 1. Changes no bit. Default 1.
+    pub threads: usize,
+    /// Optimiser steps of each LSTM; 0 fits none. Default 300.
+    pub lstm_steps: usize,
+    /// Windows a step. Default 64.
+    pub lstm_batch: usize,
+    /// Width of the LSTM. Default 32.
+    pub hidden_size: usize,
+    /// Adam's learning rate at the start. Default 0.005.
+    pub learning_rate: f64,
+    /// At most this many training windows a service. Default 20,000.
+    pub max_windows: usize,
+    /// Trees of the forest. Default 100.
+    pub trees: usize,
+    /// Rows a tree is grown from. Default 256.
+    pub sample_size: usize,
+    /// A service with less history than this, from its first step to its last, is not fitted. Default
+    /// one day: nothing is normal before a day has been seen.
+    pub min_history: Duration,
+    /// The share of the training window, at its end, on which the forecast is chosen. Default 0.2.
+    pub validation_share: f64,
+}
+
+impl FitOptions {
+    /// The defaults, for samples before `until`.
+    pub fn new(until: Timestamp, step: Step) -> Self {
+        let (forest, lstm) = (IsolationForestParams::default(), LstmParams::default());
+        Self {
+            until,
+            step,
+            seed: 1,
+            device: Device::default(),
+            threads: 1,
+            lstm_steps: lstm.steps,
+            lstm_batch: lstm.batch,
+            hidden_size: lstm.hidden_size,
+            learning_rate: lstm.learning_rate,
+            max_windows: 20_000,
+            trees: forest.trees,
+            sample_size: forest.sample_size,
+            min_history: Duration::from_secs(86_400),
+            validation_share: 0.2,
+        }
+    }
+}
+
+/// One service could not be fitted.
+#[derive(Debug, thiserror::Error)]
+pub enum FitError {
+    /// Not enough to learn from.
+    #[error("service {service:?} needs {} of history before {until}, got {}", format_duration(*.wanted), format_duration(*.got))]
+    TooLittleHistory {
+        /// Which.
+        service: String,
+        /// The end of the training window.
+        until: Timestamp,
+        /// How long the history must be.
+        wanted: Duration,
+        /// How long it is.
+        got: Duration,
+    },
+    /// No signal was seen often enough to say what is normal.
+    #[error(
+        "service {service:?} has no signal with enough values before {until} to say what is normal, got {steps} steps"
+    )]
+    NothingToLearn {
+        /// Which.
+        service: String,
+        /// The end of the training window.
+        until: Timestamp,
+        /// Steps before it.
+        steps: usize,
+    },
+    /// The forest refused its settings or rows.
+    #[error("isolation forest of service {service:?}")]
+    Forest {
+        /// Which service.
+        service: String,
+        /// Why.
+        source: IsolationForestError,
+    },
+    /// The scores of the training rows could not be calibrated.
+    #[error("calibration of service {service:?}")]
+    Calibration {
+        /// Which service.
+        service: String,
+        /// Why.
+        source: CalibrationError,
+    },
+    /// The LSTM refused its settings, its windows or its device.
+    #[error("lstm of service {service:?}")]
+    Lstm {
+        /// Which service.
+        service: String,
+        /// Why.
+        source: LstmError,
+    },
+    /// The parts do not make a bundle.
+    #[error("bundle of service {service:?}")]
+    Bundle {
+        /// Which service.
+        service: String,
+        /// Why.
+        source: BundleError,
+    },
+}
+
+/// Told how fitting goes, from several threads at once.
+pub trait FitProgress: Send + Sync {
+    /// So many services will be fitted.
+    fn started(&self, services: usize) {
+        let _ = services;
+    }
+    /// Fitting of this one begins.
+    fn service_started(&self, service: &str) {
+        let _ = service;
+    }
+    /// The LSTM of this one did a step, counted from 1, with this loss.
+    fn lstm_step(&self, service: &str, step: usize, loss: f32) {
+        let _ = (service, step, loss);
+    }
+    /// Fitting of this one ended; `error` says why where it failed.
+    fn service_done(&self, service: &str, error: Option<&FitError>) {
+        let _ = (service, error);
+    }
+}
+
+/// Says nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Quiet;
+
+impl FitProgress for Quiet {}
+
+/// What the fit measured on the tail of its training window; in the bundle's manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FitQuality {
+    /// The tail.
+    pub validation: TimeRange,
+    /// How the forecasts did there; `None` where no origin could be judged.
+    pub forecast: Option<ForecastQuality>,
+    /// Rows that the forest learnt from.
+    pub rows: u64,
+    /// Windows that the LSTM learnt from; 0: none was fitted.
+    pub windows: u64,
+    /// Times left out of the normal.
+    pub excluded: Vec<TimeRange>,
+}
+
+/// Fits every service, `options.threads` at a time. A service that fails does not stop the others.
+/// Sorted by service; the same bits whatever the thread count.
+pub fn fit_all(
+    histories: &BTreeMap<Arc<str>, Vec<ServiceStep>>,
+    signals: &SignalSet,
+    dataset_digest: &str,
+    options: &FitOptions,
+    excluded: &[TimeRange],
+    progress: &dyn FitProgress,
+) -> Vec<(Arc<str>, Result<ModelBundle, FitError>)> {
+    let fit_one = |(service, steps): (&Arc<str>, &Vec<ServiceStep>)| {
+        progress.service_started(service);
+        let on_step = |step, loss| progress.lstm_step(service, step, loss);
+        let fitted = fit_with_progress(service, steps, signals, dataset_digest, options, excluded, &on_step);
+        progress.service_done(service, fitted.as_ref().err());
+        (Arc::clone(service), fitted)
+    };
+    progress.started(histories.len());
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads.max(1)).build();
+    match pool {
+        Ok(pool) => pool.install(|| histories.par_iter().map(fit_one).collect()),
+        Err(error) => {
+            tracing::warn!(%error, threads = options.threads, "fitting one service at a time");
+            histories.iter().map(fit_one).collect()
+        }
+    }
+}
+
+/// Fits one service from its steps (sorted by time) before `options.until`; `excluded` times are left
+/// out of what is normal, and so are the breaches that the steps themselves show.
+pub fn fit_service(
+    service: &str,
+    steps: &[ServiceStep],
+    signals: &SignalSet,
+    dataset_digest: &str,
+    options: &FitOptions,
+    excluded: &[TimeRange],
+) -> Result<ModelBundle, FitError> {
+    fit_with_progress(service, steps, signals, dataset_digest, options, excluded, &|_, _| {})
+}
+
+fn fit_with_progress(
+    service: &str,
+    steps: &[ServiceStep],
+    signals: &SignalSet,
+    dataset_digest: &str,
+    options: &FitOptions,
+    excluded: &[TimeRange],
+    on_step: &dyn Fn(usize, f32),
+) -> Result<ModelBundle, FitError> {
+    // From here on there is no later sample in reach.
+    let steps = &steps[..steps.partition_point(|s| s.at < options.until)];
+    let window = training_window(service, steps, options)?;
+    let excluded = with_incidents(service, steps, signals, excluded, window);
+    let pipeline = FeaturePipelineParams::default().fit(steps, signals, options.step, &excluded);
+    let (forest, calibrator, rows) = fit_anomaly(service, steps, &pipeline, options, &excluded)?;
+
+    let validation = TimeRange { start: validation_start(window, options), end: window.end };
+    let before = &steps[..steps.partition_point(|s| s.at < validation.start)];
+    let earlier_baselines = Baselines::fit(before, signals, options.step);
+    let (lstm, windows) = fit_lstm(service, before, signals, &earlier_baselines, options, on_step)?;
+    let setup =
+        ForecastSetup { steps, signals, step: options.step, baselines: &earlier_baselines, lstm: lstm.as_ref() };
+    let quality = compare(&setup, validation, VALIDATION_ORIGINS);
+    let forecast = choose(quality.as_ref());
+
+    let mut manifest = BundleManifest::unsealed(service, window, options.step, options.seed);
+    manifest.dataset_digest = dataset_digest.to_owned();
+    manifest.signals_digest = json(signals).map_or_else(String::new, |s| stable_id("signals", &[&s.to_string()]));
+    manifest.params = params_of(options);
+    let rows = rows as u64;
+    manifest.quality = json(&FitQuality { validation, forecast: quality, rows, windows, excluded });
+    let bundle = ModelBundle {
+        manifest,
+        signals: signals.clone(),
+        pipeline,
+        forest,
+        calibrator,
+        lstm,
+        // All of the window: the profile of the last days matters more than the fifth that is spared
+        // above, and the scale that the LSTM works in hardly moves.
+        baselines: Baselines::fit(steps, signals, options.step),
+        forecast,
+    };
+    bundle.sealed().map_err(|source| FitError::Bundle { service: service.to_owned(), source })
+}
+
+/// From the first step to `until`; refuses too short a history.
+fn training_window(service: &str, steps: &[ServiceStep], options: &FitOptions) -> Result<TimeRange, FitError> {
+    let first = steps.first().map_or(options.until, |s| s.at);
+    let last = steps.last().map_or(options.until, |s| s.at + options.step.duration());
+    let got = TimeRange { start: first, end: last.max(first) }.duration();
+    if steps.is_empty() || got < options.min_history {
+        let (service, until, wanted) = (service.to_owned(), options.until, options.min_history);
+        return Err(FitError::TooLittleHistory {
+            service,
+            until,
+            wanted,
+            got: if steps.is_empty() { Duration::ZERO } else { got },
+        });
+    }
+    Ok(TimeRange { start: first, end: options.until })
+}
+
+/// The caller's exclusions and the incidents that the steps show. Where the incidents fill more than a
+/// quarter of the window, they are what this service is like, and only the caller's are left out.
+fn with_incidents(
+    service: &str,
+    steps: &[ServiceStep],
+    signals: &SignalSet,
+    excluded: &[TimeRange],
+    window: TimeRange,
+) -> Vec<TimeRange> {
+    let incidents = Truth::of_service(&service.into(), steps, signals).incidents(service);
+    let mut excluded: Vec<TimeRange> = excluded.iter().filter_map(|r| r.intersect(&window)).collect();
+    let in_incidents = steps.iter().filter(|s| incidents.iter().any(|r| r.contains(s.at))).count();
+    if in_incidents * 4 <= steps.len() {
+        excluded.extend(incidents.iter().filter_map(|r| r.intersect(&window)));
+    }
+    excluded.sort_by_key(|r| (r.start, r.end));
+    excluded
+}
+
+fn fit_anomaly(
+    service: &str,
+    steps: &[ServiceStep],
+    pipeline: &FittedFeaturePipeline,
+    options: &FitOptions,
+    excluded: &[TimeRange],
+) -> Result<(IsolationForest, ScoreCalibrator, usize), FitError> {
+    let width = pipeline.names().len();
+    let mut state = pipeline.new_state();
+    let mut rows: Vec<f32> = Vec::with_capacity(steps.len() * width);
+    for step in steps {
+        // Excluded steps still pass through, so that the change after them has something to compare with.
+        let row = pipeline.transform(&mut state, step);
+        let normal = !excluded.iter().any(|range| range.contains(step.at));
+        if normal && row.iter().any(|v| !v.is_nan()) {
+            rows.extend(row);
+        }
+    }
+    let count = rows.len().checked_div(width).unwrap_or(0);
+    if count < 2 {
+        let (service, until) = (service.to_owned(), options.until);
+        return Err(FitError::NothingToLearn { service, until, steps: steps.len() });
+    }
+    let params = IsolationForestParams { trees: options.trees, sample_size: options.sample_size, seed: options.seed };
+    let refused = |source| FitError::Forest { service: service.to_owned(), source };
+    let forest = params.check().map_err(refused)?.fit(&rows, width).map_err(refused)?;
+    let mut scores = vec![0.0; count];
+    // One thread: the services are what runs side by side.
+    forest.score_rows(&rows, &mut scores, 1);
+    let calibrator = ScoreCalibrator::fit(&scores)
+        .map_err(|source| FitError::Calibration { service: service.to_owned(), source })?;
+    Ok((forest, calibrator, count))
+}
+
+fn validation_start(window: TimeRange, options: &FitOptions) -> Timestamp {
+    let tail = window.duration().mul_f64(options.validation_share.clamp(0.0, 0.5));
+    (window.end - tail).align_down(options.step)
+}
+
+fn fit_lstm(
+    service: &str,
+    steps: &[ServiceStep],
+    signals: &SignalSet,
+    baselines: &Baselines,
+    options: &FitOptions,
+    on_step: &dyn Fn(usize, f32),
+) -> Result<(Option<LstmForecaster>, u64), FitError> {
+    let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return Ok((None, 0)) };
+    let range = TimeRange { start: first.at, end: last.at + options.step.duration() };
+    let set = training_windows(steps, signals, baselines, options.step, options.max_windows, options.seed, range);
+    let windows = set.targets.len() / HORIZONS.len();
+    if windows < MIN_WINDOWS || options.lstm_steps == 0 {
+        return Ok((None, 0));
+    }
+    let params = LstmParams {
+        lookback: LOOKBACK,
+        features: FEATURES,
+        hidden_size: options.hidden_size,
+        horizons: HORIZONS.to_vec(),
+        quantiles: QUANTILES,
+        batch: options.lstm_batch,
+        steps: options.lstm_steps,
+        learning_rate: options.learning_rate,
+        seed: options.seed,
+        device: options.device,
+    };
+    let refused = |source| FitError::Lstm { service: service.to_owned(), source };
+    let lstm = params.check().map_err(refused)?.fit(&set, on_step).map_err(refused)?;
+    Ok((Some(lstm), windows as u64))
+}
+
+/// The LSTM only where its loss is under both baselines'; else the better baseline; the trend where
+/// nothing could be judged.
+fn choose(quality: Option<&ForecastQuality>) -> ForecastModel {
+    let loss = |model| quality.and_then(|q| q.score(model)).map(|s| s.pinball_loss).filter(|l| l.is_finite());
+    let baselines = [ForecastModel::Trend, ForecastModel::SeasonalNaive];
+    let losses = baselines.into_iter().filter_map(|m| Some((m, loss(m)?)));
+    let Some((best, best_loss)) = losses.min_by(|a, b| a.1.total_cmp(&b.1)) else { return ForecastModel::Trend };
+    if loss(ForecastModel::Lstm).is_some_and(|lstm| lstm < best_loss) { ForecastModel::Lstm } else { best }
+}
+
+/// The options as the manifest keeps them: without the thread count, which changes no bit, and so must
+/// not change the version.
+fn params_of(options: &FitOptions) -> serde_json::Value {
+    let mut params = json(options).unwrap_or_default();
+    if let Some(fields) = params.as_object_mut() {
+        fields.remove("threads");
+    }
+    params
+}
+
+fn json<T: Serialize>(value: &T) -> Option<serde_json::Value> {
+    serde_json::to_value(value).ok()
+}

@@ -1,0 +1,390 @@
+//! What really happened, from the data itself: when each target reached its limit, and what became
+//! of what was said about it.
+//!
+//! This looks into the future of what it judges, on purpose: it settles predictions after the fact
+//! and never feeds a model or the engine. Nobody labels here; people's labels are in `feedback`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forewarn_features::{ServiceStep, SignalSet};
+use forewarn_schema::{BreachKind, Direction, LabelSet, TimeRange, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::metrics::median;
+
+/// A target has to be on the safe side for this long before reaching its limit counts as a new
+/// breach: a full pool that frees a connection now and then is one outage, not twenty.
+pub const REARM: Duration = Duration::from_secs(30 * 60);
+/// After a breach, what is said of the same target is about that breach.
+pub const GRACE: Duration = Duration::from_secs(30 * 60);
+/// A container is killed between two scrapes, so the limit itself is rarely seen: from this share of
+/// the limit, a fall counts as a kill.
+const OOM_NEAR: f64 = 0.97;
+/// What is left of the value, as a share, when a step counts as a fall: the process is a new one.
+const FALL: f64 = 0.5;
+/// A target unseen for this long has ended (Prometheus itself holds a value for five minutes).
+const ENDED: Duration = Duration::from_secs(10 * 60);
+
+/// One limit reached.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Breach {
+    /// The workload (the node, for disks).
+    pub service: Arc<str>,
+    /// The signal.
+    pub signal: String,
+    /// What kind of breach.
+    pub kind: BreachKind,
+    /// The target.
+    pub labels: LabelSet,
+    /// The limit that was reached, in the signal's unit.
+    pub limit: f64,
+    /// An estimate: the last time the value was no nearer to the limit than its median since the
+    /// target was first seen or last reset.
+    pub onset: Timestamp,
+    /// The first step at which the limit was reached.
+    pub at: Timestamp,
+}
+
+/// What became of an announcement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "was")]
+pub enum Outcome {
+    /// The breach came within the horizon.
+    Breached {
+        /// When.
+        at: Timestamp,
+    },
+    /// Said during a breach, or within half an hour after it: neither right nor wrong.
+    InBreach,
+    /// The target ended or was reset before the horizon was over: nobody can tell.
+    Averted,
+    /// The data end before the horizon does.
+    Unsettled,
+    /// The horizon passed and no breach came.
+    FalseAlarm,
+}
+
+/// What happened to each target of each service over a whole history.
+#[derive(Clone, Debug, Default)]
+pub struct Truth {
+    targets: Vec<TargetTruth>,
+    by_service: BTreeMap<Arc<str>, Vec<usize>>,
+}
+
+/// One target's life.
+#[derive(Clone, Debug)]
+struct TargetTruth {
+    kind: BreachKind,
+    labels: LabelSet,
+    first: Timestamp,
+    last: Timestamp,
+    /// The last step of the whole history, of any target.
+    data_end: Timestamp,
+    breaches: Vec<Breach>,
+    /// When the value fell by half or more away from its limit in one step, other than by a breach.
+    resets: Vec<Timestamp>,
+}
+
+struct Point {
+    at: Timestamp,
+    value: f64,
+    limit: f64,
+}
+
+impl Truth {
+    /// Walks the histories (per service, sorted by time). Steps without a limit say nothing about a
+    /// breach and are left out; gaps are not filled.
+    pub fn from_histories(histories: &BTreeMap<Arc<str>, Vec<ServiceStep>>, signals: &SignalSet) -> Self {
+        let data_end = histories.values().filter_map(|steps| steps.last()).map(|s| s.at).max().unwrap_or_default();
+        let mut truth = Self::default();
+        for (service, steps) in histories {
+            truth.add(service, steps, signals, data_end);
+        }
+        truth
+    }
+
+    /// The same of one service.
+    pub fn of_service(service: &Arc<str>, steps: &[ServiceStep], signals: &SignalSet) -> Self {
+        let mut truth = Self::default();
+        truth.add(service, steps, signals, steps.last().map(|s| s.at).unwrap_or_default());
+        truth
+    }
+
+    fn add(&mut self, service: &Arc<str>, steps: &[ServiceStep], signals: &SignalSet, data_end: Timestamp) {
+        for (name, labels, points) in target_points(steps, signals) {
+            let Some(signal) = signals.get(&name) else { continue };
+            let (Some(kind), Some(first), Some(last)) = (signal.kind.breach(), points.first(), points.last()) else {
+                continue;
+            };
+            let (breaches, resets) = walk(&points, kind, signal.direction);
+            let breaches = breaches.into_iter().map(|(onset, index)| Breach {
+                service: Arc::clone(service),
+                signal: name.clone(),
+                kind,
+                labels: (*labels).clone(),
+                limit: points[index].limit,
+                onset,
+                at: points[index].at,
+            });
+            self.by_service.entry(Arc::clone(service)).or_default().push(self.targets.len());
+            self.targets.push(TargetTruth {
+                kind,
+                first: first.at,
+                last: last.at,
+                data_end,
+                breaches: breaches.collect(),
+                resets,
+                labels: (*labels).clone(),
+            });
+        }
+    }
+
+    /// The breaches inside `range`, sorted by time, service, signal and labels.
+    pub fn breaches(&self, range: TimeRange) -> Vec<&Breach> {
+        let all = self.targets.iter().flat_map(|t| &t.breaches);
+        let mut breaches: Vec<&Breach> = all.filter(|b| range.contains(b.at)).collect();
+        breaches
+            .sort_by(|a, b| (a.at, &a.service, &a.signal, &a.labels).cmp(&(b.at, &b.service, &b.signal, &b.labels)));
+        breaches
+    }
+
+    /// Incidents of one service as times to leave out when its normal is learnt: the last six hours
+    /// of the way to each breach, and half an hour after. A certificate's end is no incident until
+    /// it has ended.
+    pub fn incidents(&self, service: &str) -> Vec<TimeRange> {
+        let targets = self.by_service.get(service).into_iter().flatten().map(|i| &self.targets[*i]);
+        let breaches = targets.flat_map(|t| &t.breaches).filter(|b| b.kind != BreachKind::CertificateExpiry);
+        let mut ranges: Vec<TimeRange> = breaches
+            .map(|b| TimeRange { start: b.onset.max(b.at - Duration::from_secs(6 * 3600)), end: b.at + GRACE })
+            .collect();
+        ranges.sort_by_key(|r| (r.start, r.end));
+        ranges
+    }
+
+    /// What became of "a breach of `kind` within `horizon`" said at `at` about the targets of
+    /// `service` that agree with `labels` (an absent label agrees with any). The best for the
+    /// announcement wins: one pod of a workload that breaches makes it right.
+    pub fn settle(
+        &self,
+        service: &str,
+        kind: BreachKind,
+        labels: &LabelSet,
+        at: Timestamp,
+        horizon: Duration,
+    ) -> Outcome {
+        let indices = self.by_service.get(service).into_iter().flatten();
+        let targets = indices
+            .map(|i| &self.targets[*i])
+            .filter(|t| t.kind == kind && agree(&t.labels, labels) && t.first <= at && t.last + ENDED >= at);
+        let outcomes = targets.map(|t| t.settle(at, at + horizon));
+        outcomes.min_by_key(|outcome| outcome.rank()).unwrap_or(Outcome::Unsettled)
+    }
+}
+
+impl Outcome {
+    /// Best for the announcement first.
+    fn rank(&self) -> (u8, Timestamp) {
+        match self {
+            Self::Breached { at } => (0, *at),
+            Self::InBreach => (1, Timestamp::default()),
+            Self::Averted => (2, Timestamp::default()),
+            Self::Unsettled => (3, Timestamp::default()),
+            Self::FalseAlarm => (4, Timestamp::default()),
+        }
+    }
+}
+
+impl TargetTruth {
+    fn settle(&self, at: Timestamp, deadline: Timestamp) -> Outcome {
+        if self.breaches.iter().any(|b| b.at <= at && at <= b.at + GRACE) {
+            return Outcome::InBreach;
+        }
+        if let Some(breach) = self.breaches.iter().find(|b| at < b.at && b.at <= deadline) {
+            return Outcome::Breached { at: breach.at };
+        }
+        let ended = self.last + ENDED < deadline && self.last + ENDED < self.data_end;
+        if ended || self.resets.iter().any(|reset| at < *reset && *reset <= deadline) {
+            return Outcome::Averted;
+        }
+        if deadline > self.data_end { Outcome::Unsettled } else { Outcome::FalseAlarm }
+    }
+}
+
+/// Whether every label that both have is the same.
+pub fn agree(a: &LabelSet, b: &LabelSet) -> bool {
+    a.iter().all(|(name, value)| b.get(name).is_none_or(|other| other == value))
+}
+
+/// The points of every target that has a limit, sorted by signal and labels.
+fn target_points(steps: &[ServiceStep], signals: &SignalSet) -> Vec<(String, Arc<LabelSet>, Vec<Point>)> {
+    let mut targets: BTreeMap<(Arc<str>, Arc<LabelSet>), Vec<Point>> = BTreeMap::new();
+    for step in steps {
+        for seen in &step.observations {
+            let limited = signals.get(&seen.signal).is_some_and(|s| s.kind.breach().is_some());
+            let Some(limit) = seen.limit.filter(|l| limited && l.is_finite() && !seen.value.is_nan()) else { continue };
+            let key = (Arc::clone(&seen.signal), Arc::clone(&seen.labels));
+            targets.entry(key).or_default().push(Point { at: step.at, value: seen.value, limit });
+        }
+    }
+    targets.into_iter().map(|((signal, labels), points)| (signal.to_string(), labels, points)).collect()
+}
+
+/// `(onset, index of the first point at the limit)` of each breach, and the resets.
+fn walk(points: &[Point], kind: BreachKind, direction: Direction) -> (Vec<(Timestamp, usize)>, Vec<Timestamp>) {
+    let (mut breaches, mut resets) = (Vec::new(), Vec::new());
+    // Where the present life of the target began: its first point, or the one after a breach or reset.
+    let mut life = 0;
+    // Since when the value has been on the safe side; a target that starts in breach has to leave it first.
+    let mut safe_since: Option<Timestamp> = None;
+    // A target that is first seen on the safe side is armed at once.
+    let mut armed = points.first().is_some_and(|p| !reached(p, direction));
+    for (i, point) in points.iter().enumerate() {
+        if reached(point, direction) {
+            if armed {
+                breaches.push((onset(&points[life..=i], direction), i));
+            }
+            (armed, safe_since, life) = (false, None, i + 1);
+            continue;
+        }
+        let since = *safe_since.get_or_insert(point.at);
+        armed |= point.at >= since + REARM;
+        let next = points.get(i + 1);
+        if direction != Direction::Above || point.value <= 0.0 {
+            continue;
+        }
+        let fell = next.is_some_and(|n| n.value <= point.value * FALL);
+        let vanished = next.is_none_or(|n| n.at > point.at + ENDED);
+        let killed =
+            kind == BreachKind::Oom && point.value >= point.limit * OOM_NEAR && (fell || vanished && next.is_some());
+        if killed && armed {
+            // Prometheus shows a dead target's last value for minutes: the kill came when that was new.
+            let held = points[life..=i].iter().rposition(|p| p.value != point.value).map_or(life, |p| life + p + 1);
+            breaches.push((onset(&points[life..=held], direction), held));
+            (armed, safe_since, life) = (true, None, i + 1);
+        } else if fell && point.value >= point.limit * FALL {
+            resets.extend(next.map(|n| n.at));
+            life = i + 1;
+        }
+    }
+    (breaches, resets)
+}
+
+fn reached(point: &Point, direction: Direction) -> bool {
+    match direction {
+        Direction::Above => point.value >= point.limit,
+        Direction::Below => point.value <= point.limit,
+    }
+}
+
+/// The last time of `life` at which the value was no nearer to the limit than its median over it.
+fn onset(life: &[Point], direction: Direction) -> Timestamp {
+    let nearness = |p: &Point| match direction {
+        Direction::Above => p.value - p.limit,
+        Direction::Below => p.limit - p.value,
+    };
+    let typical = median(life.iter().map(nearness)).unwrap_or(f64::NEG_INFINITY);
+    let quiet = life.iter().rev().find(|p| nearness(p) <= typical);
+    quiet.or(life.first()).map(|p| p.at).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use forewarn_features::Observation;
+
+    use super::*;
+
+    fn minute(m: i64) -> Timestamp {
+        Timestamp::from_seconds(m * 60)
+    }
+
+    fn minutes(m: u64) -> Duration {
+        Duration::from_secs(m * 60)
+    }
+
+    /// One pod of one service, a value a minute; NaN is a missing step.
+    fn truth_of(signal: &str, limit: f64, values: &[f64]) -> Truth {
+        let signals =
+            SignalSet::new(&["kubernetes", "hikaricp", "http", "node", "blackbox"].map(str::to_owned), vec![]);
+        let steps = values.iter().enumerate().map(|(m, value)| ServiceStep {
+            service: "cart".into(),
+            at: minute(m as i64),
+            observations: if value.is_nan() {
+                vec![]
+            } else {
+                vec![Observation {
+                    signal: signal.into(),
+                    labels: Arc::new(LabelSet::from([("pod", "cart-1")])),
+                    value: *value,
+                    limit: Some(limit),
+                }]
+            },
+        });
+        Truth::from_histories(&BTreeMap::from([("cart".into(), steps.collect())]), &signals.unwrap())
+    }
+
+    fn breach_minutes(truth: &Truth) -> Vec<i64> {
+        let all = TimeRange { start: minute(0), end: minute(1_000_000) };
+        truth.breaches(all).iter().map(|b| b.at.millis() / 60_000).collect()
+    }
+
+    #[test]
+    fn a_full_pool_is_one_breach_until_it_was_free_for_a_while() {
+        let mut values = vec![100.0; 60];
+        values.extend([500.0, 480.0, 500.0, 490.0, 500.0]);
+        values.extend([100.0; 40]);
+        values.push(500.0);
+        assert_eq!(breach_minutes(&truth_of("pool", 500.0, &values)), [60, 105]);
+    }
+
+    #[test]
+    fn a_container_killed_between_scrapes_has_reached_its_limit() {
+        let mut values: Vec<f64> = (0..=100).map(|m| 30.0 + 0.68 * f64::from(m)).collect();
+        values.extend([98.0, 98.0, 25.0, 25.0]);
+        // 98 is first seen at minute 100 and held until the new container shows at 103.
+        assert_eq!(breach_minutes(&truth_of("memory", 100.0, &values)), [100]);
+        let deploy_at_half: Vec<f64> = [vec![60.0; 60], vec![20.0; 60]].concat();
+        assert!(breach_minutes(&truth_of("memory", 100.0, &deploy_at_half)).is_empty());
+    }
+
+    #[test]
+    fn a_disk_is_full_at_no_bytes_left_and_a_history_that_starts_full_is_no_breach() {
+        let filling: Vec<f64> = (0..=60).map(|m| f64::from(60 - m)).collect();
+        assert_eq!(breach_minutes(&truth_of("disk", 0.0, &filling)), [60]);
+        assert!(breach_minutes(&truth_of("disk", 0.0, &[0.0; 60])).is_empty());
+    }
+
+    #[test]
+    fn the_onset_is_where_the_climb_leaves_the_usual() {
+        let mut values: Vec<f64> = (0..1000).map(|m| 30.0 + f64::from(m % 3)).collect();
+        values.extend((0..=70).map(|m| 33.0 + f64::from(m)));
+        let truth = truth_of("memory", 100.0, &values);
+        let onset = truth.breaches(TimeRange { start: minute(0), end: minute(2000) })[0].onset;
+        assert!((990..=1001).contains(&(onset.millis() / 60_000)), "onset {onset}");
+    }
+
+    #[test]
+    fn an_announcement_is_settled_by_what_came() {
+        let mut values: Vec<f64> = vec![30.0; 600];
+        values.extend((0..=100).map(|m| 30.0 + f64::from(m)));
+        values.extend([20.0; 300]);
+        let truth = truth_of("memory", 100.0, &values);
+        let settle =
+            |at, horizon| truth.settle("cart", BreachKind::Oom, &LabelSet::new(), minute(at), minutes(horizon));
+        assert_eq!(settle(620, 120), Outcome::Breached { at: minute(670) });
+        assert_eq!(settle(100, 60), Outcome::FalseAlarm);
+        assert_eq!(settle(680, 60), Outcome::InBreach);
+        assert_eq!(settle(950, 600), Outcome::Unsettled);
+        let other_pod = LabelSet::from([("pod", "cart-2")]);
+        assert_eq!(truth.settle("cart", BreachKind::Oom, &other_pod, minute(620), minutes(120)), Outcome::Unsettled);
+    }
+
+    #[test]
+    fn a_restart_on_the_way_is_neither_right_nor_wrong() {
+        let mut values: Vec<f64> = (0..60).map(|m| 30.0 + f64::from(m)).collect();
+        values.extend([20.0; 600]);
+        let truth = truth_of("memory", 100.0, &values);
+        assert_eq!(truth.settle("cart", BreachKind::Oom, &LabelSet::new(), minute(40), minutes(120)), Outcome::Averted);
+    }
+}
