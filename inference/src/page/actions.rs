@@ -1,0 +1,124 @@
+//! What the page's forms do. Each ends in a redirect (303) back to where it was pressed, so that a
+//! reload does not do it again.
+
+use axum::Form;
+use axum::extract::State;
+use axum::extract::rejection::FormRejection;
+use axum::response::{IntoResponse, Redirect, Response};
+use forewarn_schema::{FeedbackSubject, LabelSource, Verdict};
+use serde::Deserialize;
+
+use super::error::PageError;
+use crate::app::{AppState, NewFeedback};
+use crate::error::AppError;
+use crate::state::Decision;
+
+type Input<T> = Result<Form<T>, FormRejection>;
+
+#[derive(Deserialize)]
+pub(super) struct LabelForm {
+    prediction_id: String,
+    verdict: Verdict,
+    note: Option<String>,
+    back: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct UnlabelForm {
+    id: String,
+    back: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct DecisionForm {
+    id: String,
+    decision: Decision,
+    back: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct ModelForm {
+    service: String,
+}
+
+/// `POST /actions/label`.
+pub(super) async fn label(State(app): State<AppState>, form: Input<LabelForm>) -> Response {
+    let form = match form {
+        Ok(Form(form)) => form,
+        Err(rejection) => return refused(&app, &rejection).await,
+    };
+    let new = NewFeedback {
+        subject: FeedbackSubject::Prediction { prediction_id: form.prediction_id },
+        verdict: form.verdict,
+        note: form.note.map(|note| note.trim().to_owned()).filter(|note| !note.is_empty()),
+        source: LabelSource::Page,
+    };
+    done(&app, app.add_feedback(new).await, form.back).await
+}
+
+/// `POST /actions/unlabel`. A label that is gone already was taken back by somebody else: no error.
+pub(super) async fn unlabel(State(app): State<AppState>, form: Input<UnlabelForm>) -> Response {
+    match form {
+        Ok(Form(form)) => done(&app, app.delete_feedback(&form.id).await, form.back).await,
+        Err(rejection) => refused(&app, &rejection).await,
+    }
+}
+
+/// `POST /actions/decide`.
+pub(super) async fn decide(State(app): State<AppState>, form: Input<DecisionForm>) -> Response {
+    match form {
+        Ok(Form(form)) => done(&app, app.decide(&form.id, form.decision, None).await, form.back).await,
+        Err(rejection) => refused(&app, &rejection).await,
+    }
+}
+
+/// `POST /actions/promote`.
+pub(super) async fn promote(State(app): State<AppState>, form: Input<ModelForm>) -> Response {
+    match form {
+        Ok(Form(form)) => done(&app, app.promote(&form.service).await, Some("/#models".to_owned())).await,
+        Err(rejection) => refused(&app, &rejection).await,
+    }
+}
+
+/// `POST /actions/rollback`.
+pub(super) async fn rollback(State(app): State<AppState>, form: Input<ModelForm>) -> Response {
+    match form {
+        Ok(Form(form)) => done(&app, app.rollback(&form.service).await, Some("/#models".to_owned())).await,
+        Err(rejection) => refused(&app, &rejection).await,
+    }
+}
+
+async fn done<T>(app: &AppState, result: Result<T, AppError>, back: Option<String>) -> Response {
+    match result {
+        Ok(_) => Redirect::to(way_back(back.as_deref())).into_response(),
+        Err(error) => PageError::of(app, error).await.into_response(),
+    }
+}
+
+async fn refused(app: &AppState, rejection: &FormRejection) -> Response {
+    PageError::invalid(app, rejection.body_text()).await.into_response()
+}
+
+/// Only to a page of ours: a form field must not send a reader elsewhere.
+fn way_back(back: Option<&str>) -> &str {
+    let is_plain = |path: &str| path.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
+    match back {
+        Some(back) if back == "/" || back.starts_with("/#") || back.starts_with("/targets/") => {
+            if is_plain(back) { back } else { "/" }
+        }
+        _ => "/",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_cannot_send_a_reader_elsewhere() {
+        for evil in ["//evil.example", "https://evil.example", "/\\evil.example", "/targets/\r\nSet-Cookie: a", ""] {
+            assert_eq!(way_back(Some(evil)), "/", "{evil:?}");
+        }
+        assert_eq!(way_back(Some("/targets/cart%2Fmemory#l-1")), "/targets/cart%2Fmemory#l-1");
+    }
+}

@@ -1,0 +1,24 @@
+//! The three files that the page loads, compiled in.
+
+use std::sync::LazyLock;
+
+use axum::extract::Path;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+/// The charts' rules first: the page may override them.
+static STYLE: LazyLock<String> =
+    LazyLock::new(|| format!("{}{}", forewarn_plots::STYLE, include_str!("../../templates/assets/page.css")));
+const SCRIPT: &str = include_str!("../../templates/assets/page.js");
+const ICON: &str = include_str!("../../templates/assets/icon.svg");
+
+/// `GET /assets/{file}`.
+pub(super) async fn file(Path(file): Path<String>) -> Response {
+    let (kind, body): (_, &'static str) = match file.as_str() {
+        "page.css" => ("text/css; charset=utf-8", STYLE.as_str()),
+        "page.js" => ("text/javascript; charset=utf-8", SCRIPT),
+        "icon.svg" => ("image/svg+xml", ICON),
+        _ => return StatusCode::NOT_FOUND.into_response(),
+    };
+    ([(header::CONTENT_TYPE, kind)], body).into_response()
+}

@@ -1,0 +1,71 @@
+//! A target's chart: history, what is normal, forecast, limit, predicted breach, and what happened on
+//! the way (requests and labels).
+
+use std::time::Duration;
+
+use forewarn_models::TargetView;
+use forewarn_plots::{
+    BandPoint, BreachInterval, FanPoint, Limit, Line, Marker, Size, TimeChart, Unit, time_chart,
+};
+use forewarn_schema::{TimeRange, Timestamp};
+
+use super::words;
+
+/// One chart for each width of screen: text in a chart that is scaled down cannot be read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Charts {
+    pub(super) wide: String,
+    pub(super) narrow: String,
+}
+
+const WIDE: Size = Size { width: 960, height: 300 };
+const NARROW: Size = Size { width: 344, height: 280 };
+
+/// The last `past` of `view` and what is ahead; `None`: all that is remembered.
+pub(super) fn charts(view: &TargetView, unit: Unit, past: Option<Duration>, markers: &[Marker]) -> Charts {
+    let draw = |size| time_chart(&chart(view, unit, past, markers, size));
+    Charts { wide: draw(WIDE), narrow: draw(NARROW) }
+}
+
+fn chart(view: &TargetView, unit: Unit, past: Option<Duration>, markers: &[Marker], size: Size) -> TimeChart {
+    let now = view.prediction.at;
+    let first = view.history.first().map_or(now, |s| s.at);
+    let start = past.map_or(first, |past| (now - past).max(first));
+    let breach = view.prediction.time_to_breach_seconds.map(|ttb| BreachInterval {
+        p10: words::ahead(now, ttb.p10()),
+        p50: words::ahead(now, ttb.p50()),
+        p90: words::ahead(now, ttb.p90()),
+    });
+    let end = shown_until(view, start, now, breach);
+    let name = words::kind(view.kind, &view.signal);
+    TimeChart {
+        title: format!("{name}: {} {}", view.service, words::target(&view.labels, &view.service)).trim_end().to_owned(),
+        description: view.prediction.explanation.summary.clone(),
+        unit,
+        size,
+        lines: vec![Line { name: view.signal.clone(), samples: view.history.clone() }],
+        band: view
+            .expected
+            .iter()
+            .map(|b| BandPoint { at: b.at, low: b.low, mid: b.mid, high: b.high })
+            .collect(),
+        fan: view.fan.iter().map(|f| FanPoint { at: f.at, p10: f.p10, p50: f.p50, p90: f.p90 }).collect(),
+        limit: Some(Limit { value: view.limit, name: "limit".to_owned() }),
+        breach,
+        markers: markers.to_vec(),
+        now: Some(now),
+        range: TimeRange::new(start, end).ok().filter(|range| !range.is_empty()),
+        ..TimeChart::default()
+    }
+}
+
+/// As far as the breach and a little more, or as the forecast; never so far that the past is squeezed
+/// into less than two fifths of the width.
+fn shown_until(view: &TargetView, start: Timestamp, now: Timestamp, breach: Option<BreachInterval>) -> Timestamp {
+    let past = now.seconds_since(start).max(600.0);
+    let last = match breach {
+        Some(breach) => breach.p90.seconds_since(now) * 1.08,
+        None => view.fan.last().map_or(0.0, |f| f.at.seconds_since(now)),
+    };
+    words::ahead(now, last.clamp(0.0, past * 1.5))
+}

@@ -1,0 +1,57 @@
+//! The page: what will breach, when and why; requests to decide; predictions to label; models; reports.
+//!
+//! Rendered on the server, complete without a script; the script only refreshes it and sends its forms
+//! without a page load. It shows what [`AppState`] says and changes nothing by itself: every change is
+//! a form that goes through the same methods as the API. Cross-site requests are refused before they
+//! come here (`http::guard`).
+
+mod actions;
+mod assets;
+mod chart;
+mod error;
+mod home;
+mod labels;
+mod reports;
+mod requests;
+mod target;
+mod view;
+mod words;
+
+use axum::Router;
+use axum::http::{HeaderValue, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+
+use crate::app::AppState;
+
+/// Scripts and styles only from this server and never inline; nothing from anywhere else.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                      form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// The routes of the page.
+pub fn router() -> Router<AppState> {
+    Router::new()
+        .route("/", get(home::show))
+        .route("/targets/{*key}", get(target::show))
+        .route("/reports/{name}/{file}", get(reports::file))
+        .route("/assets/{file}", get(assets::file))
+        .route("/actions/label", post(actions::label))
+        .route("/actions/unlabel", post(actions::unlabel))
+        .route("/actions/decide", post(actions::decide))
+        .route("/actions/promote", post(actions::promote))
+        .route("/actions/rollback", post(actions::rollback))
+}
+
+/// A template as an answer. `Err` only where the template itself is wrong, which the tests would show.
+fn html(page: &impl askama::Template) -> Response {
+    match page.render() {
+        Ok(text) => {
+            let policy = [(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY))];
+            (policy, Html(text)).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "page not rendered");
+            (axum::http::StatusCode::INTERNAL_SERVER_ERROR, "the page could not be rendered").into_response()
+        }
+    }
+}
