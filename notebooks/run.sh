@@ -19,7 +19,8 @@ fi
 export FOREWARN_STORE
 
 python_environment
-# Matplotlib without a screen, and nothing written into the user's home.
-MPLBACKEND=agg IPYTHONDIR="$out/ipython" "$PYTHON" -m nbconvert --to html --execute \
+# Nothing is written into the user's home, and a backend chosen there would keep the pictures out of the page.
+unset MPLBACKEND
+IPYTHONDIR="$out/ipython" "$PYTHON" -m nbconvert --to html --execute \
   --ExecutePreprocessor.timeout=300 --output-dir "$out" --output explore.html "$root/notebooks/explore.ipynb"
 echo "notebook: executed, see $out/explore.html"
