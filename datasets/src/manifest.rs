@@ -1,0 +1,275 @@
+//! The manifest: what the dataset covers, from where, in which files. Nothing in it depends on when or how often it was
+//! pulled, so that the same history gives the same bytes.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use forewarn_features::{Role, SignalQuery};
+use forewarn_schema::{Step, TimeRange};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::Day;
+use crate::error::DatasetError;
+use crate::gaps;
+use crate::store::Store;
+
+/// The version of the manifest and of the files it names.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Where it lies within the dataset's folder.
+pub(crate) const PATH: &str = "manifest.json";
+/// A century of days of one source is about 20 MiB.
+pub(crate) const MAX_BYTES: u64 = 64 << 20;
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetManifest {
+    /// [`FORMAT_VERSION`]; another one is refused.
+    pub format_version: u32,
+    /// The distance between rows; one for the whole dataset.
+    pub step: Step,
+    /// The sources, by name, as they were when last pulled.
+    pub sources: BTreeMap<String, SourceRecord>,
+    /// PromQL by its SHA-256: what the files' queries were.
+    pub queries: BTreeMap<String, String>,
+    /// Source → day → its file.
+    pub files: BTreeMap<String, BTreeMap<Day, DayFile>>,
+}
+
+/// What a source said of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceRecord {
+    /// Such as `prometheus`.
+    pub kind: String,
+    /// Where it is, without credentials.
+    pub url: String,
+    /// The server's version, where it tells.
+    pub version: Option<String>,
+}
+
+/// One day of one source.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DayFile {
+    /// Within the dataset's folder: `<source>/<day>-<first 8 digits of the digest>.parquet`.
+    pub path: String,
+    /// Rows in the file.
+    pub rows: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// Its SHA-256, lower-case hexadecimal.
+    pub sha256: String,
+    /// The distance between the source's evaluations. Between two of them a value repeats for up to the look-back (5
+    /// minutes by default), so a gap shorter than that is not seen.
+    pub resolution: Step,
+    /// Signal → value or limit → what was asked.
+    pub coverage: BTreeMap<String, BTreeMap<Role, QueryCoverage>>,
+    /// What is covered and where no query gave anything.
+    pub gaps: Vec<TimeRange>,
+}
+
+/// What was asked of a source for one expression on one day.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueryCoverage {
+    /// SHA-256 of the PromQL; see [`DatasetManifest::queries`].
+    pub query: String,
+    /// The ranges that were asked for, sorted and apart, whether or not they gave anything.
+    pub covered: Vec<TimeRange>,
+    /// Series that it gave.
+    pub series: u64,
+    /// Rows that it gave.
+    pub rows: u64,
+}
+
+impl DatasetManifest {
+    pub(crate) fn new(step: Step) -> Self {
+        Self {
+            format_version: FORMAT_VERSION,
+            step,
+            sources: BTreeMap::new(),
+            queries: BTreeMap::new(),
+            files: BTreeMap::new(),
+        }
+    }
+
+    /// From the earliest to the latest covered step; `None` where nothing is.
+    pub fn range(&self) -> Option<TimeRange> {
+        let covered = self.day_files().flat_map(|(_, _, file)| file.covered());
+        covered.reduce(|a, b| TimeRange { start: a.start.min(b.start), end: a.end.max(b.end) })
+    }
+
+    /// Rows in all files.
+    pub fn rows(&self) -> u64 {
+        self.day_files().map(|(_, _, file)| file.rows).sum()
+    }
+
+    /// Size of all files.
+    pub fn bytes(&self) -> u64 {
+        self.day_files().map(|(_, _, file)| file.bytes).sum()
+    }
+
+    /// SHA-256 of the manifest as it is written: it names the files by theirs, so it stands for all of the dataset.
+    pub fn digest(&self) -> String {
+        sha256(&self.to_bytes())
+    }
+
+    /// Every file, by source, then day.
+    pub fn day_files(&self) -> impl Iterator<Item = (&str, Day, &DayFile)> {
+        self.files.iter().flat_map(|(source, days)| days.iter().map(|(day, file)| (source.as_str(), *day, file)))
+    }
+
+    pub(crate) fn file(&self, source: &str, day: Day) -> Option<&DayFile> {
+        self.files.get(source)?.get(&day)
+    }
+
+    /// Forgets the PromQL that no file names any more.
+    pub(crate) fn tidy(&mut self) {
+        let mut queries = std::mem::take(&mut self.queries);
+        let used: std::collections::BTreeSet<String> = self
+            .day_files()
+            .flat_map(|(_, _, file)| file.coverage.values().flat_map(BTreeMap::values))
+            .map(|c| c.query.clone())
+            .collect();
+        queries.retain(|digest, _| used.contains(digest));
+        self.queries = queries;
+    }
+
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec_pretty(self).expect("strings, numbers and maps with text keys are JSON");
+        bytes.push(b'\n');
+        bytes
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote; everything else is refused.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, DatasetError> {
+        #[derive(Deserialize)]
+        struct VersionOnly {
+            format_version: u32,
+        }
+        let wrong = |reason: String| DatasetError::Manifest { path: Store::name(PATH), reason };
+        let VersionOnly { format_version } =
+            serde_json::from_slice(bytes).map_err(|e| wrong(format!("it is not a manifest ({e})")))?;
+        if format_version != FORMAT_VERSION {
+            return Err(wrong(format!("format_version must be {FORMAT_VERSION}, got {format_version}")));
+        }
+        let manifest: Self = serde_json::from_slice(bytes).map_err(|e| wrong(e.to_string()))?;
+        for (source, day, file) in manifest.day_files() {
+            if let Err(reason) = file.check(source, day) {
+                return Err(wrong(format!("{source}, {day}: {reason}")));
+            }
+        }
+        Ok(manifest)
+    }
+}
+
+impl DayFile {
+    /// What was asked for, by any query.
+    pub(crate) fn covered(&self) -> Vec<TimeRange> {
+        let queries = self.coverage.values().flat_map(BTreeMap::values);
+        gaps::union(queries.flat_map(|q| q.covered.iter().copied()))
+    }
+
+    pub(crate) fn query(&self, signal: &str, role: Role) -> Option<&QueryCoverage> {
+        self.coverage.get(signal)?.get(&role)
+    }
+
+    /// Where a file with these bytes belongs. The digest in the name lets a new version lie beside the old one until
+    /// the manifest names it: a kill in between damages neither.
+    pub(crate) fn path_of(source: &str, day: Day, sha256: &str) -> String {
+        format!("{source}/{day}-{}.parquet", sha256.get(..8).unwrap_or(sha256))
+    }
+
+    fn check(&self, source: &str, day: Day) -> Result<(), String> {
+        let is_digest = self.sha256.len() == 64 && self.sha256.bytes().all(|b| b.is_ascii_hexdigit());
+        if !is_digest {
+            return Err(format!("a digest must be 64 hexadecimal digits, got {:?}", self.sha256));
+        }
+        let path = Self::path_of(source, day, &self.sha256);
+        if !is_source_name(source) || self.path != path {
+            return Err(format!("the path must be {path:?}, got {:?}", self.path));
+        }
+        for query in self.coverage.values().flat_map(BTreeMap::values) {
+            let in_order = query.covered.windows(2).all(|w| w[0].end < w[1].start);
+            if !in_order || query.covered.iter().any(|r| r.is_empty() || day.range().intersect(r) != Some(*r)) {
+                return Err("covered ranges must be sorted, apart and within the day".to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a source of that name can have a folder.
+pub(crate) fn is_source_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !name.is_empty() && name.len() <= 64 && !name.starts_with('.') && name.chars().all(plain)
+}
+
+/// SHA-256, lower-case hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(64);
+    for byte in Sha256::digest(bytes) {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// The digest by which the manifest names a query's PromQL.
+pub(crate) fn query_digest(query: &SignalQuery) -> String {
+    sha256(query.promql.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest() -> DatasetManifest {
+        let day: Day = "2026-01-02".parse().unwrap();
+        let sha256 = sha256(b"x");
+        let covered = vec![day.range()];
+        let coverage = QueryCoverage { query: sha256.clone(), covered, series: 1, rows: 2 };
+        let file = DayFile {
+            path: DayFile::path_of("thanos", day, &sha256),
+            rows: 2,
+            bytes: 1,
+            sha256,
+            resolution: Step::MINUTE,
+            coverage: BTreeMap::from([("memory".to_owned(), BTreeMap::from([(Role::Value, coverage)]))]),
+            gaps: vec![],
+        };
+        let mut manifest = DatasetManifest::new(Step::MINUTE);
+        manifest.files.insert("thanos".to_owned(), BTreeMap::from([(day, file)]));
+        manifest
+    }
+
+    #[test]
+    fn reads_back_and_says_what_it_covers() {
+        let manifest = manifest();
+        assert_eq!(DatasetManifest::from_bytes(&manifest.to_bytes()).unwrap(), manifest);
+        assert_eq!(manifest.range().unwrap().to_string(), "2026-01-02T00:00:00Z to 2026-01-03T00:00:00Z");
+        assert_eq!(DatasetManifest::new(Step::MINUTE).range(), None);
+    }
+
+    #[test]
+    fn the_form_on_disk_stays_the_same() {
+        let text = String::from_utf8(manifest().to_bytes()).unwrap();
+        assert_eq!(text, include_str!("../tests/fixtures/manifest-v1.json"));
+    }
+
+    #[test]
+    fn another_version_and_a_path_that_leaves_the_folder_are_refused() {
+        let refused = |from: &str, to: &str, says: &str| {
+            let text = String::from_utf8(manifest().to_bytes()).unwrap().replace(from, to);
+            let error = DatasetManifest::from_bytes(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        };
+        refused("\"format_version\": 1", "\"format_version\": 2", "format_version must be 1, got 2");
+        refused("\"path\": \"thanos/", "\"path\": \"../", "the path must be");
+        refused("\"thanos\": {", "\"../x\": {", "the path must be");
+        refused("\"rows\": 2", "\"rows\": -2", "invalid");
+        assert!(DatasetManifest::from_bytes(b"").is_err());
+    }
+}

@@ -1,0 +1,161 @@
+//! The pull plan: what of a range is not in the dataset yet. Pure, so that its law can be tested: what is planned and
+//! what is covered make the whole, and do not overlap.
+
+use forewarn_features::{SignalQuery, SignalSet};
+use forewarn_schema::{Step, TimeRange};
+
+use crate::Day;
+use crate::dataset::Dataset;
+use crate::error::DatasetError;
+use crate::gaps::{aligned, missing, steps, union};
+use crate::manifest::{DatasetManifest, is_source_name, query_digest};
+use crate::source::HistorySource;
+
+/// A century.
+const MAX_DAYS: usize = 36_525;
+/// Parquet bytes a row, until the dataset's own files tell: measured on a shop of a dozen services.
+const BYTES_PER_ROW: f64 = 4.0;
+
+/// One expression over one part of one day.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedWindow {
+    /// The day whose file it will be in.
+    pub day: Day,
+    /// What will be asked.
+    pub query: SignalQuery,
+    /// For which times; starts and ends on a step.
+    pub range: TimeRange,
+}
+
+/// What a pull would fetch, by day.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PullPlan {
+    pub(crate) windows: Vec<PlannedWindow>,
+    whole_steps: u64,
+    bytes_per_row: f64,
+}
+
+impl PullPlan {
+    pub(crate) fn new(
+        manifest: Option<&DatasetManifest>,
+        source: &str,
+        signals: &SignalSet,
+        step: Step,
+        range: TimeRange,
+        damaged: &[Day],
+    ) -> Result<Self, DatasetError> {
+        let mut windows = Vec::new();
+        let whole = aligned(range, step);
+        for day in days(range)? {
+            let file = manifest.and_then(|m| m.file(source, day));
+            // Multiples of the step that lie in this day: steps need not divide a day.
+            let Some(wanted) = whole.and_then(|w| w.intersect(&day.range())) else { continue };
+            if aligned(wanted, step).is_none() {
+                continue;
+            }
+            for query in signals.queries() {
+                let digest = query_digest(&query);
+                let known = file.and_then(|f| f.query(&query.signal, query.role)).filter(|c| c.query == digest);
+                let covered = known.map(|c| c.covered.clone()).unwrap_or_default();
+                let ranges = if damaged.contains(&day) {
+                    // What was there has to come back too.
+                    union(covered.into_iter().chain([wanted]))
+                } else {
+                    missing(wanted, &covered)
+                };
+                windows.extend(ranges.into_iter().map(|range| PlannedWindow { day, query: query.clone(), range }));
+            }
+        }
+        let learnt = manifest.filter(|m| m.rows() > 0).map(|m| m.bytes() as f64 / m.rows() as f64);
+        Ok(Self {
+            windows,
+            whole_steps: whole.map_or(0, |whole| steps(whole, step)),
+            bytes_per_row: learnt.unwrap_or(BYTES_PER_ROW),
+        })
+    }
+
+    /// How many windows there are to fetch.
+    pub fn windows(&self) -> u64 {
+        self.windows.len() as u64
+    }
+
+    /// The windows, by day, then signal.
+    pub fn iter(&self) -> impl Iterator<Item = &PlannedWindow> {
+        self.windows.iter()
+    }
+
+    /// Whether nothing is missing.
+    pub fn is_empty(&self) -> bool {
+        self.windows.is_empty()
+    }
+
+    /// Rows that the whole range has, fetched or not, where `series` series are there at every step.
+    pub fn expected_rows(&self, series: u64) -> u64 {
+        series.saturating_mul(self.whole_steps)
+    }
+
+    /// Parquet bytes of these rows: at the dataset's own rate, or at 4 bytes a row before there is one.
+    pub fn expected_bytes(&self, series: u64) -> u64 {
+        (self.expected_rows(series) as f64 * self.bytes_per_row).round() as u64
+    }
+}
+
+/// The days of a range that a dataset may have.
+pub(crate) fn days(range: TimeRange) -> Result<Vec<Day>, DatasetError> {
+    let refused = || DatasetError::Range { range, max_days: MAX_DAYS };
+    let days = Day::touched_by(range).ok_or_else(refused)?;
+    if days.clone().take(MAX_DAYS + 1).count() > MAX_DAYS {
+        return Err(refused());
+    }
+    Ok(days.collect())
+}
+
+impl Dataset {
+    /// What [`pull`](Dataset::pull) would fetch. Reads the files of the range, to find damaged ones, and asks the source
+    /// nothing.
+    pub async fn plan(
+        &self,
+        source: &dyn HistorySource,
+        signals: &SignalSet,
+        step: Step,
+        range: TimeRange,
+    ) -> Result<PullPlan, DatasetError> {
+        let (manifest, _) = self.load_manifest().await?;
+        self.check(manifest.as_ref(), source.name(), step)?;
+        self.plan_from(manifest.as_ref(), source.name(), signals, step, range).await.map(|(plan, _)| plan)
+    }
+
+    /// The plan, and the days whose file cannot be used.
+    pub(crate) async fn plan_from(
+        &self,
+        manifest: Option<&DatasetManifest>,
+        source: &str,
+        signals: &SignalSet,
+        step: Step,
+        range: TimeRange,
+    ) -> Result<(PullPlan, Vec<Day>), DatasetError> {
+        let damaged = match manifest {
+            Some(manifest) => self.damaged(manifest, source, days(range)?.into_iter()).await?,
+            None => Vec::new(),
+        };
+        Ok((PullPlan::new(manifest, source, signals, step, range, &damaged)?, damaged))
+    }
+
+    /// Refuses a source whose name cannot be a folder, and another step than the dataset's.
+    pub(crate) fn check(
+        &self,
+        manifest: Option<&DatasetManifest>,
+        source: &str,
+        step: Step,
+    ) -> Result<(), DatasetError> {
+        if !is_source_name(source) {
+            return Err(DatasetError::SourceName(source.to_owned()));
+        }
+        match manifest {
+            Some(m) if m.step != step && m.range().is_some() => {
+                Err(DatasetError::StepChanged { store: self.store.url().to_owned(), has: m.step, wanted: step })
+            }
+            _ => Ok(()),
+        }
+    }
+}
