@@ -1,0 +1,226 @@
+//! Gets remediation requests to the webhook: at least once, in order per target, never after their
+//! expiry. What to send is in the state database's outbox; a crash at any point sends it again, with
+//! the same id, and the receiver tells them apart by that.
+
+mod backoff;
+mod signature;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use reqwest::{Client, StatusCode};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+pub use self::signature::{SignatureError, WebhookSecret, WebhookSecretError, sign_webhook, verify_webhook};
+use crate::app::AppState;
+use crate::error::{ServeError, chain};
+use crate::state::{Fate, OutboxEntry};
+
+/// One try; a receiver that needs longer should answer first and work then.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// Targets served at the same time.
+const PARALLEL: u32 = 8;
+/// The outbox is looked at this often even when nobody says that something is in it.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Sends what is in the outbox.
+pub(crate) struct Delivery {
+    app: AppState,
+    client: Client,
+    url: reqwest::Url,
+    secret: WebhookSecret,
+    /// When a target whose last try failed may be tried again. A restart tries at once.
+    not_before: BTreeMap<String, Instant>,
+}
+
+impl Delivery {
+    pub(crate) fn new(app: AppState, url: reqwest::Url, secret: WebhookSecret) -> Result<Self, ServeError> {
+        crate::tls::install_provider();
+        let client = Client::builder()
+            // A redirect would take a signed message to an address that nobody configured.
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .timeout(TIMEOUT)
+            .build()
+            .map_err(|e| ServeError::Http(e.into()))?;
+        Ok(Self { app, client, url, secret, not_before: BTreeMap::new() })
+    }
+
+    /// Sends for ever; ends only by being dropped, which loses nothing.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let wait = self.round().await;
+            tokio::select! {
+                () = self.app.0.outbox.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Tries what may be tried now; returns how long until there may be more to do.
+    async fn round(&mut self) -> Duration {
+        let heads = match self.app.0.store.outbox_heads(1000).await {
+            Ok(heads) => heads,
+            Err(error) => {
+                tracing::error!(error = chain(&error), "outbox not readable");
+                return LOOK_EVERY;
+            }
+        };
+        let now = Instant::now();
+        self.not_before.retain(|_, at| *at > now);
+        let due: Vec<OutboxEntry> = heads
+            .into_iter()
+            .filter(|e| !self.not_before.contains_key(&e.target_key))
+            .take(PARALLEL as usize)
+            .collect();
+        let tried_any = !due.is_empty();
+        let mut tries = JoinSet::new();
+        for entry in due {
+            let (app, client, url) = (self.app.clone(), self.client.clone(), self.url.clone());
+            let secret = self.secret.clone();
+            tries.spawn(async move {
+                let (fate, retry_after) = attempt(&app, &client, url, &secret, &entry).await;
+                (entry, fate, retry_after)
+            });
+        }
+        while let Some(tried) = tries.join_next().await {
+            let Ok((entry, fate, retry_after)) = tried else { continue };
+            self.settle(&entry, &fate, retry_after).await;
+        }
+        if tried_any {
+            return Duration::ZERO;
+        }
+        let soonest = self.not_before.values().min().map(|at| at.saturating_duration_since(Instant::now()));
+        soonest.unwrap_or(LOOK_EVERY).min(LOOK_EVERY)
+    }
+
+    async fn settle(&mut self, entry: &OutboxEntry, fate: &Fate, retry_after: Option<Duration>) {
+        let result = match fate {
+            Fate::Delivered => "delivered",
+            Fate::Retry { error } => {
+                let wait = retry_after.unwrap_or_else(|| backoff::delay(&entry.event_id, entry.attempts));
+                self.not_before.insert(entry.target_key.clone(), Instant::now() + wait);
+                tracing::warn!(request_id = entry.event_id, attempt = entry.attempts + 1, %error, "delivery failed");
+                "failed"
+            }
+            Fate::Refused { error } => {
+                tracing::error!(request_id = entry.event_id, %error, "delivery refused for good");
+                "refused"
+            }
+            Fate::Expired => {
+                tracing::warn!(request_id = entry.event_id, "request expired before it could be delivered");
+                "expired"
+            }
+        };
+        self.app.0.metrics.delivery(result);
+        if let Err(error) = self.app.0.store.outbox_tried(entry.seq, fate, self.app.now()).await {
+            // It will be sent again: better twice than never.
+            tracing::error!(error = chain(&error), "delivery not noted");
+            self.not_before.insert(entry.target_key.clone(), Instant::now() + LOOK_EVERY);
+        }
+    }
+}
+
+/// One try, and how long the receiver asked to be left alone after a failure.
+async fn attempt(
+    app: &AppState,
+    client: &Client,
+    url: reqwest::Url,
+    secret: &WebhookSecret,
+    entry: &OutboxEntry,
+) -> (Fate, Option<Duration>) {
+    if app.now() > entry.expires_at {
+        return (Fate::Expired, None);
+    }
+    let timestamp = (app.0.options.wall_clock)().millis().div_euclid(1000);
+    let signature = sign_webhook(secret, &entry.event_id, timestamp, entry.payload.as_bytes());
+    let sent = client
+        .post(url)
+        .header(CONTENT_TYPE, "application/json")
+        .header(USER_AGENT, concat!("forewarn/", env!("CARGO_PKG_VERSION")))
+        .header("webhook-id", &entry.event_id)
+        .header("webhook-timestamp", timestamp.to_string())
+        .header("webhook-signature", signature)
+        .body(entry.payload.clone())
+        .send()
+        .await;
+    match sent {
+        Ok(response) => {
+            let wait = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()?.parse().ok());
+            (judge(response.status()), wait.map(|s| Duration::from_secs(s).min(backoff::LONGEST)))
+        }
+        // The URL may hold a secret, so it is not shown.
+        Err(error) => (Fate::Retry { error: chain(&error.without_url()) }, None),
+    }
+}
+
+/// What an answer means: a server's trouble, a time-out and a redirect (somebody's mistake, which may
+/// be mended) are tried again until the expiry; a refusal of the message itself is not.
+fn judge(status: StatusCode) -> Fate {
+    const AGAIN: [StatusCode; 6] = [
+        StatusCode::UNAUTHORIZED,
+        StatusCode::FORBIDDEN,
+        StatusCode::NOT_FOUND,
+        StatusCode::REQUEST_TIMEOUT,
+        StatusCode::TOO_EARLY,
+        StatusCode::TOO_MANY_REQUESTS,
+    ];
+    let error = format!("the webhook answered {status}");
+    if status.is_success() {
+        Fate::Delivered
+    } else if status.is_client_error() && !AGAIN.contains(&status) {
+        Fate::Refused { error }
+    } else {
+        Fate::Retry { error }
+    }
+}
+
+/// The secret from the options, or else the one kept beside the state database, made on first use.
+/// A database in memory gets one for its own lifetime.
+pub(crate) fn secret_for(
+    app_secret: Option<WebhookSecret>,
+    state: Option<&std::path::Path>,
+) -> Result<WebhookSecret, ServeError> {
+    match (app_secret, state) {
+        (Some(secret), _) => Ok(secret),
+        (None, None) => Ok(WebhookSecret::generate()),
+        (None, Some(state)) => {
+            let path = state.with_file_name("webhook.secret");
+            let secret = WebhookSecret::load_or_create(&path);
+            let secret =
+                secret.map_err(|e| ServeError::Secret { path: path.display().to_string(), source: e.into() })?;
+            tracing::info!(path = %path.display(), "webhook messages are signed with the secret in this file");
+            Ok(secret)
+        }
+    }
+}
+
+/// Starts the delivery task where there is a webhook.
+pub(crate) fn start(
+    app: &AppState,
+    secret: Option<WebhookSecret>,
+) -> Result<Option<tokio::task::JoinHandle<()>>, ServeError> {
+    let (Some(webhook), Some(secret)) = (&app.0.options.webhook, secret) else { return Ok(None) };
+    let delivery = Delivery::new(app.clone(), webhook.url.clone(), secret)?;
+    Ok(Some(tokio::spawn(delivery.run())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_refusal_of_the_message_ends_the_tries() {
+        assert_eq!(judge(StatusCode::NO_CONTENT), Fate::Delivered);
+        for code in [301, 308, 401, 404, 429, 500, 503] {
+            let status = StatusCode::from_u16(code).unwrap();
+            assert!(matches!(judge(status), Fate::Retry { .. }), "{code}");
+        }
+        for code in [400, 410, 422] {
+            let status = StatusCode::from_u16(code).unwrap();
+            assert!(matches!(judge(status), Fate::Refused { .. }), "{code}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! `POST /api/v1/alertmanager`: Alertmanager's webhook (version 4). A firing alert is a label:
+//!
+//! - with the label `forewarn_prediction_id`: that prediction came true;
+//! - with the labels `service` and `kind` (`kind` as in predictions; an `alertname` that is such a
+//!   kind does too): a breach. Where a request for it was emitted in the day before and had not
+//!   expired, its prediction came true; where not, the breach was missed;
+//! - any other alert says nothing, and is counted.
+//!
+//! Alertmanager repeats a firing alert; a repetition adds nothing.
+
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use forewarn_schema::{BreachKind, FeedbackSubject, LabelSource, Timestamp, Verdict};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Problem;
+use crate::app::{AppState, NewFeedback};
+use crate::error::AppError;
+
+/// How long before the alert a request may have been emitted and still be about it.
+const ANNOUNCED_WITHIN: Duration = Duration::from_secs(86_400);
+
+#[derive(Deserialize)]
+pub(super) struct Notification {
+    alerts: Vec<Alert>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Alert {
+    status: String,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    starts_at: Option<Timestamp>,
+}
+
+pub(super) async fn receive(
+    State(app): State<AppState>,
+    body: Result<Json<Notification>, JsonRejection>,
+) -> Result<Json<Value>, Problem> {
+    let Json(notification) = body?;
+    let mut labelled = 0;
+    let mut ignored = 0;
+    for alert in &notification.alerts {
+        let result = take(&app, alert).await?;
+        match result {
+            "labelled" => labelled += 1,
+            _ => ignored += 1,
+        }
+        app.0.metrics.alert(result);
+    }
+    Ok(Json(json!({"labelled": labelled, "ignored": ignored})))
+}
+
+/// `labelled`, or why not: `resolved`, `unknown`, `repeated`.
+async fn take(app: &AppState, alert: &Alert) -> Result<&'static str, AppError> {
+    if alert.status != "firing" {
+        return Ok("resolved");
+    }
+    let label = |name: &str| alert.labels.get(name).map(String::as_str);
+    let (subject, verdict) = if let Some(id) = label("forewarn_prediction_id") {
+        if app.prediction(id).await?.is_none() {
+            return Ok("unknown");
+        }
+        (FeedbackSubject::Prediction { prediction_id: id.to_owned() }, Verdict::TruePositive)
+    } else {
+        let kind = label("kind").or_else(|| label("alertname")).and_then(|text| text.parse::<BreachKind>().ok());
+        let (Some(service), Some(kind)) = (label("service").or_else(|| label("node")), kind) else {
+            return Ok("unknown");
+        };
+        judge(app, service, kind, alert.starts_at.unwrap_or_else(|| app.now())).await?
+    };
+    let note = label("alertname").map(|name| format!("alert {name}"));
+    let known = app.0.store.feedback().await?;
+    if known.iter().any(|f| f.source == LabelSource::Alertmanager && f.subject == subject) {
+        return Ok("repeated");
+    }
+    app.add_feedback(NewFeedback { subject, verdict, note, source: LabelSource::Alertmanager }).await?;
+    Ok("labelled")
+}
+
+/// Whether a breach of `service` at `at` was announced.
+async fn judge(
+    app: &AppState,
+    service: &str,
+    kind: BreachKind,
+    at: Timestamp,
+) -> Result<(FeedbackSubject, Verdict), AppError> {
+    let requests = app.0.store.requests_since(at - ANNOUNCED_WITHIN).await?;
+    let announced = requests.into_iter().rev().map(|stored| stored.request).find(|request| {
+        request.service == service && request.kind == kind && request.at <= at && at <= request.expires_at
+    });
+    Ok(match announced {
+        Some(request) => (FeedbackSubject::Prediction { prediction_id: request.prediction_id }, Verdict::TruePositive),
+        None => (FeedbackSubject::Breach { service: service.to_owned(), kind, at }, Verdict::Missed),
+    })
+}

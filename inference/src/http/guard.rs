@@ -1,0 +1,72 @@
+//! What holds for every request and every answer. Nobody is asked who they are yet, so the server
+//! listens on this machine alone by default; what is left to fear there is a web page that a browser
+//! on this machine shows, and this is the guard against it.
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::Problem;
+use crate::app::AppState;
+
+/// Everything that the page needs is in the page: nothing is loaded from elsewhere, nothing frames it.
+const HEADERS: [(HeaderName, &str); 5] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; form-action 'self'; \
+         frame-ancestors 'none'; base-uri 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "same-origin"),
+    (header::CACHE_CONTROL, "no-store"),
+];
+
+pub(super) async fn guard(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    let refusal = foreign_host(&app, request.headers())
+        .or_else(|| foreign_origin(request.method(), request.headers()))
+        .map(|reason| Problem::new(StatusCode::FORBIDDEN, reason).into_response());
+    let mut response = match refusal {
+        Some(refusal) => refusal,
+        None => next.run(request).await,
+    };
+    for (name, value) in HEADERS {
+        // A handler that knows better (the page's own policy) has set its header already.
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// A name that somebody else's DNS gave this machine's address to (rebinding). Only where the server
+/// cannot be reached but from this machine: elsewhere it may have any name.
+fn foreign_host(app: &AppState, headers: &HeaderMap) -> Option<String> {
+    if !app.0.options.listen.ip().is_loopback() {
+        return None;
+    }
+    let host = headers.get(header::HOST)?.to_str().ok()?;
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| {
+        // The colons of an IPv6 address in brackets are not before a port.
+        if port.ends_with(']') { host } else { name }
+    });
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    let public = app.0.options.public_url.as_ref().and_then(|url| url.host_str());
+    let known = bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok() || public == Some(name);
+    (!known).then(|| format!("this server is not called {name:?}; use its address, or set serve.public_url"))
+}
+
+/// A change asked for by another site's page. A browser says where a request comes from; other
+/// clients say nothing and are let through.
+fn foreign_origin(method: &Method, headers: &HeaderMap) -> Option<String> {
+    if matches!(*method, Method::GET | Method::HEAD) {
+        return None;
+    }
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let site = text(HeaderName::from_static("sec-fetch-site"));
+    if site.is_some_and(|site| site != "same-origin" && site != "none") {
+        return Some("changes must come from this server's own page, got a cross-site request".to_owned());
+    }
+    let (origin, host) = (text(header::ORIGIN)?, text(header::HOST)?);
+    let same = origin.split_once("://").is_some_and(|(_, of)| of == host);
+    (!same).then(|| format!("changes must come from this server's own page, got origin {origin:?}"))
+}

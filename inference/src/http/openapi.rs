@@ -1,0 +1,211 @@
+//! `GET /api/v1/openapi.json`: what the server takes and gives, as OpenAPI 3.1. Written by hand; a test
+//! holds it against the routes.
+
+use axum::Json;
+use serde_json::{Map, Value, json};
+
+pub(super) async fn serve() -> Json<Value> {
+    Json(document())
+}
+
+/// The document.
+pub(super) fn document() -> Value {
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Forewarn",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Samples in, predictions and remediation requests out, labels back.",
+        },
+        "paths": paths(),
+        "components": {"schemas": schemas()},
+    })
+}
+
+fn paths() -> Value {
+    json!({
+        "/api/v1/write": {"post": {
+            "summary": "Prometheus remote write 1.0",
+            "description": "204 only when every sample is in memory or wanted by nobody. 400 names what was refused; the good samples were kept. 503: nothing was taken, send it again.",
+            "requestBody": {"required": true, "content": {"application/x-protobuf": {
+                "schema": {"type": "string", "format": "binary", "description": "prometheus.WriteRequest, snappy block format"},
+            }}},
+            "responses": answers(&[("204", "Taken"), ("400", "Malformed, or samples refused"), ("413", "Over a cap"), ("415", "Another format"), ("503", "Not now")]),
+        }},
+        "/api/v1/predictions": {"get": {
+            "summary": "What is said of every target now, soonest breach first",
+            "responses": ok(list("Prediction")),
+        }},
+        "/api/v1/predictions/{id}": {"get": {
+            "summary": "One prediction, with its target's history, expectation and forecast while that is live",
+            "parameters": [path("id")],
+            "responses": one("Prediction"),
+        }},
+        "/api/v1/requests": {"get": {
+            "summary": "Remediation requests, newest first, at most 500",
+            "responses": ok(list("StoredRequest")),
+        }},
+        "/api/v1/requests/{id}/approve": {"post": {
+            "summary": "Say yes to a request",
+            "parameters": [path("id")],
+            "requestBody": body("Note", false),
+            "responses": changed("StoredRequest"),
+        }},
+        "/api/v1/requests/{id}/reject": {"post": {
+            "summary": "Say no to a request",
+            "parameters": [path("id")],
+            "requestBody": body("Note", false),
+            "responses": changed("StoredRequest"),
+        }},
+        "/api/v1/requests/{id}/outcome": {"post": {
+            "summary": "Report what became of a remediation",
+            "parameters": [path("id")],
+            "requestBody": body("Outcome", true),
+            "responses": changed("StoredRequest"),
+        }},
+        "/api/v1/feedback": {
+            "get": {"summary": "Labels, newest first, at most 1000", "responses": ok(list("Feedback"))},
+            "post": {
+                "summary": "Label a prediction, or a breach that nobody announced",
+                "requestBody": body("NewFeedback", true),
+                "responses": with(json!({"201": answer("Stored", Some(reference("Feedback")))}), &[("404", "No such prediction"), ("422", "Neither a prediction nor a breach")]),
+            },
+        },
+        "/api/v1/feedback/{id}": {"delete": {
+            "summary": "Take a label back",
+            "parameters": [path("id")],
+            "responses": answers(&[("204", "Taken back"), ("404", "No such label")]),
+        }},
+        "/api/v1/alertmanager": {"post": {
+            "summary": "Alertmanager's webhook (version 4): firing alerts as labels",
+            "description": "An alert with the label forewarn_prediction_id says that the prediction came true; one with service and kind, that a breach came: announced or missed. Others are counted.",
+            "requestBody": {"required": true, "content": {"application/json": {"schema": {"type": "object"}}}},
+            "responses": ok(json!({"type": "object", "properties": {"labelled": {"type": "integer"}, "ignored": {"type": "integer"}}})),
+        }},
+        "/api/v1/models": {"get": {
+            "summary": "What serves each service",
+            "responses": ok(list("ServiceModel")),
+        }},
+        "/api/v1/models/{service}/promote": {"post": {
+            "summary": "Promote the newest candidate of a service and serve it",
+            "parameters": [path("service")],
+            "responses": changed("ServiceModel"),
+        }},
+        "/api/v1/models/{service}/rollback": {"post": {
+            "summary": "Go back to what served before the last promotion",
+            "parameters": [path("service")],
+            "responses": changed("ServiceModel"),
+        }},
+        "/api/v1/openapi.json": {"get": {"summary": "This document", "responses": ok(json!({"type": "object"}))}},
+        "/metrics": {"get": {
+            "summary": "Prometheus metrics",
+            "responses": {"200": {"description": "Text format 0.0.4", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+        }},
+        "/-/healthy": {"get": {"summary": "Whether the process is alive", "responses": answers(&[("200", "Alive")])}},
+        "/-/ready": {"get": {
+            "summary": "Whether samples are taken and decisions can be stored",
+            "responses": answers(&[("200", "Ready"), ("503", "Not ready")]),
+        }},
+        "/-/reload": {"post": {
+            "summary": "Serve what the registry's pointers name now",
+            "responses": answers(&[("200", "What serves each service"), ("500", "A promoted model was refused; what served before still serves")]),
+        }},
+    })
+}
+
+fn schemas() -> Value {
+    let text = json!({"type": "string"});
+    let time = json!({"type": "string", "format": "date-time"});
+    let number = json!({"type": "number"});
+    let unit = json!({"type": "number", "minimum": 0, "maximum": 1});
+    let labels = json!({"type": "object", "additionalProperties": {"type": "string"}});
+    let kind = json!({"enum": ["oom", "pool_exhaustion", "error_rate", "disk_full", "certificate_expiry", "custom"]});
+    let seconds = json!({"type": ["object", "null"], "description": "Seconds; null: no breach in sight",
+        "properties": {"p10": number, "p50": number, "p90": number}});
+    let explanation = json!({"type": "object", "properties": {
+        "summary": text, "forecast": text,
+        "signals": {"type": "array", "items": {"type": "object", "properties": {
+            "signal": text, "seen": number, "expected": {"type": ["number", "null"]}, "weight": unit}}},
+    }});
+    let maybe_text = json!({"type": ["string", "null"]});
+    json!({
+        "Problem": {"type": "object", "description": "RFC 9457", "required": ["type", "title", "status", "detail"],
+            "properties": {"type": text, "title": text, "status": {"type": "integer"}, "detail": text}},
+        "Prediction": {"type": "object", "properties": {
+            "id": text, "at": time, "service": text, "signal": text, "kind": kind, "labels": labels, "value": number,
+            "limit": number, "breach_probability": unit, "horizon_seconds": number, "time_to_breach_seconds": seconds,
+            "request_id": maybe_text, "anomaly_score": unit, "model_version": text, "explanation": explanation}},
+        "StoredRequest": {"type": "object", "properties": {
+            "id": text, "prediction_id": text, "at": time, "service": text, "signal": text, "kind": kind, "labels": labels,
+            "predicted_breach": {"type": "object", "properties": {"p10": time, "p50": time, "p90": time}},
+            "probability": unit, "evidence": explanation, "playbook": maybe_text, "window": {"type": ["object", "null"]},
+            "mode": {"enum": ["dry_run", "approval", "automatic"]}, "expires_at": time, "outcome_url": maybe_text,
+            "status": {"enum": ["open", "approved", "rejected", "succeeded", "failed", "expired"]}, "status_at": time,
+            "note": maybe_text, "delivered_at": {"type": ["string", "null"], "format": "date-time"},
+            "attempts": {"type": "integer"}, "last_error": maybe_text}},
+        "Note": {"type": "object", "additionalProperties": false, "properties": {"note": text}},
+        "Outcome": {"type": "object", "additionalProperties": false, "required": ["outcome"],
+            "properties": {"outcome": {"enum": ["succeeded", "failed"]}, "note": text}},
+        "NewFeedback": {"type": "object", "additionalProperties": false, "required": ["verdict"],
+            "description": "Either prediction_id, or service, kind and at with verdict missed",
+            "properties": {"prediction_id": text, "service": text, "kind": kind, "at": time,
+                "verdict": {"enum": ["true_positive", "false_positive", "missed", "unclear"]}, "note": text}},
+        "Feedback": {"type": "object", "properties": {"id": text, "subject": {"type": "object"}, "verdict": text,
+            "note": maybe_text, "source": {"enum": ["api", "page", "shell", "alertmanager"]}, "created_at": time}},
+        "ServiceModel": {"type": "object", "properties": {"service": text, "current": maybe_text, "serving": maybe_text,
+            "candidate": maybe_text, "versions": {"type": "array", "items": text}, "error": maybe_text}},
+    })
+}
+
+fn reference(schema: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{schema}")})
+}
+
+fn list(schema: &str) -> Value {
+    json!({"type": "array", "items": reference(schema)})
+}
+
+fn path(name: &str) -> Value {
+    json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}})
+}
+
+fn body(schema: &str, required: bool) -> Value {
+    json!({"required": required, "content": {"application/json": {"schema": reference(schema)}}})
+}
+
+fn answer(description: &str, schema: Option<Value>) -> Value {
+    match schema {
+        Some(schema) => json!({"description": description, "content": {"application/json": {"schema": schema}}}),
+        None => json!({"description": description}),
+    }
+}
+
+/// Answers without a body, and those of 400 and above as problems.
+fn answers(codes: &[(&str, &str)]) -> Value {
+    with(json!({}), codes)
+}
+
+fn with(responses: Value, codes: &[(&str, &str)]) -> Value {
+    let mut all = match responses {
+        Value::Object(all) => all,
+        _ => Map::new(),
+    };
+    for (code, description) in codes {
+        let problem = json!({"description": description, "content": {"application/problem+json": {"schema": reference("Problem")}}});
+        let response = if *code >= "400" { problem } else { answer(description, None) };
+        all.insert((*code).to_owned(), response);
+    }
+    Value::Object(all)
+}
+
+fn ok(schema: Value) -> Value {
+    json!({"200": answer("Here it is", Some(schema))})
+}
+
+fn one(schema: &str) -> Value {
+    with(ok(reference(schema)), &[("404", "Nothing of that id")])
+}
+
+fn changed(schema: &str) -> Value {
+    with(ok(reference(schema)), &[("404", "Nothing of that id"), ("409", "It does not fit where things stand")])
+}

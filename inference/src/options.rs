@@ -1,0 +1,117 @@
+//! What the server is told: where it listens, what it keeps, whom it tells. Every cap on what comes
+//! from outside is here. Reading a configuration file is the binary's job.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use forewarn_schema::{Step, Timestamp};
+use url::Url;
+
+use crate::delivery::WebhookSecret;
+
+/// Tells the time. Tests and the demo bring their own.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The machine's clock.
+pub fn system_clock() -> Clock {
+    Arc::new(|| {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_millis(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX))
+    })
+}
+
+/// Where remediation requests go.
+#[derive(Clone, Debug)]
+pub struct Webhook {
+    /// `http://` or `https://`. Its user name and password, if any, are never logged.
+    pub url: Url,
+    /// What messages are signed with; `None`: one is made once, and kept beside the state database
+    /// in `webhook.secret`.
+    pub secret: Option<WebhookSecret>,
+}
+
+/// How to serve. Start from [`ServerOptions::default`].
+#[derive(Clone)]
+pub struct ServerOptions {
+    /// The address to listen on; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Whether to listen beyond this machine, although nobody is asked who they are.
+    pub allow_unauthenticated_remote: bool,
+    /// `sqlite:///path/state.db`.
+    pub state_url: String,
+    /// The size that the state database may grow to, in bytes; `None`: the disk's.
+    pub state_max_bytes: Option<u64>,
+    /// Whom to tell of remediation requests; `None`: they are only stored and shown.
+    pub webhook: Option<Webhook>,
+    /// How others reach this server, for the outcome URL of requests; `None`: the listen address.
+    pub public_url: Option<Url>,
+    /// The distance between two evaluations.
+    pub step: Step,
+    /// How long after its time a step is evaluated, so that its samples have arrived; never more than
+    /// a step.
+    pub lateness: Duration,
+    /// Series held in memory; samples of more are refused.
+    pub max_series: usize,
+    /// The compressed body of a remote write, in bytes.
+    pub max_write_bytes: usize,
+    /// The same, decompressed, in bytes.
+    pub max_decoded_bytes: usize,
+    /// The body of any other request, in bytes.
+    pub max_body_bytes: usize,
+    /// How far ahead of the clock a sample may be.
+    pub future_cutoff: Duration,
+    /// How much of the past is evaluated at most after a gap; what is older is skipped.
+    pub max_catch_up: Duration,
+    /// The engine was shown history up to here; steps up to it are not evaluated again.
+    pub warmed_until: Option<Timestamp>,
+    /// How often the registry is asked for newly promoted models; `None`: only on reload.
+    pub registry_poll: Option<Duration>,
+    /// Whether time moves by itself; if not, only by [`ServerHandle::tick`](crate::ServerHandle::tick).
+    pub ticker: bool,
+    /// The time of the data: which steps are due, what is too far ahead, what is expired.
+    pub clock: Clock,
+    /// The time on the wire: when a message was signed. Apart from `clock` only where that is replayed.
+    pub wall_clock: Clock,
+}
+
+impl Default for ServerOptions {
+    /// Listens on `127.0.0.1:9797`, keeps state in memory, tells nobody; a step of a minute, 15 s late,
+    /// 200,000 series, bodies of 16 MiB (32 MiB decompressed), 1 MiB for all but remote write.
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9797)),
+            allow_unauthenticated_remote: false,
+            state_url: "sqlite::memory:".to_owned(),
+            state_max_bytes: None,
+            webhook: None,
+            public_url: None,
+            step: Step::MINUTE,
+            lateness: Duration::from_secs(15),
+            max_series: 200_000,
+            max_write_bytes: 16 << 20,
+            max_decoded_bytes: 32 << 20,
+            max_body_bytes: 1 << 20,
+            future_cutoff: Duration::from_secs(600),
+            max_catch_up: Duration::from_secs(86_400),
+            warmed_until: None,
+            registry_poll: Some(Duration::from_secs(30)),
+            ticker: true,
+            clock: system_clock(),
+            wall_clock: system_clock(),
+        }
+    }
+}
+
+impl fmt::Debug for ServerOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerOptions")
+            .field("listen", &self.listen)
+            .field("state_url", &self.state_url)
+            .field("webhook", &self.webhook.as_ref().map(|w| w.url.host_str()))
+            .field("step", &self.step)
+            .field("lateness", &self.lateness)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,259 @@
+//! From samples to predictions: holds the live samples and the engine, evaluates one step at a time,
+//! and remembers what was said lately. When a step is due is decided here too, from the clock and the
+//! data; storing and telling is the server's.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use forewarn_features::live::LiveSignals;
+use forewarn_models::{Engine, EngineOutput, ModelBundle, TargetView};
+use forewarn_schema::{Prediction, RemediationRequest, Step, Timestamp};
+
+use crate::error::AppError;
+
+/// Predictions that can still be looked up and labelled, beyond those that are stored.
+const RECENT_PREDICTIONS: usize = 20_000;
+/// A value this old is gone, as in PromQL.
+const LOOKBACK: Duration = Duration::from_secs(300);
+
+pub(crate) struct Scorer {
+    step: Step,
+    live: RwLock<LiveSignals>,
+    engine: Mutex<Engine>,
+    said: RwLock<Said>,
+    arrivals: Mutex<Arrivals>,
+}
+
+/// What was said lately.
+#[derive(Default)]
+struct Said {
+    current: Arc<Snapshot>,
+    recent: VecDeque<Arc<Snapshot>>,
+    recent_count: usize,
+}
+
+/// What was said of every target at one step.
+#[derive(Default)]
+pub(crate) struct Snapshot {
+    pub(crate) at: Option<Timestamp>,
+    /// Soonest breach first.
+    pub(crate) predictions: Vec<Prediction>,
+}
+
+/// The times of the samples that were kept.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Arrivals {
+    /// The newest ever.
+    pub(crate) newest: Option<Timestamp>,
+    /// The oldest later than the last evaluated step.
+    pub(crate) oldest_unscored: Option<Timestamp>,
+}
+
+impl Scorer {
+    pub(crate) fn new(step: Step, live: LiveSignals, engine: Engine) -> Self {
+        Self {
+            step,
+            live: RwLock::new(live),
+            engine: Mutex::new(engine),
+            said: RwLock::default(),
+            arrivals: Mutex::default(),
+        }
+    }
+
+    /// To ask what is wanted.
+    pub(crate) fn live(&self) -> RwLockReadGuard<'_, LiveSignals> {
+        self.live.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To add samples; tell [`arrived`](Self::arrived) of those that were kept.
+    pub(crate) fn live_mut(&self) -> RwLockWriteGuard<'_, LiveSignals> {
+        self.live.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn engine(&self) -> MutexGuard<'_, Engine> {
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that samples from `oldest` to `newest` were kept.
+    pub(crate) fn arrived(&self, oldest: Timestamp, newest: Timestamp) {
+        let evaluated = self.evaluated_at();
+        let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+        arrivals.newest = arrivals.newest.max(Some(newest));
+        if evaluated.is_none_or(|at| newest > at) {
+            let first = evaluated.map_or(oldest, |at| oldest.max(at + Duration::from_millis(1)));
+            arrivals.oldest_unscored = Some(arrivals.oldest_unscored.map_or(first, |known| known.min(first)));
+        }
+    }
+
+    pub(crate) fn arrivals(&self) -> Arrivals {
+        *self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Evaluates and scores the step at `at`; slow, so call it off the async threads. Nothing is shown
+    /// before [`publish`](Self::publish).
+    pub(crate) fn evaluate(&self, at: Timestamp) -> Result<EngineOutput, AppError> {
+        let steps = self.live_mut().step(at).map_err(|e| AppError::Internal { source: Box::new(e) })?;
+        Ok(self.engine().step(at, &steps))
+    }
+
+    /// Shows what was said at `at`.
+    pub(crate) fn publish(&self, at: Timestamp, mut predictions: Vec<Prediction>) {
+        predictions.sort_by(soonest_first);
+        let snapshot = Arc::new(Snapshot { at: Some(at), predictions });
+        {
+            let mut said = self.said.write().unwrap_or_else(PoisonError::into_inner);
+            said.recent_count += snapshot.predictions.len();
+            said.recent.push_back(Arc::clone(&snapshot));
+            while said.recent_count > RECENT_PREDICTIONS && said.recent.len() > 1 {
+                let dropped = said.recent.pop_front().map_or(0, |old| old.predictions.len());
+                said.recent_count -= dropped;
+            }
+            said.current = snapshot;
+        }
+        let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+        arrivals.oldest_unscored = match (arrivals.oldest_unscored, arrivals.newest) {
+            (Some(oldest), Some(newest)) if newest > at => Some(oldest.max(at + Duration::from_millis(1))),
+            _ => None,
+        };
+    }
+
+    /// What is said now: empty where the last step is too old to count.
+    pub(crate) fn current(&self, now: Timestamp) -> Arc<Snapshot> {
+        let current = Arc::clone(&self.said().current);
+        let stale_after = LOOKBACK.max(self.step.duration() * 2) + self.step.duration();
+        match current.at {
+            Some(at) if at + stale_after >= now => current,
+            _ => Arc::default(),
+        }
+    }
+
+    /// The recent prediction of that id.
+    pub(crate) fn recent(&self, id: &str) -> Option<Prediction> {
+        let said = self.said();
+        said.recent.iter().rev().flat_map(|snapshot| &snapshot.predictions).find(|p| p.id == id).cloned()
+    }
+
+    pub(crate) fn evaluated_at(&self) -> Option<Timestamp> {
+        self.said().current.at
+    }
+
+    pub(crate) fn newest_sample(&self) -> Option<Timestamp> {
+        self.arrivals().newest
+    }
+
+    pub(crate) fn series_count(&self) -> usize {
+        self.live().series_count()
+    }
+
+    pub(crate) fn view(&self, target_key: &str) -> Option<TargetView> {
+        self.engine().view(target_key)
+    }
+
+    pub(crate) fn held_back(&self) -> u64 {
+        self.engine().held_back()
+    }
+
+    pub(crate) fn set_bundle(&self, service: &str, bundle: Option<Arc<ModelBundle>>) {
+        self.engine().set_bundle(service, bundle);
+    }
+
+    pub(crate) fn restore(&self, requests: &[RemediationRequest]) {
+        self.engine().restore(requests);
+    }
+
+    fn said(&self) -> RwLockReadGuard<'_, Said> {
+        self.said.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// By median time to breach, those without one last; then the likelier first; then by name.
+fn soonest_first(a: &Prediction, b: &Prediction) -> std::cmp::Ordering {
+    let median = |p: &Prediction| p.time_to_breach_seconds.map_or(f64::INFINITY, |t| t.p50());
+    median(a)
+        .total_cmp(&median(b))
+        .then_with(|| b.breach_probability.get().total_cmp(&a.breach_probability.get()))
+        .then_with(|| a.target_key().cmp(&b.target_key()))
+}
+
+/// When steps are due.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Schedule {
+    pub(crate) step: Step,
+    pub(crate) lateness: Duration,
+    pub(crate) max_catch_up: Duration,
+}
+
+impl Schedule {
+    /// The step to evaluate next, after `last`; `None` where none is due.
+    ///
+    /// A step is due `lateness` after its time. While samples arrive about now, the clock says what
+    /// time it is; while they do not (a sender that catches up after an outage, or none at all), the
+    /// newest sample does: a step evaluated before its samples come would be evaluated on nothing.
+    /// Steps before the oldest sample that was not yet evaluated have no data, and are skipped; so is
+    /// what lies further back than `max_catch_up`.
+    pub(crate) fn next(&self, last: Option<Timestamp>, arrivals: Arrivals, now: Timestamp) -> Option<Timestamp> {
+        let newest = arrivals.newest?;
+        let live_within = (self.step.duration() * 2).max(Duration::from_secs(60));
+        let time = if newest + live_within >= now { now } else { newest };
+        let due = (time - self.lateness).align_down(self.step);
+        let next = match last {
+            None => arrivals.oldest_unscored?.align_up(self.step),
+            Some(last) => {
+                let next = last + self.step.duration();
+                match arrivals.oldest_unscored {
+                    // What was seen before may be looked back at for a while: those steps have data.
+                    Some(oldest) if oldest > next + LOOKBACK * 2 => oldest.align_up(self.step),
+                    _ => next,
+                }
+            }
+        };
+        let next = next.max((due - self.max_catch_up).align_up(self.step));
+        (next <= due).then_some(next)
+    }
+}
+
+/// Runs what would hold up the async threads elsewhere. A panic there becomes an error here.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, AppError> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| AppError::Internal { source: Box::new(e) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCHEDULE: Schedule =
+        Schedule { step: Step::MINUTE, lateness: Duration::from_secs(15), max_catch_up: Duration::from_secs(86_400) };
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_seconds(seconds)
+    }
+
+    fn arrivals(oldest: i64, newest: i64) -> Arrivals {
+        Arrivals { newest: Some(at(newest)), oldest_unscored: Some(at(oldest)) }
+    }
+
+    #[test]
+    fn a_step_waits_for_its_lateness() {
+        assert_eq!(SCHEDULE.next(None, Arrivals::default(), at(1000)), None);
+        assert_eq!(SCHEDULE.next(None, arrivals(50, 55), at(74)), None);
+        assert_eq!(SCHEDULE.next(None, arrivals(50, 55), at(75)), Some(at(60)));
+        assert_eq!(SCHEDULE.next(Some(at(60)), arrivals(61, 130), at(134)), None);
+        assert_eq!(SCHEDULE.next(Some(at(60)), arrivals(61, 130), at(135)), Some(at(120)));
+    }
+
+    #[test]
+    fn catching_up_goes_by_the_time_of_the_data() {
+        // An hour behind: the steps whose samples came are due, the others wait for theirs.
+        let now = at(7200);
+        assert_eq!(SCHEDULE.next(Some(at(3540)), arrivals(3541, 3700), now), Some(at(3600)));
+        assert_eq!(SCHEDULE.next(Some(at(3660)), arrivals(3661, 3700), now), None);
+    }
+
+    #[test]
+    fn a_gap_is_skipped_and_a_long_one_jumped() {
+        assert_eq!(SCHEDULE.next(Some(at(60)), arrivals(7200, 7290), at(7300)), Some(at(7200)));
+        let days = 10 * 86_400;
+        assert_eq!(SCHEDULE.next(Some(at(60)), arrivals(120, days), at(days)), Some(at(days - 86_400)));
+    }
+}

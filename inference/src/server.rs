@@ -1,0 +1,302 @@
+//! Puts the parts together, moves time, and stops in order.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use forewarn_features::SignalSet;
+use forewarn_features::live::LiveSignals;
+use forewarn_models::{Engine, EngineOutput, ModelRegistry};
+use forewarn_schema::Timestamp;
+use tokio::net::TcpListener;
+use tokio::sync::{Mutex, Notify, Semaphore};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::app::{AppState, ReloadReport, Shared};
+use crate::delivery::{self, WebhookSecret};
+use crate::error::{AppError, ServeError, chain};
+use crate::metrics::Metrics;
+use crate::models::ModelSlots;
+use crate::options::ServerOptions;
+use crate::scoring::{Schedule, Scorer, blocking};
+use crate::state::{ServerLock, StateStore};
+
+/// Requests this old may still cover an episode or count against a service's weekly budget.
+const REMEMBERED: Duration = Duration::from_secs(7 * 86_400);
+/// Remote writes decoded at the same time; each may hold its decompressed body.
+const DECODERS: usize = 4;
+/// What is in flight when the server is told to stop may take this long.
+const DRAIN: Duration = Duration::from_secs(10);
+const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+
+/// A server that has its port, its state and its models, and does not answer yet.
+pub struct Server {
+    app: AppState,
+    stepper: Arc<Mutex<Stepper>>,
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    secret: Option<WebhookSecret>,
+    lock: ServerLock,
+}
+
+/// A handle on a server, running or not; a clone is another handle on the same one.
+#[derive(Clone)]
+pub struct ServerHandle {
+    app: AppState,
+    stepper: Arc<Mutex<Stepper>>,
+}
+
+/// Where time stands.
+#[derive(Default)]
+struct Stepper {
+    /// The last step that was evaluated.
+    last: Option<Timestamp>,
+    /// What it said, while that is not stored: no step comes after it until it is.
+    unsaved: Option<(Timestamp, EngineOutput)>,
+}
+
+impl Server {
+    /// Opens state and port, restores what was announced before, and gives `engine` the promoted models.
+    ///
+    /// Refuses an address that other machines reach (unless allowed), a state database that another
+    /// server holds, and a port in use. A registry that cannot be read is not refused: the rules serve
+    /// until it can.
+    pub async fn bind(
+        options: ServerOptions,
+        signals: Arc<SignalSet>,
+        engine: Engine,
+        registry: ModelRegistry,
+    ) -> Result<Self, ServeError> {
+        if !options.listen.ip().is_loopback() && !options.allow_unauthenticated_remote {
+            return Err(ServeError::RemoteNotAllowed { listen: options.listen });
+        }
+        if let Some(webhook) = &options.webhook
+            && !matches!(webhook.url.scheme(), "http" | "https")
+        {
+            return Err(ServeError::Webhook { scheme: webhook.url.scheme().to_owned() });
+        }
+        let live = LiveSignals::new(Arc::clone(&signals), options.step, options.max_series)?;
+        let store = StateStore::open_capped(&options.state_url, options.state_max_bytes).await?;
+        let lock = store.lock_server()?;
+        let secret = match &options.webhook {
+            Some(webhook) => Some(delivery::secret_for(webhook.secret.clone(), store.path())?),
+            None => None,
+        };
+        let listen = |source| ServeError::Listen { listen: options.listen, source };
+        let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
+        let local_addr = listener.local_addr().map_err(listen)?;
+        let public_url = match &options.public_url {
+            Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+            None => format!("http://{local_addr}"),
+        };
+        let scorer = Arc::new(Scorer::new(options.step, live, engine));
+        let now = (options.clock)();
+        let remembered = store.requests_since(now - REMEMBERED).await?;
+        scorer.restore(&remembered.into_iter().map(|stored| stored.request).collect::<Vec<_>>());
+        let last = options.warmed_until.map(|until| until.align_down(options.step));
+        let app = AppState(Arc::new(Shared {
+            public_url,
+            signals,
+            scorer,
+            store,
+            registry,
+            slots: ModelSlots::default(),
+            metrics: Arc::new(Metrics::new()),
+            outbox: Notify::new(),
+            draining: AtomicBool::new(false),
+            decoders: Semaphore::new(DECODERS),
+            options,
+        }));
+        if let Err(error) = app.reload().await {
+            tracing::error!(error = chain(&error), "models not read, the rules serve until they can be");
+        }
+        let stepper = Arc::new(Mutex::new(Stepper { last, unsaved: None }));
+        Ok(Self { app, stepper, listener, local_addr, secret, lock })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// A handle, for as long as anybody wants it.
+    pub fn handle(&self) -> ServerHandle {
+        ServerHandle { app: self.app.clone(), stepper: Arc::clone(&self.stepper) }
+    }
+
+    /// Serves until `shutdown` is done; then takes no more, finishes what is in flight (at most 10 s),
+    /// and closes the state. What still waits for delivery is delivered by the next server.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
+        let handle = self.handle();
+        let mut tasks = Tasks::default();
+        if self.app.0.options.ticker {
+            tasks.add(tokio::spawn(keep_ticking(handle.clone())));
+        }
+        tasks.add(tokio::spawn(keep_house(handle.clone())));
+        if let Some(delivery) = delivery::start(&self.app, self.secret)? {
+            tasks.add(delivery);
+        }
+        let stopping = Arc::new(Notify::new());
+        let (app, told) = (self.app.clone(), Arc::clone(&stopping));
+        let drain = async move {
+            shutdown.await;
+            app.0.draining.store(true, Ordering::Relaxed);
+            told.notify_one();
+        };
+        tracing::info!(listen = %self.local_addr, "serving");
+        let serve = axum::serve(self.listener, crate::http::router(self.app.clone())).with_graceful_shutdown(drain);
+        let served = tokio::select! {
+            served = async { serve.await } => served.map_err(|e| ServeError::Http(e.into())),
+            () = async { stopping.notified().await; tokio::time::sleep(DRAIN).await } => Ok(()),
+        };
+        // A step in the middle of being stored ends first.
+        let stepper = self.stepper.lock().await;
+        tasks.stop();
+        self.app.0.store.close().await;
+        drop((stepper, self.lock));
+        tracing::info!("stopped");
+        served
+    }
+}
+
+impl ServerHandle {
+    /// Evaluates and stores every step that is due at `now`; returns how many. A step is due a lateness
+    /// after its time, in order, once. When what a step decided cannot be stored, it is kept and no
+    /// step follows until it can.
+    pub async fn tick(&self, now: Timestamp) -> usize {
+        let mut stepper = self.stepper.lock().await;
+        if !self.save(&mut stepper).await {
+            return 0;
+        }
+        if self.app.0.store.failure().is_some() && self.app.0.store.probe().await.is_err() {
+            return 0;
+        }
+        let options = &self.app.0.options;
+        let schedule = Schedule {
+            step: options.step,
+            lateness: options.lateness.min(options.step.duration()),
+            max_catch_up: options.max_catch_up,
+        };
+        let mut evaluated = 0;
+        while let Some(at) = schedule.next(stepper.last, self.app.0.scorer.arrivals(), now) {
+            let scorer = Arc::clone(&self.app.0.scorer);
+            let output = blocking(move || scorer.evaluate(at)).await.and_then(|result| result);
+            stepper.last = Some(at);
+            match output {
+                Ok(output) => stepper.unsaved = Some((at, output)),
+                Err(error) => {
+                    // The next step may work; this one is lost, and counted.
+                    tracing::error!(error = chain(&error), step = %at, "step not evaluated");
+                    self.app.0.metrics.step(true);
+                    continue;
+                }
+            }
+            evaluated += 1;
+            if !self.save(&mut stepper).await {
+                break;
+            }
+        }
+        evaluated
+    }
+
+    /// Serves what the registry names now; see [`AppState::reload`].
+    pub async fn reload(&self) -> Result<ReloadReport, AppError> {
+        self.app.reload().await
+    }
+
+    /// What the server can be asked.
+    pub fn app(&self) -> &AppState {
+        &self.app
+    }
+
+    /// Stores and shows what the last step said; `false` where it could not be stored.
+    async fn save(&self, stepper: &mut Stepper) -> bool {
+        let Some((at, mut output)) = stepper.unsaved.take() else { return true };
+        let shared = &self.app.0;
+        for request in &mut output.requests {
+            let url = format!("{}/api/v1/requests/{}/outcome", shared.public_url, request.id);
+            request.outcome_url.get_or_insert(url);
+        }
+        let fresh = match shared.store.save_step(&output, shared.options.webhook.is_some()).await {
+            Ok(fresh) => fresh,
+            Err(error) => {
+                tracing::error!(error = chain(&error), step = %at, "decisions not stored, trying again");
+                shared.metrics.state_failed();
+                stepper.unsaved = Some((at, output));
+                return false;
+            }
+        };
+        for request in output.requests.iter().filter(|request| fresh.contains(&request.id)) {
+            tracing::info!(request_id = %request.id, service = %request.service, kind = %request.kind, "request emitted");
+            shared.metrics.request(request);
+        }
+        shared.metrics.step(false);
+        shared.scorer.publish(at, output.predictions);
+        if !fresh.is_empty() {
+            shared.outbox.notify_one();
+        }
+        true
+    }
+}
+
+/// Tasks that end with the server.
+#[derive(Default)]
+struct Tasks(Vec<JoinHandle<()>>);
+
+impl Tasks {
+    fn add(&mut self, task: JoinHandle<()>) {
+        self.0.push(task);
+    }
+
+    fn stop(&mut self) {
+        for task in self.0.drain(..) {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+async fn keep_ticking(handle: ServerHandle) {
+    let step = handle.app.0.options.step.duration();
+    let mut interval = tokio::time::interval((step / 10).clamp(Duration::from_millis(20), Duration::from_millis(500)));
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        handle.tick(handle.app.now()).await;
+    }
+}
+
+/// Expires requests, follows the registry, drops what is old.
+async fn keep_house(handle: ServerHandle) {
+    let shared = &handle.app.0;
+    let mut interval = tokio::time::interval(Duration::from_secs(1));
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut polled = Instant::now();
+    let mut pruned: Option<Instant> = None;
+    loop {
+        interval.tick().await;
+        if let Err(error) = shared.store.expire(handle.app.now()).await {
+            tracing::error!(error = chain(&error), "requests not expired");
+        }
+        if shared.options.registry_poll.is_some_and(|every| polled.elapsed() >= every) {
+            polled = Instant::now();
+            if let Err(error) = shared.slots.poll(&shared.registry, &shared.scorer, &shared.metrics).await {
+                tracing::warn!(error = chain(&error), "registry not read, the same models serve");
+            }
+        }
+        if pruned.is_none_or(|at| at.elapsed() >= PRUNE_EVERY) {
+            pruned = Some(Instant::now());
+            if let Err(error) = shared.store.prune(handle.app.now()).await {
+                tracing::error!(error = chain(&error), "old rows not dropped");
+            }
+        }
+    }
+}

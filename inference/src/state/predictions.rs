@@ -1,0 +1,114 @@
+//! Which predictions are kept, and how they are read back.
+
+use forewarn_models::EngineOutput;
+use forewarn_schema::Prediction;
+use sqlx::{Row, Sqlite, Transaction};
+
+use super::{StateError, StateStore, corrupt};
+
+/// Less likely ones are kept only with a request or a label.
+const KEPT_FROM: f64 = 0.5;
+/// At most one a target in this time.
+const KEPT_EVERY_MS: i64 = 600_000;
+
+impl StateStore {
+    /// Stores what one step decided, all of it or nothing: its requests with the message that
+    /// announces each (where `announce`), the predictions that emitted them, and of the others those
+    /// with a probability of at least 0.5, at most one a target in 10 minutes. What is stored already
+    /// stays as it is. Returns the ids of the requests that are new.
+    pub(crate) async fn save_step(&self, output: &EngineOutput, announce: bool) -> Result<Vec<String>, StateError> {
+        const WHAT: &str = "store the predictions and requests of a step";
+        let likely = output.predictions.iter().filter(|p| p.breach_probability.get() >= KEPT_FROM);
+        let announced: Vec<&Prediction> = output
+            .predictions
+            .iter()
+            .filter(|p| p.request_id.is_some() || output.requests.iter().any(|r| r.prediction_id == p.id))
+            .collect();
+        let likely: Vec<&Prediction> = likely.collect();
+        if likely.is_empty() && output.requests.is_empty() && announced.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut tx = self.begin(WHAT).await?;
+        let mut fresh = Vec::new();
+        for prediction in announced {
+            insert(&mut tx, prediction, None).await.map_err(|e| self.failed(WHAT, e))?;
+        }
+        for prediction in likely {
+            let since = prediction.at.millis().saturating_sub(KEPT_EVERY_MS);
+            insert(&mut tx, prediction, Some(since)).await.map_err(|e| self.failed(WHAT, e))?;
+        }
+        for request in &output.requests {
+            let target = output.predictions.iter().find(|p| p.id == request.prediction_id);
+            let key = target.map_or_else(
+                || format!("{}/{}{}", request.service, request.signal, request.labels),
+                Prediction::target_key,
+            );
+            let new =
+                super::requests::insert(&mut tx, request, &key, announce).await.map_err(|e| self.failed(WHAT, e))?;
+            if new {
+                fresh.push(request.id.clone());
+            }
+        }
+        self.commit(tx, WHAT).await?;
+        Ok(fresh)
+    }
+
+    /// Keeps one prediction whatever its probability.
+    pub(crate) async fn keep_prediction(&self, prediction: &Prediction) -> Result<(), StateError> {
+        const WHAT: &str = "store a prediction";
+        let mut tx = self.begin(WHAT).await?;
+        insert(&mut tx, prediction, None).await.map_err(|e| self.failed(WHAT, e))?;
+        self.commit(tx, WHAT).await
+    }
+
+    /// The kept prediction of that id.
+    pub async fn prediction(&self, id: &str) -> Result<Option<Prediction>, StateError> {
+        let row = sqlx::query("SELECT id, body FROM predictions WHERE id = ?")
+            .bind(id)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(|e| StateError::query("read a prediction", e))?;
+        row.map(|row| read(&row)).transpose()
+    }
+
+    /// Kept predictions, newest first, at most `limit`.
+    pub async fn predictions(&self, limit: u32) -> Result<Vec<Prediction>, StateError> {
+        let rows = sqlx::query("SELECT id, body FROM predictions ORDER BY at_ms DESC, id LIMIT ?")
+            .bind(limit)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|e| StateError::query("read predictions", e))?;
+        rows.iter().map(read).collect()
+    }
+}
+
+/// With `unless_since`, only where the target has none at or after that time (ms).
+async fn insert(
+    tx: &mut Transaction<'static, Sqlite>,
+    prediction: &Prediction,
+    unless_since: Option<i64>,
+) -> Result<(), sqlx::Error> {
+    let body = serde_json::to_string(prediction).map_err(|e| sqlx::Error::Encode(e.into()))?;
+    sqlx::query(
+        "INSERT OR IGNORE INTO predictions (id, target_key, service, kind, at_ms, probability, body) \
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 \
+         WHERE ?8 IS NULL OR NOT EXISTS (SELECT 1 FROM predictions WHERE target_key = ?2 AND at_ms > ?8)",
+    )
+    .bind(&prediction.id)
+    .bind(prediction.target_key())
+    .bind(&prediction.service)
+    .bind(prediction.kind.as_str())
+    .bind(prediction.at.millis())
+    .bind(prediction.breach_probability.get())
+    .bind(body)
+    .bind(unless_since)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+fn read(row: &sqlx::sqlite::SqliteRow) -> Result<Prediction, StateError> {
+    let id: String = row.try_get(0).map_err(|e| StateError::query("read a prediction", e))?;
+    let body: String = row.try_get(1).map_err(|e| StateError::query("read a prediction", e))?;
+    serde_json::from_str(&body).map_err(|e| corrupt("prediction", &id, e))
+}

@@ -1,0 +1,261 @@
+//! Remediation requests: stored once, decided by people, settled by whoever acted.
+
+use std::str::FromStr;
+
+use forewarn_schema::{RemediationRequest, RequestStatus, Timestamp};
+use serde::{Deserialize, Serialize};
+use sqlx::{Row, Sqlite, Transaction};
+
+use super::outbox::{self, Event};
+use super::{StateError, StateStore, audit, corrupt};
+
+/// What a person says to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// Go ahead.
+    Approve,
+    /// Do not.
+    Reject,
+}
+
+/// What became of a remediation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It helped.
+    Succeeded,
+    /// It did not, or made things worse.
+    Failed,
+}
+
+/// A request and where it stands.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StoredRequest {
+    /// What was asked.
+    #[serde(flatten)]
+    pub request: RemediationRequest,
+    /// Where it stands.
+    pub status: RequestStatus,
+    /// Since when.
+    pub status_at: Timestamp,
+    /// What was said with the last decision or outcome.
+    pub note: Option<String>,
+    /// When the webhook took it; `None` where it has not (or there is no webhook).
+    pub delivered_at: Option<Timestamp>,
+    /// How often delivery was tried.
+    pub attempts: u32,
+    /// Why the last try failed; `None` where it did not.
+    pub last_error: Option<String>,
+}
+
+const SELECT: &str = "SELECT r.id, r.body, r.status, r.status_at_ms, r.note, o.delivered_at_ms, \
+     coalesce(o.attempts, 0), o.last_error FROM requests r LEFT JOIN outbox o ON o.event_id = r.id";
+
+impl StateStore {
+    /// Requests, newest first, at most `limit`.
+    pub async fn requests(&self, limit: u32) -> Result<Vec<StoredRequest>, StateError> {
+        let sql = select(" ORDER BY r.at_ms DESC, r.id LIMIT ?");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(limit)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|e| StateError::query("read requests", e))?;
+        rows.iter().map(read).collect()
+    }
+
+    /// The request of that id.
+    pub async fn request(&self, id: &str) -> Result<Option<StoredRequest>, StateError> {
+        let row = sqlx::query(sqlx::AssertSqlSafe(select(" WHERE r.id = ?")))
+            .bind(id)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(|e| StateError::query("read a request", e))?;
+        row.map(|row| read(&row)).transpose()
+    }
+
+    /// Requests that were emitted at or after `since`, oldest first.
+    pub async fn requests_since(&self, since: Timestamp) -> Result<Vec<StoredRequest>, StateError> {
+        let rows = sqlx::query(sqlx::AssertSqlSafe(select(" WHERE r.at_ms >= ? ORDER BY r.at_ms, r.id")))
+            .bind(since.millis())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|e| StateError::query("read requests", e))?;
+        rows.iter().map(read).collect()
+    }
+
+    /// A person's word. The same again changes nothing; on a request that is decided otherwise or
+    /// over it is [`StateError::Decided`]. Where `announce`, an approval is told to the webhook.
+    pub(crate) async fn decide(
+        &self,
+        id: &str,
+        decision: Decision,
+        note: Option<&str>,
+        now: Timestamp,
+        announce: bool,
+    ) -> Result<StoredRequest, StateError> {
+        let status = match decision {
+            Decision::Approve => RequestStatus::Approved,
+            Decision::Reject => RequestStatus::Rejected,
+        };
+        self.expire(now).await?;
+        self.settle(id, status, &[RequestStatus::Open], note, now, announce && decision == Decision::Approve).await
+    }
+
+    /// The controller's word. Also after the expiry: what was begun in time may end late.
+    pub(crate) async fn report_outcome(
+        &self,
+        id: &str,
+        outcome: Outcome,
+        note: Option<&str>,
+        now: Timestamp,
+    ) -> Result<StoredRequest, StateError> {
+        let status = match outcome {
+            Outcome::Succeeded => RequestStatus::Succeeded,
+            Outcome::Failed => RequestStatus::Failed,
+        };
+        let from = [RequestStatus::Open, RequestStatus::Approved, RequestStatus::Expired];
+        self.settle(id, status, &from, note, now, false).await
+    }
+
+    /// Closes what is past its expiry and that nobody decided.
+    pub(crate) async fn expire(&self, now: Timestamp) -> Result<(), StateError> {
+        const WHAT: &str = "expire requests";
+        let overdue: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM requests WHERE status = 'open' AND expires_at_ms < ?")
+                .bind(now.millis())
+                .fetch_one(&self.pool)
+                .await
+                .map_err(|e| StateError::query(WHAT, e))?;
+        if overdue == 0 {
+            return Ok(());
+        }
+        let mut tx = self.begin(WHAT).await?;
+        sqlx::query(
+            "UPDATE requests SET status = 'expired', status_at_ms = ?1 WHERE status = 'open' AND expires_at_ms < ?1",
+        )
+        .bind(now.millis())
+        .execute(&mut *tx)
+        .await
+        .map_err(|e| self.failed(WHAT, e))?;
+        self.commit(tx, WHAT).await
+    }
+
+    async fn settle(
+        &self,
+        id: &str,
+        to: RequestStatus,
+        from: &[RequestStatus],
+        note: Option<&str>,
+        now: Timestamp,
+        announce: bool,
+    ) -> Result<StoredRequest, StateError> {
+        const WHAT: &str = "store a decision";
+        let not_found = || StateError::NotFound { what: "request", id: id.to_owned() };
+        let mut tx = self.begin(WHAT).await?;
+        let row = sqlx::query(sqlx::AssertSqlSafe(select(" WHERE r.id = ?")))
+            .bind(id)
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(|e| StateError::query(WHAT, e))?;
+        let stored = read(&row.ok_or_else(not_found)?)?;
+        if stored.status == to {
+            return Ok(stored);
+        }
+        if !from.contains(&stored.status) {
+            return Err(StateError::Decided { id: id.to_owned(), status: stored.status.as_str() });
+        }
+        let change = async {
+            sqlx::query("UPDATE requests SET status = ?, status_at_ms = ?, note = ? WHERE id = ?")
+                .bind(to.as_str())
+                .bind(now.millis())
+                .bind(note)
+                .bind(id)
+                .execute(&mut *tx)
+                .await?;
+            audit(&mut tx, to.as_str(), id, note.unwrap_or_default(), now).await?;
+            if announce {
+                let key = target_key(&stored.request);
+                outbox::insert(&mut tx, Event::Approved, &stored.request, &key, now).await?;
+            }
+            Ok(())
+        };
+        change.await.map_err(|e| self.failed(WHAT, e))?;
+        self.commit(tx, WHAT).await?;
+        self.request(id).await?.ok_or_else(not_found)
+    }
+}
+
+/// Stores a request that is not stored yet, with the message that announces it. `false` where it was.
+pub(super) async fn insert(
+    tx: &mut Transaction<'static, Sqlite>,
+    request: &RemediationRequest,
+    target_key: &str,
+    announce: bool,
+) -> Result<bool, sqlx::Error> {
+    let body = serde_json::to_string(request).map_err(|e| sqlx::Error::Encode(e.into()))?;
+    let result = sqlx::query(
+        "INSERT OR IGNORE INTO requests \
+         (id, prediction_id, target_key, service, kind, at_ms, expires_at_ms, status, status_at_ms, body) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'open', ?6, ?8)",
+    )
+    .bind(&request.id)
+    .bind(&request.prediction_id)
+    .bind(target_key)
+    .bind(&request.service)
+    .bind(request.kind.as_str())
+    .bind(request.at.millis())
+    .bind(request.expires_at.millis())
+    .bind(body)
+    .execute(&mut **tx)
+    .await?;
+    let new = result.rows_affected() == 1;
+    if new && announce {
+        outbox::insert(tx, Event::Requested, request, target_key, request.at).await?;
+    }
+    Ok(new)
+}
+
+fn target_key(request: &RemediationRequest) -> String {
+    format!("{}/{}{}", request.service, request.signal, request.labels)
+}
+
+fn select(tail: &str) -> String {
+    format!("{SELECT}{tail}")
+}
+
+fn read(row: &sqlx::sqlite::SqliteRow) -> Result<StoredRequest, StateError> {
+    let columns = || -> Result<_, sqlx::Error> {
+        let id: String = row.try_get(0)?;
+        let body: String = row.try_get(1)?;
+        let status: String = row.try_get(2)?;
+        let status_at: i64 = row.try_get(3)?;
+        let note: Option<String> = row.try_get(4)?;
+        let delivered_at: Option<i64> = row.try_get(5)?;
+        let attempts: i64 = row.try_get(6)?;
+        let last_error: Option<String> = row.try_get(7)?;
+        Ok((id, body, status, status_at, note, delivered_at, attempts, last_error))
+    };
+    let (id, body, status, status_at, note, delivered_at, attempts, last_error) =
+        columns().map_err(|e| StateError::query("read a request", e))?;
+    Ok(StoredRequest {
+        request: serde_json::from_str(&body).map_err(|e| corrupt("request", &id, e))?,
+        status: serde_json::from_value(status.into()).map_err(|e| corrupt("request", &id, e))?,
+        status_at: Timestamp::from_millis(status_at),
+        note,
+        delivered_at: delivered_at.map(Timestamp::from_millis),
+        attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+        last_error,
+    })
+}
+
+impl FromStr for Outcome {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "succeeded" => Ok(Self::Succeeded),
+            "failed" => Ok(Self::Failed),
+            _ => Err(format!("unknown outcome {text:?}, wanted succeeded or failed")),
+        }
+    }
+}
