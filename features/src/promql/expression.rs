@@ -110,6 +110,7 @@ impl Lowered {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn refusal(text: &str) -> String {
         let error = Expression::parse(text).unwrap_err().to_string();
@@ -120,7 +121,7 @@ mod tests {
     #[test]
     fn what_is_outside_the_subset_is_refused_with_place_and_advice() {
         let error = refusal("max(rate(a[5m])) + max_over_time(rate(b[5m])[1h:1m])");
-        assert!(error.starts_with("a subquery is not supported, at column 48"), "{error}");
+        assert!(error.starts_with("a subquery is not supported, at column 45"), "{error}");
         assert!(error.contains("recording rule"), "{error}");
         let error = refusal(r#"a{b="@ 5"} + c @ 1700000000"#);
         assert!(error.starts_with("the @ modifier is not supported, at column 16"), "{error}");
@@ -151,7 +152,8 @@ mod tests {
             "".to_owned(),
             "sum(up".to_owned(),
             "up offset Inf".to_owned(),
-            "up offset 1e300".to_owned(),
+            "up offset - 1e300".to_owned(),
+            "up offset 300".to_owned(),
             "rate(up[1e300])".to_owned(),
             "rate(up[9999w])".to_owned(),
             "-".repeat(5000),
@@ -166,6 +168,68 @@ mod tests {
             refusal(&text);
         }
     }
+
+    proptest! {
+        #[test]
+        fn any_soup_of_tokens_is_parsed_or_refused_in_one_line(
+            tokens in prop::collection::vec(prop::sample::select(TOKENS), 1..20),
+        ) {
+            let text = tokens.concat();
+            if let Err(error) = Expression::parse(&text) {
+                let error = error.to_string();
+                prop_assert!(!error.contains('\n') && !error.contains("gave up"), "{text}: {error}");
+            }
+        }
+    }
+
+    const TOKENS: &[&str] = &[
+        "up",
+        "{",
+        "}",
+        "(",
+        ")",
+        "[",
+        "]",
+        ":",
+        "5m",
+        "1",
+        "1e99",
+        "Inf",
+        "0x1f",
+        " offset ",
+        "-",
+        "+",
+        "*",
+        "/",
+        "^",
+        " and ",
+        " or ",
+        "=",
+        "=~",
+        "\"a\"",
+        "\"(\"",
+        "'\\x'",
+        "`",
+        ",",
+        "sum",
+        "rate",
+        " by ",
+        " on ",
+        "group_left",
+        "bool",
+        "@",
+        "end()",
+        "topk",
+        "label_replace",
+        "time()",
+        "#",
+        "\n",
+        "é",
+        "\\",
+        "9999999999y",
+        "a1",
+        "quantile_over_time",
+    ];
 
     #[test]
     fn the_window_holds_range_offset_and_look_back() {

@@ -45,13 +45,18 @@ pub(super) fn parse(text: &str) -> Result<Lowered, ExpressionError> {
     if operators > MAX_OPERATORS {
         return Err(too_much("an expression's count of parentheses and operators", MAX_OPERATORS, operators));
     }
-    // Upstream panics on a duration that no `Duration` holds, such as `offset 1e300`.
-    let parsed = catch_unwind(|| parser::parse(text)).unwrap_or_else(|_| Err("a duration is out of range".to_owned()));
+    let lowering = Lowering { bare };
+    if let Some(column) = lowering.duration_without_unit() {
+        let (construct, excerpt) = ("a duration without a unit".to_owned(), shorten(text));
+        return Err(ExpressionError::Unsupported { construct, column, excerpt, instead: "write it as in 300s or 5m" });
+    }
+    // Upstream has panicked on durations out of range; a reload of the configuration must survive that.
+    let parsed = catch_unwind(|| parser::parse(text)).unwrap_or_else(|_| Err("the parser gave up".to_owned()));
     let expr = parsed.map_err(|reason| {
         let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
         ExpressionError::Syntax { reason: shorten(&reason), expression: shorten(text) }
     })?;
-    Lowering { bare }.any(&expr, 0)
+    lowering.any(&expr, 0)
 }
 
 struct Lowering {
@@ -304,6 +309,32 @@ impl Lowering {
                 !is_word(at.checked_sub(1).and_then(|i| self.bare.get(i))) && !is_word(self.bare.get(at + mark.len()));
             self.bare[at..].starts_with(&mark) && (apart || !whole)
         })
+    }
+
+    /// The column of a bare number as a range or an offset. Prometheus 2 does not know it, and the parser
+    /// panics on a large one.
+    fn duration_without_unit(&self) -> Option<usize> {
+        let is_token = |c: &char| c.is_ascii_alphanumeric() || *c == '.' || *c == '_';
+        let mut bracket = false;
+        let mut after_offset = false;
+        let mut at = 0;
+        while let Some(c) = self.bare.get(at) {
+            let length = self.bare[at..].iter().take_while(|c| is_token(c)).count();
+            if length == 0 {
+                bracket = *c == '[' || (bracket && *c != ']');
+                after_offset &= c.is_whitespace() || matches!(c, '+' | '-');
+                at += 1;
+                continue;
+            }
+            let token: String = self.bare[at..at + length].iter().collect::<String>().to_ascii_lowercase();
+            let number = token.parse::<f64>().is_ok() || token.starts_with("0x");
+            if number && (bracket || after_offset) {
+                return Some(at + 1);
+            }
+            after_offset = token == "offset";
+            at += length;
+        }
+        None
     }
 
     fn subquery(&self) -> Option<usize> {
