@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
+use forewarn_models::lstm::Device;
 use forewarn_schema::{Timestamp, Verdict};
 
 /// Tells from Prometheus metrics when a service will run out of memory, connections, error budget, disk
@@ -230,8 +231,8 @@ pub(crate) struct Score {
     /// The CSV to score; one header line.
     #[arg(long, value_name = "FILE")]
     pub(crate) input: PathBuf,
-    /// Learn from the first N rows only.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..))]
+    /// Learn from the first N rows only, at least 20.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(20..))]
     pub(crate) train_rows: Option<u64>,
     /// Where the scores go.
     #[arg(long, value_name = "FILE")]
@@ -321,6 +322,9 @@ pub(crate) struct BenchLstm {
     /// Threads.
     #[arg(long, default_value_t = 1)]
     pub(crate) threads: usize,
+    /// What computes: flex, ndarray or cuda.
+    #[arg(long, default_value = "flex", value_parser = parse_device)]
+    pub(crate) device: Device,
 }
 
 /// The I-th of N, I from 1.
@@ -347,6 +351,12 @@ fn parse_shard(text: &str) -> Result<Shard, String> {
 fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
     let duration = forewarn_schema::parse_duration(text).map_err(|e| e.to_string())?;
     if duration.is_zero() { Err("must be more than nothing".to_owned()) } else { Ok(duration) }
+}
+
+/// As `[train] device` is written.
+fn parse_device(text: &str) -> Result<Device, String> {
+    let known = || format!("wanted flex, ndarray or cuda, got {text:?}");
+    serde_json::from_value(serde_json::Value::String(text.to_owned())).map_err(|_| known())
 }
 
 fn verdicts() -> impl TypedValueParser<Value = Verdict> {

@@ -23,10 +23,8 @@ fn an_unknown_key_is_refused_with_the_right_one() {
     let dir = tempfile::tempdir().unwrap();
     let config = write_config(dir.path(), "[requests]\nweekly_buget = 3\n");
     let said = run(&["check"], Some(&config)).expect_code(2);
-    let expected = format!(
-        "forewarn: {}:4: unknown key \"weekly_buget\", did you mean \"weekly_budget\"?\n",
-        config.display()
-    );
+    let expected =
+        format!("forewarn: {}:4: unknown key \"weekly_buget\", did you mean \"weekly_budget\"?\n", config.display());
     assert_eq!(said.stderr, expected);
 }
 
@@ -57,10 +55,12 @@ fn an_unreachable_source_exits_3_and_is_named() {
 #[test]
 fn a_kind_that_this_version_does_not_read_is_said_so_at_use() {
     let dir = tempfile::tempdir().unwrap();
-    let config =
-        write_config(dir.path(), "[[source]]\nname = \"bucket\"\nkind = \"blocks\"\nurl = \"s3://thanos/\"\n");
+    let config = write_config(dir.path(), "[[source]]\nname = \"bucket\"\nkind = \"blocks\"\nurl = \"s3://thanos/\"\n");
     let said = run(&["pull"], Some(&config)).expect_code(2);
-    assert!(said.stderr.contains("\"bucket\" is of kind \"blocks\"; this version reads kind \"prometheus\" only"), "{said}");
+    assert!(
+        said.stderr.contains("\"bucket\" is of kind \"blocks\"; this version reads kind \"prometheus\" only"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -37,8 +37,7 @@ fn shop() -> Shop {
         onset: start() + onset * HOUR,
         takes: takes * HOUR,
     };
-    params.faults =
-        vec![fault("checkout", BreachKind::Oom, 60, 6), fault("cart", BreachKind::PoolExhaustion, 80, 5)];
+    params.faults = vec![fault("checkout", BreachKind::Oom, 60, 6), fault("cart", BreachKind::PoolExhaustion, 80, 5)];
     Shop::new(params)
 }
 

@@ -50,8 +50,7 @@ fn step(at: Timestamp, latency_ms: f64, deploying: bool) -> ServiceStep {
 fn train() -> Trained {
     let service = LatencyService::new(11);
     let minutes = (0..TRAINING_DAYS * 1440).map(|m| Timestamp::from_seconds(m * 60));
-    let history: Vec<ServiceStep> =
-        minutes.map(|at| step(at, service.latency_ms(at), service.deploying(at))).collect();
+    let history: Vec<ServiceStep> = minutes.map(|at| step(at, service.latency_ms(at), service.deploying(at))).collect();
     let pipeline = FeaturePipelineParams::default().fit(&history, &signals(), Step::MINUTE, &[]);
     let mut state = pipeline.new_state();
     let width = pipeline.names().len();
@@ -65,7 +64,7 @@ fn train() -> Trained {
     let forest = params.check().unwrap().fit(&rows, width).unwrap();
     let mut raw = vec![0.0; history.len()];
     forest.score_rows(&rows, &mut raw, 1);
-    Trained { service, pipeline, forest, calibrator: ScoreCalibrator::fit(&raw) }
+    Trained { service, pipeline, forest, calibrator: ScoreCalibrator::fit(&raw).unwrap() }
 }
 
 impl Trained {
@@ -97,7 +96,9 @@ fn the_same_latency_is_normal_at_nine_anomalous_at_two_and_normal_at_two_while_d
         let at_two = trained.score(day, 2, 150.0, false);
         let usual_at_two = trained.score(day, 2, 50.0, false);
         let deploying_at_two = trained.score(day, 2, 200.0, true);
-        println!("day {day}: at nine {at_nine:.4}, at two {at_two:.4}, usual {usual_at_two:.4}, deploying {deploying_at_two:.4}");
+        println!(
+            "day {day}: at nine {at_nine:.4}, at two {at_two:.4}, usual {usual_at_two:.4}, deploying {deploying_at_two:.4}"
+        );
         // The score is a rank among normal steps: 0.99 is what one in a hundred of them exceeds.
         assert!(at_nine < 0.99, "150 ms at 9 AM of day {day} is normal, scored {at_nine}");
         assert!(at_two > 0.999, "150 ms at 2 AM of day {day} is anomalous, scored {at_two}");

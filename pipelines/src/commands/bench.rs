@@ -38,7 +38,7 @@ fn forest(arguments: &BenchForest) -> anyhow::Result<Outcome> {
 }
 
 fn lstm(arguments: &BenchLstm) -> anyhow::Result<Outcome> {
-    let BenchLstm { batch, lookback, features, hidden, outputs, threads } = *arguments;
+    let BenchLstm { batch, lookback, features, hidden, outputs, threads, .. } = *arguments;
     at_least_one(&[
         ("batch", batch),
         ("lookback", lookback),
@@ -47,7 +47,7 @@ fn lstm(arguments: &BenchLstm) -> anyhow::Result<Outcome> {
         ("outputs", outputs),
         ("threads", threads),
     ])?;
-    let bench = bench_lstm(batch, lookback, features, hidden, outputs, threads)?;
+    let bench = bench_lstm(batch, lookback, features, hidden, outputs, threads, arguments.device)?;
     let json = json!({
         "forewarn": env!("CARGO_PKG_VERSION"),
         "batch": batch,
@@ -56,6 +56,7 @@ fn lstm(arguments: &BenchLstm) -> anyhow::Result<Outcome> {
         "hidden": hidden,
         "outputs": outputs,
         "threads": threads,
+        "device": arguments.device,
         "train_step_ms": bench.train_step_ms,
         "forward_ms": bench.forward_ms,
     });

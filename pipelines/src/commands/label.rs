@@ -26,9 +26,7 @@ pub(super) async fn label(config: &Config, arguments: &Label) -> anyhow::Result<
         note: arguments.note.clone(),
         source: LabelSource::Shell,
     };
-    let stored = state.add_feedback(&new, now()).await;
-    state.close().await;
-    let stored = stored?;
+    let stored = state.add_feedback(&new, now()).await?;
     let text = format!("{} is labelled {} ({})", arguments.prediction_id, stored.verdict, stored.id);
     Ok(Outcome::new(text, serde_json::to_value(&stored)?))
 }

@@ -132,7 +132,5 @@ pub(super) async fn feedback(config: &Config) -> anyhow::Result<Vec<Feedback>> {
         return Ok(Vec::new());
     }
     let state = StateStore::open(&config.state_url).await?;
-    let feedback = state.feedback().await?;
-    state.close().await;
-    Ok(feedback)
+    Ok(state.feedback().await?)
 }

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use forewarn_datasets::Dataset;
 use forewarn_inference::{Server, ServerHandle, ServerOptions, Webhook, WebhookSecret};
 use forewarn_models::Engine;
-use forewarn_schema::TimeRange;
+use forewarn_schema::{TimeRange, Timestamp};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
@@ -18,10 +18,10 @@ use crate::config::{Config, ConfigError};
 use crate::outcome::Outcome;
 
 pub(super) async fn serve(config: &Config, arguments: &Serve) -> anyhow::Result<Outcome> {
-    let options = server_options(config, arguments)?;
+    let mut options = server_options(config, arguments)?;
     let registry = open::registry(config).await?;
     let mut engine = open::engine(config, &registry).await?;
-    warm(config, &mut engine).await?;
+    options.warmed_until = warm(config, &mut engine).await?;
     let server = Server::bind(options, Arc::clone(&config.signals), engine, registry).await?;
     let listen = server.local_addr();
     let reload = tokio::spawn(reload_on_hangup(server.handle())?);
@@ -63,15 +63,17 @@ fn parse_url(key: &str, text: &str) -> Result<Url, ConfigError> {
     Url::parse(text).map_err(|e| ConfigError::new(format!("{key}: {e}")))
 }
 
-/// Shows the engine the end of the dataset, so that it need not learn for hours what it knew.
-pub(super) async fn warm(config: &Config, engine: &mut Engine) -> anyhow::Result<()> {
+/// Shows the engine the end of the dataset, so that it need not learn for hours what it knew. Gives the
+/// last step shown; `None` where there is no dataset.
+pub(super) async fn warm(config: &Config, engine: &mut Engine) -> anyhow::Result<Option<Timestamp>> {
     let dataset = Dataset::open(&config.store_url).await?;
-    let Some(covered) = dataset.manifest().await?.and_then(|m| m.range()) else { return Ok(()) };
+    let Some(covered) = dataset.manifest().await?.and_then(|m| m.range()) else { return Ok(None) };
     let recent = TimeRange::new((covered.end - engine.memory_horizon()).max(covered.start), covered.end)?;
     let histories = dataset.read(&config.signals, recent).await.context("reading the dataset to warm up")?;
     let steps = open::warm(engine, &histories);
+    let last = histories.values().filter_map(|steps| steps.last()).map(|step| step.at).max();
     tracing::info!(steps, until = %covered.end, "warmed from the dataset");
-    Ok(())
+    Ok(last)
 }
 
 /// Ends with Ctrl-C or SIGTERM.

@@ -11,7 +11,7 @@ use forewarn_testkit::http;
 use serde_json::Value;
 
 /// The binary under test, without the environment's own settings.
-pub fn forewarn() -> Command {
+pub(crate) fn forewarn() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_forewarn"));
     for (name, _) in std::env::vars() {
         if name.starts_with("FOREWARN_") {
@@ -23,18 +23,18 @@ pub fn forewarn() -> Command {
 }
 
 /// What a command said.
-pub struct Said {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Said {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {self}"))
     }
 
-    pub fn expect_code(self, code: i32) -> Self {
+    pub(crate) fn expect_code(self, code: i32) -> Self {
         assert_eq!(self.code, code, "{self}");
         self
     }
@@ -57,7 +57,7 @@ impl From<Output> for Said {
 }
 
 /// Runs a command to its end.
-pub fn run(arguments: &[&str], config: Option<&Path>) -> Said {
+pub(crate) fn run(arguments: &[&str], config: Option<&Path>) -> Said {
     let mut command = forewarn();
     command.args(arguments);
     if let Some(config) = config {
@@ -67,7 +67,7 @@ pub fn run(arguments: &[&str], config: Option<&Path>) -> Said {
 }
 
 /// Writes `forewarn.toml` into `dir`, with the store and the state beside it.
-pub fn write_config(dir: &Path, rest: &str) -> PathBuf {
+pub(crate) fn write_config(dir: &Path, rest: &str) -> PathBuf {
     let path = dir.join("forewarn.toml");
     let store = dir.join("store");
     std::fs::write(&path, format!("[store]\nurl = \"file://{}\"\n{rest}", store.display())).unwrap();
@@ -75,14 +75,14 @@ pub fn write_config(dir: &Path, rest: &str) -> PathBuf {
 }
 
 /// A running `forewarn serve`; ended when dropped.
-pub struct Serving {
+pub(crate) struct Serving {
     child: Child,
-    pub url: String,
+    pub(crate) url: String,
 }
 
 impl Serving {
     /// Starts it and waits until it answers.
-    pub fn start(config: &Path, port: u16) -> Self {
+    pub(crate) fn start(config: &Path, port: u16) -> Self {
         let child = forewarn()
             .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--config"])
             .arg(config)
@@ -101,14 +101,14 @@ impl Serving {
         serving
     }
 
-    pub fn get(&self, path: &str) -> Value {
+    pub(crate) fn get(&self, path: &str) -> Value {
         let response = http::get(&format!("{}{path}", self.url)).unwrap();
         assert_eq!(response.status, 200, "GET {path}: {}", response.body_text());
         serde_json::from_slice(&response.body).unwrap()
     }
 
     /// Ends it and gives its log.
-    pub fn stop(&mut self) -> String {
+    pub(crate) fn stop(&mut self) -> String {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let mut log = String::new();

@@ -51,12 +51,12 @@ impl Live<'_> {
             let now = Arc::clone(&now);
             Arc::new(move || Timestamp::from_millis(now.load(Ordering::SeqCst)))
         };
-        let options =
+        let mut options =
             ServerOptions { ticker: false, clock, ..serve::server_options(self.config, &Serve { listen: None })? };
         let lateness = options.lateness;
         let registry = open::registry(self.config).await?;
         let mut engine = open::engine(self.config, &registry).await?;
-        serve::warm(self.config, &mut engine).await?;
+        options.warmed_until = serve::warm(self.config, &mut engine).await?;
         let server = Server::bind(options, Arc::clone(&self.config.signals), engine, registry).await?;
         let url = format!("http://{}", server.local_addr());
         let replayed = Replayed { url, handle: server.handle(), now, lateness };

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use forewarn_models::calibration::ScoreCalibrator;
-use forewarn_models::isolation_forest::{IsolationForest, IsolationForestError, IsolationForestParams};
+use forewarn_models::isolation_forest::{IsolationForest, IsolationForestParams};
 
 /// The first forest needs this many rows; scores before it are 0, since nothing is known to be odd.
 const FIRST_FIT: usize = 64;
@@ -77,7 +77,7 @@ impl OnlineScorer {
     }
 
     /// The score of `row`, 0..1, from it and the rows before it.
-    pub(super) fn push(&mut self, row: &[f64]) -> Result<f64, IsolationForestError> {
+    pub(super) fn push(&mut self, row: &[f64]) -> anyhow::Result<f64> {
         let features: Vec<f32> =
             self.columns.iter_mut().zip(row).flat_map(|(column, value)| column.push(*value)).map(narrow).collect();
         if self.seen == self.next_fit {
@@ -99,14 +99,14 @@ impl OnlineScorer {
         Ok(score)
     }
 
-    fn fit(&mut self) -> Result<(), IsolationForestError> {
+    fn fit(&mut self) -> anyhow::Result<()> {
         let width = self.columns.len() * FEATURES_PER_COLUMN;
         let rows: Vec<f32> = self.window.iter().flatten().copied().collect();
         let params = IsolationForestParams { trees: TREES, sample_size: SAMPLE.min(self.window.len()), seed: SEED };
         let forest = params.check()?.fit(&rows, width)?;
         let mut raw = vec![0.0; self.window.len()];
         forest.score_rows(&rows, &mut raw, 1);
-        self.model = Some(Model { calibrator: ScoreCalibrator::fit(&raw), forest });
+        self.model = Some(Model { calibrator: ScoreCalibrator::fit(&raw)?, forest });
         let step = self.seen.clamp(1, REFIT_EVERY);
         self.next_fit = match self.train_rows {
             // Once more when the training rows are complete, then never again.
