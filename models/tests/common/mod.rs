@@ -15,9 +15,9 @@ use forewarn_models::lstm::{LstmForecaster, LstmParams, LstmTrainingSet};
 use forewarn_schema::{BreachKind, Direction, LabelSet, SignalKind, Step, TimeRange, Timestamp};
 
 /// 2026-01-01T00:00:00Z.
-pub const START: Timestamp = Timestamp::from_seconds(1_767_225_600);
+pub(crate) const START: Timestamp = Timestamp::from_seconds(1_767_225_600);
 
-pub fn signals() -> SignalSet {
+pub(crate) fn signals() -> SignalSet {
     let queue = Signal {
         name: "queue".to_owned(),
         kind: SignalKind::Breach(BreachKind::Custom),
@@ -45,7 +45,7 @@ fn history() -> Vec<ServiceStep> {
 }
 
 /// Fitted on the first `days` days of its history.
-pub fn bundle(service: &str, days: usize, seed: u64) -> ModelBundle {
+pub(crate) fn bundle(service: &str, days: usize, seed: u64) -> ModelBundle {
     let steps = &history()[..days * 1440];
     let signals = signals();
     let range = TimeRange::new(START, Timestamp::from_seconds(START.millis() / 1000 + days as i64 * 86_400)).unwrap();
@@ -72,7 +72,7 @@ pub fn bundle(service: &str, days: usize, seed: u64) -> ModelBundle {
 }
 
 /// Trained for two steps on two windows of nothing much.
-pub fn lstm(horizons: Vec<usize>) -> LstmForecaster {
+pub(crate) fn lstm(horizons: Vec<usize>) -> LstmForecaster {
     let inputs = (0..2 * LOOKBACK * FEATURES).map(|i| (i % 7) as f32 * 0.1).collect();
     let targets = vec![0.5; 2 * horizons.len()];
     let params = LstmParams {
