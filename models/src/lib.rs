@@ -1,6 +1,8 @@
 //! Forest, forecasters, time to breach and calibration; how they are stored; and the engine that
 //! turns steps into predictions, the same for a backtest and for the server.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot set up its case has failed"))]
+
 pub mod baselines;
 pub mod bench;
 pub mod bundle;
