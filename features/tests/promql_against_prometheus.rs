@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use forewarn_features::presets::{NAMES, preset};
 use forewarn_features::promql::{Expression, SampleStore};
@@ -240,7 +241,13 @@ fn staleness_resets_gaps_and_odd_values_are_read_as_prometheus_reads_them() {
         ]
         .map(str::to_owned),
     );
-    let times: Vec<Timestamp> = (0..40).map(|i| Timestamp::from_millis(START_MS + i * 77_777)).collect();
+    let mut times: Vec<Timestamp> = (0..40).map(|i| Timestamp::from_millis(START_MS + i * 77_777)).collect();
+    // The edges of the look-back and of the window, to the millisecond: both belong to it.
+    for pair in series.iter().flat_map(|s| s.samples.windows(2)) {
+        if pair[1].at.seconds_since(pair[0].at) > 420.0 {
+            times.extend([300_000, 300_001, 420_000, 420_001].map(|ms| pair[0].at + Duration::from_millis(ms)));
+        }
+    }
     let mut compared = BTreeMap::new();
     served.compare_all(&expressions, &times, &mut compared);
     refuse_empty(&compared);
