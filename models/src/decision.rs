@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 /// How careful the decision is. Spans are counts of steps, so that a fine step sees fast leaks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DecisionParams {
-    /// Urgent means a breach within the horizon with at least this probability. 0..=1, default 0.8.
+    /// Urgent means a breach within the horizon with at least this probability. 0..=1, default 0.55. 
     pub min_probability: f64,
     /// Urgency must have lasted this many steps. Default 15.
     pub persistence: u32,
@@ -29,7 +29,14 @@ pub struct DecisionParams {
 
 impl Default for DecisionParams {
     fn default() -> Self {
-        Self { min_probability: 0.8, persistence: 15, quiet: 60, cool_down: 180, sibling_horizons: 3.0, weekly_budget: 5 }
+        Self {
+            min_probability: 0.55,
+            persistence: 15,
+            quiet: 60,
+            cool_down: 180,
+            sibling_horizons: 3.0,
+            weekly_budget: 5,
+        }
     }
 }
 
@@ -237,7 +244,11 @@ mod tests {
     }
 
     /// Feeds a minute at a time; returns the minutes and labels of the requests.
-    fn run(policy: &mut RequestPolicy, minutes: std::ops::Range<i64>, pods: &[(&str, Option<f64>)]) -> Vec<(i64, String)> {
+    fn run(
+        policy: &mut RequestPolicy,
+        minutes: std::ops::Range<i64>,
+        pods: &[(&str, Option<f64>)],
+    ) -> Vec<(i64, String)> {
         let mut requests = Vec::new();
         for minute in minutes {
             let at = Timestamp::from_seconds(minute * 60);
@@ -279,7 +290,8 @@ mod tests {
 
     #[test]
     fn the_budget_holds_back_and_a_restart_remembers() {
-        let mut tight = RequestPolicy::new(DecisionParams { weekly_budget: 1, ..Default::default() }, Step::MINUTE, Mode::DryRun);
+        let mut tight =
+            RequestPolicy::new(DecisionParams { weekly_budget: 1, ..Default::default() }, Step::MINUTE, Mode::DryRun);
         assert_eq!(run(&mut tight, 0..100, &[("a", Some(3.0))]).len(), 1);
         assert_eq!(run(&mut tight, 100..200, &[("b", Some(3.0))]), []);
         assert_eq!(tight.held_back(), 1);

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forewarn_features::{ServiceStep, SignalSet};
-use forewarn_schema::{
-    BreachKind, Direction, LabelSet, Mode, Prediction, RemediationRequest, Sample, Step, Timestamp,
-};
+use forewarn_schema::{BreachKind, Direction, LabelSet, Mode, Prediction, RemediationRequest, Sample, Step, Timestamp};
 
 use crate::bundle::ModelBundle;
 use crate::decision::{DecisionParams, RequestPolicy};

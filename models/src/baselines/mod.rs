@@ -88,8 +88,10 @@ impl Baselines {
             let reference = series.values().map(|s| s.reference).fold(f64::NEG_INFINITY, f64::max);
             let all: Vec<&[(Timestamp, f64)]> = series.values().map(|s| s.points.as_slice()).collect();
             let errors = ForecastErrors::measure(&all, &profile, scale, step);
-            let runs: Vec<Vec<TrendPoint>> =
-                all.iter().map(|points| baselines.trend_points(Some(&profile), regular(points, step).into_iter())).collect();
+            let runs: Vec<Vec<TrendPoint>> = all
+                .iter()
+                .map(|points| baselines.trend_points(Some(&profile), regular(points, step).into_iter()))
+                .collect();
             let usual_rises = UsualRises::measure(&runs);
             let baseline = SignalBaseline { profile, wander, usual_rises, scale, reference, errors };
             baselines.signals.insert(signal.name.clone(), baseline);
@@ -118,7 +120,10 @@ impl Baselines {
     /// Whether what was deserialised hangs together.
     pub fn is_well_formed(&self) -> bool {
         self.traffic.as_ref().is_none_or(SeasonalProfile::is_well_formed)
-            && self.signals.values().all(|s| s.profile.is_well_formed() && s.wander >= 0.0 && s.scale > 0.0 && s.errors.is_well_formed())
+            && self
+                .signals
+                .values()
+                .all(|s| s.profile.is_well_formed() && s.wander >= 0.0 && s.scale > 0.0 && s.errors.is_well_formed())
     }
 
     /// Traffic at that time of day over its daily mean; 1 where it is not known; never under 0.05, so

@@ -76,11 +76,17 @@ impl UsualRises {
 }
 
 struct Fit {
-    /// By how much the line rises over the window.
+    /// By how much the line over time rises within the window.
     rise: f64,
-    slope: f64,
+    time: Line,
+    load: Line,
     tau: f64,
-    by_load: bool,
+}
+
+struct Line {
+    slope: f64,
+    /// The median absolute distance of the parts from it.
+    misfit: f64,
 }
 
 /// Fits `points`, the most recent last, of one run without restarts.
@@ -100,15 +106,31 @@ pub fn fit_trend(points: &[TrendPoint], usual: &UsualRises) -> Option<Trend> {
             break;
         }
     }
-    let (window, by_load) = sure.first().map(|(w, f)| (*w, f.by_load))?;
-    let mut slopes: Vec<f64> = sure.iter().filter(|(_, f)| f.by_load == by_load).map(|(_, f)| f.slope).collect();
+    let (window, _) = sure.first()?;
+    let by_load = grows_with_load(points);
+    let slope_of = |fit: &Fit| if by_load { fit.load.slope } else { fit.time.slope };
+    let mut slopes: Vec<f64> = sure.iter().map(|(_, fit)| slope_of(fit)).collect();
     let range = slopes.iter().copied().fold(0.0, f64::max) - slopes.iter().copied().fold(f64::INFINITY, f64::min);
     let slope = median(&mut slopes);
     let recent = (window / 10).max(3);
     let mut last: Vec<f64> =
         points[points.len() - recent..].iter().map(|p| p.residual).filter(|r| r.is_finite()).collect();
     let level = median(&mut last);
-    level.is_finite().then_some(Trend { level, slope, by_load, disagreement: range / 2.0 / slope, window })
+    let (level_known, rises) = (level.is_finite(), slope > 0.0);
+    (level_known && rises).then_some(Trend {
+        level,
+        slope,
+        by_load,
+        disagreement: range / 2.0 / slope,
+        window: *window,
+    })
+}
+
+/// Whether the rise follows traffic: only a long window, day and night in it, can tell.
+fn grows_with_load(points: &[TrendPoint]) -> bool {
+    let longest_first = WINDOWS.into_iter().rev().skip_while(|w| *w > points.len());
+    let mut fits = longest_first.filter_map(|window| fit_window(&points[points.len() - window..]));
+    fits.find(|fit| fit.tau >= MIN_TAU).is_some_and(|fit| fit.load.misfit < 0.9 * fit.time.misfit)
 }
 
 fn fit_window(points: &[TrendPoint]) -> Option<Fit> {
@@ -133,10 +155,9 @@ fn fit_window(points: &[TrendPoint]) -> Option<Fit> {
     }
     let (slope, tau) = theil_sen(&parts, |p| p.time)?;
     let (load_slope, _) = theil_sen(&parts, |p| p.load)?;
-    let by_load = misfit(&parts, load_slope, |p| p.load) < 0.9 * misfit(&parts, slope, |p| p.time);
-    let run = |x: fn(&TrendPoint) -> f64| x(&parts[parts.len() - 1]) - x(&parts[0]);
-    let (slope, run) = if by_load { (load_slope, run(|p| p.load)) } else { (slope, run(|p| p.time)) };
-    Some(Fit { rise: slope * run, slope, tau, by_load })
+    let time = Line { slope, misfit: misfit(&parts, slope, |p| p.time) };
+    let load = Line { slope: load_slope, misfit: misfit(&parts, load_slope, |p| p.load) };
+    Some(Fit { rise: slope * (parts[parts.len() - 1].time - parts[0].time), time, load, tau })
 }
 
 fn lower_fifth(values: &mut [f64]) -> f64 {
@@ -154,7 +175,13 @@ fn theil_sen(points: &[TrendPoint], x: impl Fn(&TrendPoint) -> f64) -> Option<(f
             if run > 0.0 {
                 let rise = b.residual - a.residual;
                 slopes.push(rise / run);
-                balance += if rise > 0.0 { 1.0 } else if rise < 0.0 { -1.0 } else { 0.0 };
+                balance += if rise > 0.0 {
+                    1.0
+                } else if rise < 0.0 {
+                    -1.0
+                } else {
+                    0.0
+                };
             }
         }
     }
@@ -200,7 +227,8 @@ mod tests {
     #[test]
     fn noise_a_plateau_and_a_fall_are_no_trend() {
         assert_eq!(fit_trend(&points(2000, |i| 0.01 * noise(i)), &UsualRises::default()), None);
-        assert_eq!(fit_trend(&points(2000, |i| (i.min(600)) as f64 * 0.001 + 0.01 * noise(i))).map(|t| t.window, &UsualRises::default()), None);
+        let plateau = points(2000, |i| i.min(600) as f64 * 0.001 + 0.01 * noise(i));
+        assert_eq!(fit_trend(&plateau, &UsualRises::default()), None);
         assert_eq!(fit_trend(&points(500, |i| -0.001 * i as f64), &UsualRises::default()), None);
         assert_eq!(fit_trend(&points(10, |i| i as f64), &UsualRises::default()), None);
     }

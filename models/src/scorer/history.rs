@@ -104,7 +104,9 @@ impl TargetHistory {
 
     /// Fractions of the last `count` steps with their times, gaps as NaN, oldest first.
     pub(super) fn fractions(&self, count: usize) -> impl DoubleEndedIterator<Item = (Timestamp, f64)> + '_ {
-        self.values().skip(self.values.len().saturating_sub(count)).map(|(at, v)| (at, self.fraction_of(v).unwrap_or(f64::NAN)))
+        self.values()
+            .skip(self.values.len().saturating_sub(count))
+            .map(|(at, v)| (at, self.fraction_of(v).unwrap_or(f64::NAN)))
     }
 
     /// Steps since the current run began, the last one included, as far as they are kept.

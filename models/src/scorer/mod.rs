@@ -104,7 +104,8 @@ impl ServiceScorer {
         let (Some(_), Some(limit)) = (signal.kind.breach(), observation.limit) else { return };
         let key = (Arc::clone(&observation.signal), Arc::clone(&observation.labels));
         let (direction, step) = (signal.direction, self.step);
-        let history = self.targets.entry(key).or_insert_with(|| TargetHistory::new(direction, step, at, observation.value));
+        let history =
+            self.targets.entry(key).or_insert_with(|| TargetHistory::new(direction, step, at, observation.value));
         history.push(at, observation.value, limit);
     }
 
@@ -298,7 +299,9 @@ fn summary(signal: &Signal, history: &TargetHistory, ttb: Option<TimeToBreach>, 
         Some(ttb) => {
             let rough = |s: f64| {
                 let minutes = (s / 60.0).round().max(1.0) as u64;
-                format_duration(std::time::Duration::from_secs(60 * if minutes > 180 { minutes / 10 * 10 } else { minutes }))
+                format_duration(std::time::Duration::from_secs(
+                    60 * if minutes > 180 { minutes / 10 * 10 } else { minutes },
+                ))
             };
             let done = 100.0 * history.level();
             let why = match forecast {
@@ -307,7 +310,13 @@ fn summary(signal: &Signal, history: &TargetHistory, ttb: Option<TimeToBreach>, 
                 "trend" => format!("; at {done:.0} % of the way and rising steadily above what is normal at this time"),
                 _ => format!("; at {done:.0} % of the way, and the usual daily rise is still to come"),
             };
-            format!("{} reaches its {side} in about {} ({} to {}){why}", signal.name, rough(ttb.p50()), rough(ttb.p10()), rough(ttb.p90()))
+            format!(
+                "{} reaches its {side} in about {} ({} to {}){why}",
+                signal.name,
+                rough(ttb.p50()),
+                rough(ttb.p10()),
+                rough(ttb.p90())
+            )
         }
     }
 }
