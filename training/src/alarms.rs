@@ -25,6 +25,9 @@ pub fn required_lead(kind: BreachKind) -> Duration {
     })
 }
 
+/// A breach whose way is shorter than this gave nobody a chance to announce it.
+const SUDDEN: f64 = 15.0 * 60.0;
+
 /// What one engine said over a range, kept small: a replay of ten days makes half a million
 /// predictions, whose explanations would fill the memory.
 #[derive(Clone, Debug, Default)]
@@ -144,10 +147,11 @@ fn judge_breach(
     });
     let median_of = |s: &Said| s.time_to_breach.map(|t| t[1]);
     let error = halfway.map_or(1.0, |s| relative_time_error(median_of(s), breach.at.seconds_since(s.at)));
-    if let Some((said, predicted)) = halfway.and_then(|s| Some((s, median_of(s)?))) {
+    let sudden = breach.at.seconds_since(breach.onset) < SUDDEN;
+    if let Some((said, predicted)) = halfway.filter(|_| !sudden).and_then(|s| Some((s, median_of(s)?))) {
         judged.halfway.push((breach.at.seconds_since(said.at), predicted));
     }
-    if breach.kind != BreachKind::CertificateExpiry {
+    if breach.kind != BreachKind::CertificateExpiry && !sudden {
         let on_the_way = said.iter().filter(|s| (0.25..=0.95).contains(&(s.at.seconds_since(onset) / way)));
         let intervals = on_the_way.filter_map(|s| {
             let [low, _, high] = s.time_to_breach?;
@@ -167,6 +171,7 @@ fn judge_breach(
         labels: breach.labels.clone(),
         onset: breach.onset,
         at: breach.at,
+        sudden,
         predicted: lead.is_some_and(|lead| lead >= required),
         lead_seconds: lead,
         required_lead_seconds: required,
@@ -187,13 +192,15 @@ impl Judged {
 
     /// Fills in `quality` from the parts.
     pub(crate) fn sum_up(&mut self, range: TimeRange) {
-        let breaches = self.breaches.len() as u64;
-        let predicted = self.breaches.iter().filter(|b| b.predicted).count() as u64;
+        let foreseeable = || self.breaches.iter().filter(|b| !b.sudden);
+        let breaches = foreseeable().count() as u64;
+        let predicted = foreseeable().filter(|b| b.predicted).count() as u64;
         let of = |wanted: fn(&Outcome) -> bool| self.requests.iter().filter(|r| wanted(&r.outcome)).count() as u64;
         let false_alarms = of(|o| *o == Outcome::FalseAlarm);
         let weeks = range.duration().as_secs_f64() / WEEK_SECONDS;
         self.quality = AlarmQuality {
             breaches,
+            sudden: self.breaches.len() as u64 - breaches,
             predicted,
             recall: (breaches > 0).then(|| predicted as f64 / breaches as f64),
             requests: self.requests.len() as u64,
@@ -201,8 +208,8 @@ impl Judged {
             false_alarms_per_week: if weeks > 0.0 { false_alarms as f64 / weeks } else { 0.0 },
             neutral: of(|o| matches!(o, Outcome::Averted | Outcome::InBreach)),
             unsettled: of(|o| *o == Outcome::Unsettled),
-            median_lead_seconds: metrics::median(self.breaches.iter().filter_map(|b| b.lead_seconds)),
-            median_time_to_breach_error: metrics::median(self.breaches.iter().map(|b| b.time_to_breach_error)),
+            median_lead_seconds: metrics::median(foreseeable().filter_map(|b| b.lead_seconds)),
+            median_time_to_breach_error: metrics::median(foreseeable().map(|b| b.time_to_breach_error)),
             interval_coverage: metrics::mean(self.covered.iter().copied()),
             concordance: concordance_index(&self.halfway),
             brier_score: brier_score(self.probabilities.iter().copied()),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forewarn_features::{ServiceStep, SignalSet};
+use forewarn_models::baselines::Baselines;
 use forewarn_models::{Engine, EngineOptions, ForecastModel, ModelBundle};
 use forewarn_schema::{Feedback, LabelSet, Prediction, Step, TimeRange, Timestamp};
 
@@ -157,12 +158,16 @@ fn report_service(
     let [candidate, current, rules] = judged;
     let bundle = input.candidates.get(service);
     let measured = bundle.or_else(|| input.current.get(service));
-    let setup = measured.zip(input.histories.get(service)).map(|(bundle, steps)| ForecastSetup {
+    let steps = input.histories.get(service).map_or(&[][..], Vec::as_slice);
+    // The rules are fitted here, on all that lies before the range: a candidate does not bring its own bar.
+    let before = &steps[..steps.partition_point(|s| s.at < input.range.start)];
+    let baselines = Baselines::fit(before, input.signals, input.step);
+    let setup = measured.map(|bundle| ForecastSetup {
         steps,
         signals: input.signals,
         step: input.step,
-        baselines: &bundle.baselines,
-        lstm: bundle.lstm.as_ref(),
+        baselines: &baselines,
+        lstm: bundle.lstm.as_ref().map(|lstm| (lstm, &bundle.baselines)),
     });
     let forecast = setup.as_ref().and_then(|setup| compare(setup, input.range, FORECAST_ORIGINS));
     let breached: BTreeMap<(String, LabelSet), Timestamp> =
@@ -180,7 +185,7 @@ fn report_service(
             serves: bundle.forecast,
             forecast: forecast.as_ref(),
             candidate: &candidate.quality,
-            current: &current.quality,
+            current: input.current.get(service).map(|_| &current.quality),
             rules: &rules.quality,
         })
     });

@@ -248,8 +248,13 @@ fn fit_with_progress(
     let before = &steps[..steps.partition_point(|s| s.at < validation.start)];
     let earlier_baselines = Baselines::fit(before, signals, options.step);
     let (lstm, windows) = fit_lstm(service, before, signals, &earlier_baselines, options, on_step)?;
-    let setup =
-        ForecastSetup { steps, signals, step: options.step, baselines: &earlier_baselines, lstm: lstm.as_ref() };
+    let setup = ForecastSetup {
+        steps,
+        signals,
+        step: options.step,
+        baselines: &earlier_baselines,
+        lstm: lstm.as_ref().map(|lstm| (lstm, &earlier_baselines)),
+    };
     let quality = compare(&setup, validation, VALIDATION_ORIGINS);
     let forecast = choose(quality.as_ref());
 

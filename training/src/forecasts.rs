@@ -32,8 +32,10 @@ pub(crate) struct ForecastSetup<'a> {
     pub(crate) steps: &'a [ServiceStep],
     pub(crate) signals: &'a SignalSet,
     pub(crate) step: Step,
+    /// The rules, and the units in which everything is judged.
     pub(crate) baselines: &'a Baselines,
-    pub(crate) lstm: Option<&'a LstmForecaster>,
+    /// The forecaster, and the baselines that it was trained beside, in whose units it speaks.
+    pub(crate) lstm: Option<(&'a LstmForecaster, &'a Baselines)>,
 }
 
 /// One target as the forecasters see it.
@@ -51,6 +53,9 @@ struct TargetSeries<'a> {
 /// One model's quantiles a horizon, relative to the origin's value, in units of the signal's scale.
 type Quantiles = Vec<[f64; 3]>;
 
+/// What came, beside its three forecast quantiles, both clipped.
+type Judged = (f64, [f64; 3]);
+
 /// Judges the models on origins in `range` whose truths lie in it too, at most about `max_origins`,
 /// spread evenly over targets and time. `None` where there is no such origin.
 pub(crate) fn compare(setup: &ForecastSetup<'_>, range: TimeRange, max_origins: usize) -> Option<ForecastQuality> {
@@ -58,8 +63,8 @@ pub(crate) fn compare(setup: &ForecastSetup<'_>, range: TimeRange, max_origins: 
     let in_range = |t: &TargetSeries<'_>| t.points.len() - t.points.partition_point(|(at, _)| *at < range.start);
     let total: usize = targets.iter().map(in_range).sum();
     let stride = total.div_ceil(max_origins.max(1)).max(1);
-    // Per model and horizon: truth beside the three quantiles.
-    let mut judged: Vec<Vec<Vec<(f64, [f64; 3])>>> = vec![vec![Vec::new(); HORIZONS.len()]; MODELS.len()];
+    // Per model and horizon.
+    let mut judged: Vec<Vec<Vec<Judged>>> = vec![vec![Vec::new(); HORIZONS.len()]; MODELS.len()];
     let mut could: [bool; 3] = [setup.lstm.is_some(), true, true];
     let mut origins = 0;
     for target in &targets {
@@ -147,8 +152,8 @@ fn chart(
     })
 }
 
-fn score(model: ForecastModel, by_horizon: &[Vec<(f64, [f64; 3])>]) -> ForecastScore {
-    let loss = |judged: &[(f64, [f64; 3])]| {
+fn score(model: ForecastModel, by_horizon: &[Vec<Judged>]) -> ForecastScore {
+    let loss = |judged: &[Judged]| {
         let of = |(i, q): (usize, f64)| pinball_loss(judged.iter().map(|(truth, f)| (*truth, f[i])), q);
         mean(QUANTILES.into_iter().enumerate().filter_map(of)).unwrap_or(f64::INFINITY)
     };
@@ -167,7 +172,8 @@ fn score(model: ForecastModel, by_horizon: &[Vec<(f64, [f64; 3])>]) -> ForecastS
 fn forecast_all(setup: &ForecastSetup<'_>, target: &TargetSeries<'_>, origin: usize) -> Option<Vec<Option<Quantiles>>> {
     let baseline = target.baseline;
     let window = &target.points[(origin + 1).checked_sub(LOOKBACK)?..=origin];
-    let input = window_input(window, baseline, setup.baselines)?;
+    // Also where there is no LSTM: the rules are judged on the origins on which it would be.
+    window_input(window, baseline, setup.baselines)?;
     let (at, now) = target.points[origin];
     let slope = recent_slope(&carried_forward(&target.points[origin.checked_sub(LOOKBACK)?..=origin]));
     let ahead = |rule: &dyn Fn(usize) -> f64, errors: &[[f64; 3]]| -> Quantiles {
@@ -178,7 +184,12 @@ fn forecast_all(setup: &ForecastSetup<'_>, target: &TargetSeries<'_>, origin: us
         let later = Timestamp::from_millis(at.millis() + setup.step.millis() * h as i64);
         seasonal_naive(&baseline.profile, at, now, later) - now
     };
-    let lstm = setup.lstm.map(|lstm| lstm.forecast(&input).iter().map(|q| q.map(f64::from)).collect());
+    let lstm = setup.lstm.and_then(|(lstm, its_baselines)| {
+        let its_baseline = its_baselines.signals.get(&target.signal.name)?;
+        let input = window_input(window, its_baseline, its_baselines)?;
+        let unit = its_baseline.scale / baseline.scale;
+        Some(lstm.forecast(&input).iter().map(|q| q.map(|change| f64::from(change) * unit)).collect())
+    });
     Some(vec![lstm, Some(ahead(&naive, &baseline.errors.seasonal_naive)), Some(ahead(&trend, &baseline.errors.trend))])
 }
 

@@ -65,8 +65,8 @@ pub struct GateInput<'a> {
     pub forecast: Option<&'a ForecastQuality>,
     /// Requests with the candidate.
     pub candidate: &'a AlarmQuality,
-    /// Requests with what serves now.
-    pub current: &'a AlarmQuality,
+    /// Requests with the model that serves now; `None` where the rules serve.
+    pub current: Option<&'a AlarmQuality>,
     /// Requests with the rules alone.
     pub rules: &'a AlarmQuality,
 }
@@ -81,9 +81,9 @@ impl PromotionGate {
             Ok(sentence) => in_favour.push(sentence),
             Err(sentence) => against.push(sentence),
         }
-        for (name, other) in [("the current model", input.current), ("the rules", input.rules)] {
-            against.extend(self.judge_alarms(input.candidate, name, other));
-        }
+        against
+            .extend(input.current.into_iter().flat_map(|c| self.judge_alarms(input.candidate, "the current model", c)));
+        against.extend(self.judge_alarms(input.candidate, "the rules", input.rules));
         if against.is_empty() {
             let candidate = input.candidate;
             in_favour.push(format!(
@@ -197,7 +197,7 @@ mod tests {
             serves: ForecastModel::Lstm,
             forecast: Some(&forecast),
             candidate: &candidate,
-            current: &current,
+            current: Some(&current),
             rules: &current,
         };
         PromotionGate::default().judge(&input)
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn an_lstm_that_nobody_could_judge_does_not_serve() {
         let quiet = alarms(0, 0, 0);
-        let input = |serves| GateInput { serves, forecast: None, candidate: &quiet, current: &quiet, rules: &quiet };
+        let input = |serves| GateInput { serves, forecast: None, candidate: &quiet, current: None, rules: &quiet };
         assert!(!PromotionGate::default().judge(&input(ForecastModel::Lstm)).passes());
         assert!(PromotionGate::default().judge(&input(ForecastModel::Trend)).passes());
     }

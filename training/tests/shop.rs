@@ -168,6 +168,7 @@ fn a_leak_is_counted_as_predicted() {
     assert_eq!(cart.service, "cart");
     assert_eq!(cart.breaches.len(), 1, "{:?}", cart.breaches);
     let breach = &cart.breaches[0];
+    assert!(!breach.sudden);
     assert_eq!(breach.kind, BreachKind::Oom);
     // The last steps of the climb touch the limit within the noise.
     let reached = (breach.at.millis() - minute(LEAK_STARTS + LEAK_MINUTES).millis()) / 60_000;
@@ -199,15 +200,7 @@ fn forecasts_are_judged_on_the_same_origins() {
 #[test]
 fn a_model_made_worse_on_purpose_is_refused() {
     let mut worse = (*CANDIDATES["user"]).clone();
-    // Forecasts of one service given to a model that was trained on values upside down.
-    let mut upside_down = shop();
-    for step in upside_down.get_mut("user").unwrap() {
-        for o in step.observations.iter_mut().filter(|o| &*o.signal == "memory") {
-            o.value = LIMIT - 40.0 * (o.value - 150e6);
-        }
-    }
-    let other = fit_service("user", &upside_down["user"], &signals(), "digest", &options(), &[]).unwrap();
-    worse.lstm = other.lstm;
+    // Its forecaster exaggerates what it says 25 times; the bar must not move with it.
     worse.baselines.signals.get_mut("memory").unwrap().scale *= 25.0;
     worse.forecast = ForecastModel::Lstm;
     let report = evaluate_shop(&BTreeMap::from([("user".to_owned(), Arc::new(worse))]), &[]);

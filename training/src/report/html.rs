@@ -41,6 +41,7 @@ struct AlarmRow {
 
 struct AlarmView {
     breaches: String,
+    sudden: u64,
     recall: String,
     requests: u64,
     false_alarms: u64,
@@ -104,6 +105,7 @@ struct BreachRow {
     onset: String,
     at: String,
     predicted: bool,
+    sudden: bool,
     lead: String,
     required: String,
     error: String,
@@ -242,6 +244,7 @@ fn alarm_view(quality: &AlarmQuality) -> AlarmView {
     let number = |value: Option<f64>| value.map_or_else(|| NOTHING.to_owned(), |v| format!("{v:.3}"));
     AlarmView {
         breaches: format!("{} of {}", quality.predicted, quality.breaches),
+        sudden: quality.sudden,
         recall: percent(quality.recall),
         requests: quality.requests,
         false_alarms: quality.false_alarms,
@@ -257,7 +260,7 @@ fn alarm_view(quality: &AlarmQuality) -> AlarmView {
 }
 
 fn by_kind(services: &[ServiceReport]) -> Vec<KindRow> {
-    let of = |kind| services.iter().flat_map(|s| &s.breaches).filter(move |b| b.kind == kind);
+    let of = |kind| services.iter().flat_map(|s| &s.breaches).filter(move |b| b.kind == kind && !b.sudden);
     let row = |kind| KindRow { kind, breaches: of(kind).count(), predicted: of(kind).filter(|b| b.predicted).count() };
     BreachKind::ALL.into_iter().map(row).filter(|row| row.breaches > 0).collect()
 }
@@ -268,6 +271,7 @@ fn breach_row(report: &ServiceReport, breach: &BreachReport) -> BreachRow {
         onset: format_utc(breach.onset),
         at: format_utc(breach.at),
         predicted: breach.predicted,
+        sudden: breach.sudden,
         lead: span(breach.lead_seconds),
         required: span(Some(breach.required_lead_seconds)),
         error: percent(Some(breach.time_to_breach_error)),

@@ -132,8 +132,10 @@ impl ForecastQuality {
 /// Requests and times to breach, settled from the data.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AlarmQuality {
-    /// Breaches in the range.
+    /// Breaches in the range that took a quarter of an hour or more to come.
     pub breaches: u64,
+    /// Breaches that came faster: nothing could be seen early enough, so the figures leave them out.
+    pub sudden: u64,
     /// Those announced by a request early enough.
     pub predicted: u64,
     /// `predicted / breaches`, 0..=1; `None` without a breach.
@@ -191,6 +193,8 @@ pub struct BreachReport {
     pub onset: Timestamp,
     /// When the limit was reached.
     pub at: Timestamp,
+    /// Whether it took less than a quarter of an hour to come.
+    pub sudden: bool,
     /// Whether a request came early enough.
     pub predicted: bool,
     /// From the first request to the breach, seconds; `None` without a request.
