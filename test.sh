@@ -38,10 +38,15 @@ for check in "${checks[@]}"; do
   declare -F "check_$check" >/dev/null || { echo "test.sh: unknown check $check, wanted fmt clippy test doc deny notebook" >&2; exit 2; }
 done
 
+current=setup
+# Not `check || …`: that would let a check go on after its first failing command.
+trap 'status=$?; ((status == 0)) || echo "== $current FAILED" >&2' EXIT
+
 setup_rust
 setup_programs
 python_environment
 for check in "${checks[@]}"; do
+  current=$check
   echo "== $check"
   SECONDS=0
   "check_$check"
