@@ -66,8 +66,7 @@ pub fn join(
                 continue;
             };
             let limit = limit_of(signal, &labels, &limits);
-            let observation =
-                Observation {
+            let observation = Observation {
                 signal: Arc::clone(&name),
                 labels: Arc::new(target_labels(signal, &labels)),
                 value: *value,

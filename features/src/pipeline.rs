@@ -91,7 +91,9 @@ impl FeaturePipelineParams {
             .iter()
             .map(|signal| {
                 let context = signal.kind == SignalKind::Context;
-                let values = steps.iter().filter_map(|s| Some((s.at, over_service(s, &signal.name, signal.direction, context)?)));
+                let values = steps
+                    .iter()
+                    .filter_map(|s| Some((s.at, over_service(s, &signal.name, signal.direction, context)?)));
                 (signal.name.as_str(), values.collect())
             })
             .collect();
@@ -291,7 +293,16 @@ mod tests {
         let hour = |m: i64| (m / 60) % 24;
         let wobble = |m: i64| ((m * 7919) % 13) as f64 - 6.0;
         let deploying = |m: i64| if (600..640).contains(&(m % 2880)) { 1.0 } else { 0.0 };
-        let latency = |m: i64| wobble(m) + if deploying(m) == 1.0 { 200.0 } else if hour(m) == 9 { 120.0 } else { 60.0 };
+        let latency = |m: i64| {
+            wobble(m)
+                + if deploying(m) == 1.0 {
+                    200.0
+                } else if hour(m) == 9 {
+                    120.0
+                } else {
+                    60.0
+                }
+        };
         let steps: Vec<_> = (0..14 * 1440).map(|m| step(m, latency(m), deploying(m))).collect();
         FeaturePipelineParams::default().fit(&steps, &signals(), Step::MINUTE, &[])
     }
@@ -309,7 +320,8 @@ mod tests {
     #[test]
     fn a_deployment_shifts_what_is_normal() {
         let pipeline = fitted();
-        let row = |deploying| pipeline.transform(&mut pipeline.new_state(), &step(20 * 1440 + 840, 200.0, deploying))[0];
+        let row =
+            |deploying| pipeline.transform(&mut pipeline.new_state(), &step(20 * 1440 + 840, 200.0, deploying))[0];
         assert!(row(1.0).abs() < 3.0, "while deploying: {}", row(1.0));
         assert!(row(0.0) > 8.0, "otherwise: {}", row(0.0));
     }

@@ -106,7 +106,8 @@ impl SignalSet {
     pub fn new(presets: &[String], custom: Vec<Signal>) -> Result<Self, SignalError> {
         let mut signals = Vec::new();
         for preset in presets {
-            let of_preset = crate::presets::preset(preset).ok_or_else(|| SignalError::UnknownPreset { got: preset.clone() })?;
+            let of_preset =
+                crate::presets::preset(preset).ok_or_else(|| SignalError::UnknownPreset { got: preset.clone() })?;
             signals.extend(of_preset.into_iter().filter(|s| custom.iter().all(|c| c.name != s.name)));
         }
         signals.extend(custom);

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 /// How careful the decision is. Spans are counts of steps, so that a fine step sees fast leaks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DecisionParams {
-    /// Urgent means a breach within the horizon with at least this probability. 0..=1, default 0.55. 
+    /// Urgent means a breach within the horizon with at least this probability. 0..=1, default 0.55.
     pub min_probability: f64,
     /// Urgency must have lasted this many steps. Default 15.
     pub persistence: u32,

@@ -23,12 +23,7 @@ pub enum Verdict {
 
 impl Verdict {
     /// Every verdict.
-    pub const ALL: [Self; 4] = [
-        Self::TruePositive,
-        Self::FalsePositive,
-        Self::Missed,
-        Self::Unclear,
-    ];
+    pub const ALL: [Self; 4] = [Self::TruePositive, Self::FalsePositive, Self::Missed, Self::Unclear];
 
     /// As it is written on the command line, in JSON and in the state database.
     pub fn as_str(self) -> &'static str {
@@ -50,9 +45,10 @@ impl fmt::Display for Verdict {
 impl FromStr for Verdict {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|v| v.as_str() == text).ok_or_else(|| {
-            format!("unknown verdict {text:?}, wanted true_positive, false_positive, missed or unclear")
-        })
+        Self::ALL
+            .into_iter()
+            .find(|v| v.as_str() == text)
+            .ok_or_else(|| format!("unknown verdict {text:?}, wanted true_positive, false_positive, missed or unclear"))
     }
 }
 

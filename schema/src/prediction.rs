@@ -125,15 +125,7 @@ pub struct Prediction {
 impl Prediction {
     /// The identifier of what is said of this target at this time: the same facts, the same id.
     pub fn derive_id(service: &str, signal: &str, labels: &LabelSet, at: Timestamp) -> String {
-        stable_id(
-            "p",
-            &[
-                service,
-                signal,
-                &labels.to_string(),
-                &at.millis().to_string(),
-            ],
-        )
+        stable_id("p", &[service, signal, &labels.to_string(), &at.millis().to_string()])
     }
 
     /// What stays the same from step to step: service, signal and labels, as one text.

@@ -71,10 +71,7 @@ mod tests {
     #[test]
     fn refuses_what_is_no_probability() {
         assert!(Probability::new(f64::NAN).is_err());
-        assert_eq!(
-            Probability::new(1.2).unwrap_err().to_string(),
-            "probability must be in 0..=1, got 1.2"
-        );
+        assert_eq!(Probability::new(1.2).unwrap_err().to_string(), "probability must be in 0..=1, got 1.2");
         assert_eq!(Probability::saturating(f64::NAN).get(), 0.0);
         assert!(serde_json::from_str::<AnomalyScore>("-1").is_err());
     }

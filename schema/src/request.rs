@@ -5,9 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{BreachKind, Explanation, LabelSet, Probability, TimeRange, Timestamp};
 
 /// How far a request may act by itself. Autonomy is earned, per service and playbook.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Nothing may act on it: it says what would be asked.

@@ -25,14 +25,8 @@ pub enum BreachKind {
 
 impl BreachKind {
     /// Every kind, in the order in which they are shown.
-    pub const ALL: [Self; 6] = [
-        Self::Oom,
-        Self::PoolExhaustion,
-        Self::ErrorRate,
-        Self::DiskFull,
-        Self::CertificateExpiry,
-        Self::Custom,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Oom, Self::PoolExhaustion, Self::ErrorRate, Self::DiskFull, Self::CertificateExpiry, Self::Custom];
 
     /// As it is written in configuration and JSON.
     pub fn as_str(self) -> &'static str {
@@ -55,18 +49,13 @@ impl fmt::Display for BreachKind {
 
 /// A text named no kind of breach.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error(
-    "unknown kind {0:?}, wanted oom, pool_exhaustion, error_rate, disk_full, certificate_expiry or custom"
-)]
+#[error("unknown kind {0:?}, wanted oom, pool_exhaustion, error_rate, disk_full, certificate_expiry or custom")]
 pub struct UnknownKind(String);
 
 impl FromStr for BreachKind {
     type Err = UnknownKind;
     fn from_str(text: &str) -> Result<Self, UnknownKind> {
-        Self::ALL
-            .into_iter()
-            .find(|k| k.as_str() == text)
-            .ok_or_else(|| UnknownKind(text.to_owned()))
+        Self::ALL.into_iter().find(|k| k.as_str() == text).ok_or_else(|| UnknownKind(text.to_owned()))
     }
 }
 
@@ -104,15 +93,7 @@ impl<'de> Deserialize<'de> for SignalKind {
         text.parse().map(Self::Breach).map_err(|_| {
             serde::de::Error::unknown_variant(
                 &text,
-                &[
-                    "oom",
-                    "pool_exhaustion",
-                    "error_rate",
-                    "disk_full",
-                    "certificate_expiry",
-                    "custom",
-                    "context",
-                ],
+                &["oom", "pool_exhaustion", "error_rate", "disk_full", "certificate_expiry", "custom", "context"],
             )
         })
     }
@@ -139,10 +120,7 @@ mod tests {
             assert_eq!(kind.as_str().parse(), Ok(kind));
             assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{kind}\""));
         }
-        assert_eq!(
-            serde_json::from_str::<SignalKind>("\"context\"").unwrap(),
-            SignalKind::Context
-        );
+        assert_eq!(serde_json::from_str::<SignalKind>("\"context\"").unwrap(), SignalKind::Context);
         assert!(serde_json::from_str::<SignalKind>("\"ooom\"").is_err());
     }
 }

@@ -70,11 +70,7 @@ impl Timestamp {
     /// The first multiple of `step` at or after this; saturates.
     pub fn align_up(self, step: Step) -> Self {
         let down = self.align_down(step);
-        if down == self {
-            self
-        } else {
-            Self(down.0.saturating_add(step.millis()))
-        }
+        if down == self { self } else { Self(down.0.saturating_add(step.millis())) }
     }
 
     /// `2026-01-01T00:00:00Z`, with milliseconds where they are not zero; the number of milliseconds
@@ -91,20 +87,14 @@ impl Timestamp {
 impl Add<Duration> for Timestamp {
     type Output = Self;
     fn add(self, rhs: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::try_from(rhs.as_millis()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_add(i64::try_from(rhs.as_millis()).unwrap_or(i64::MAX)))
     }
 }
 
 impl Sub<Duration> for Timestamp {
     type Output = Self;
     fn sub(self, rhs: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_sub(i64::try_from(rhs.as_millis()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_sub(i64::try_from(rhs.as_millis()).unwrap_or(i64::MAX)))
     }
 }
 
@@ -167,11 +157,7 @@ impl Step {
     /// Refuses less than a millisecond and more than a day.
     pub fn new(step: Duration) -> Result<Self, TimeError> {
         let millis = i64::try_from(step.as_millis()).map_err(|_| TimeError::Step(step))?;
-        if millis == 0 || millis > 86_400_000 {
-            Err(TimeError::Step(step))
-        } else {
-            Ok(Self(millis))
-        }
+        if millis == 0 || millis > 86_400_000 { Err(TimeError::Step(step)) } else { Ok(Self(millis)) }
     }
 
     /// Its length in milliseconds, at least 1.
@@ -192,9 +178,7 @@ impl Step {
     /// How many whole steps fit into `span`, at least 1.
     pub fn count_in(self, span: Duration) -> usize {
         let millis = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
-        usize::try_from(millis / self.0)
-            .unwrap_or(usize::MAX)
-            .max(1)
+        usize::try_from(millis / self.0).unwrap_or(usize::MAX).max(1)
     }
 }
 
@@ -236,11 +220,7 @@ pub struct TimeRange {
 impl TimeRange {
     /// Refuses a range that ends before it starts.
     pub fn new(start: Timestamp, end: Timestamp) -> Result<Self, TimeError> {
-        if end < start {
-            Err(TimeError::Range { start, end })
-        } else {
-            Ok(Self { start, end })
-        }
+        if end < start { Err(TimeError::Range { start, end }) } else { Ok(Self { start, end }) }
     }
 
     /// Whether `at` is inside.
@@ -255,9 +235,7 @@ impl TimeRange {
 
     /// How long it is.
     pub fn duration(&self) -> Duration {
-        Duration::from_millis(
-            u64::try_from(self.end.millis().saturating_sub(self.start.millis())).unwrap_or(0),
-        )
+        Duration::from_millis(u64::try_from(self.end.millis().saturating_sub(self.start.millis())).unwrap_or(0))
     }
 
     /// What both hold; `None` where that is nothing.
@@ -273,14 +251,8 @@ impl fmt::Display for TimeRange {
     }
 }
 
-const UNITS: [(&str, u64); 6] = [
-    ("w", 604_800_000),
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1000),
-    ("ms", 1),
-];
+const UNITS: [(&str, u64); 6] =
+    [("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 /// Reads `"90s"`, `"1h30m"`, `"14d"`, `"250ms"`: whole numbers with units, added up.
 pub fn parse_duration(text: &str) -> Result<Duration, TimeError> {
@@ -294,17 +266,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, TimeError> {
         let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
         let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
         rest = &rest[digits..];
-        let letters = rest
-            .find(|c: char| c.is_ascii_digit())
-            .unwrap_or(rest.len());
-        let (_, unit) = UNITS
-            .iter()
-            .find(|(name, _)| *name == &rest[..letters])
-            .ok_or_else(wrong)?;
-        millis = number
-            .checked_mul(*unit)
-            .and_then(|m| millis.checked_add(m))
-            .ok_or_else(wrong)?;
+        let letters = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let (_, unit) = UNITS.iter().find(|(name, _)| *name == &rest[..letters]).ok_or_else(wrong)?;
+        millis = number.checked_mul(*unit).and_then(|m| millis.checked_add(m)).ok_or_else(wrong)?;
         rest = &rest[letters..];
     }
     Ok(Duration::from_millis(millis))
@@ -354,10 +318,7 @@ mod tests {
         assert_eq!("2026-01-03T01:00:00+01:00".parse(), Ok(expected));
         assert!("yesterday".parse::<Timestamp>().is_err());
         assert!("1e300".parse::<Timestamp>().is_err());
-        assert_eq!(
-            serde_json::to_string(&expected).unwrap(),
-            "\"2026-01-03T00:00:00Z\""
-        );
+        assert_eq!(serde_json::to_string(&expected).unwrap(), "\"2026-01-03T00:00:00Z\"");
     }
 
     #[test]

@@ -35,8 +35,6 @@ pub(super) struct Forecast {
     pub path: Vec<PathPoint>,
     /// Which forecast it is.
     pub model: ForecastModel,
-    /// The trend that it follows, where there is one.
-    pub trend: Option<Trend>,
 }
 
 /// What is known of the service and signal that a target belongs to.
@@ -58,7 +56,7 @@ impl Known<'_> {
 pub(super) fn forecast(history: &TargetHistory, known: &Known<'_>, now: Timestamp) -> Forecast {
     let level = history.level();
     if !level.is_finite() {
-        return Forecast { path: Vec::new(), model: ForecastModel::SeasonalNaive, trend: None };
+        return Forecast { path: Vec::new(), model: ForecastModel::SeasonalNaive };
     }
     let trend = believed_trend(history, known);
     let near = known.lstm.and_then(|lstm| near_path(history, known, lstm, now));
@@ -69,8 +67,6 @@ pub(super) fn forecast(history: &TargetHistory, known: &Known<'_>, now: Timestam
     let reach = if trend.is_some() { REACH } else { REACH / 14 };
     let mut path = vec![PathPoint { at: now, low: level.min(1.0), mid: level, high: level.max(0.0) }];
     let mut moved = 0.0; // Along the trend's own clock.
-    let (mut low_base, mut mid_base, mut high_base) = (residual, residual, residual);
-    let mut moved_at_base = 0.0;
     let mut steps = 0;
     while steps < reach {
         let stride = stride(steps);
@@ -78,26 +74,33 @@ pub(super) fn forecast(history: &TargetHistory, known: &Known<'_>, now: Timestam
         let at = Timestamp::from_millis(now.millis() + steps * known.step.millis());
         let by_load = trend.is_some_and(|t| t.by_load);
         moved += stride as f64 * if by_load { known.baselines.load(at) } else { 1.0 };
-        let normal = known.normal(at);
-        if let Some(point) = near.as_ref().and_then(|n| n.iter().find(|p| p.at == at)) {
-            // Past the forecaster's reach the trend goes on from where the forecaster leaves off.
-            (low_base, mid_base, high_base) = (point.low - normal, point.mid - normal, point.high - normal);
-            moved_at_base = moved;
-            path.push(*point);
-            model = ForecastModel::Lstm;
-            continue;
-        }
-        let rise = trend.map_or(0.0, |t| t.slope * (moved - moved_at_base));
+        let base = known.normal(at) + residual;
+        let rise = trend.map_or(0.0, |t| t.slope * moved);
         // Without a trend the doubt is what the level strays by; it does not grow past a few spreads.
         let stray = if trend.is_some() { noise } else { 2.0 * noise };
-        path.push(PathPoint {
+        let ruled = PathPoint {
             at,
-            low: normal + low_base + rise * (1.0 - doubt) - stray,
-            mid: normal + mid_base + rise,
-            high: normal + high_base + rise * (1.0 + doubt) + stray,
+            low: base + rise * (1.0 - doubt) - stray,
+            mid: base + rise,
+            high: base + rise * (1.0 + doubt) + stray,
+        };
+        let learnt = near.as_ref().and_then(|n| n.iter().find(|p| p.at == at));
+        path.push(match learnt {
+            None => ruled,
+            Some(learnt) => {
+                model = ForecastModel::Lstm;
+                // What was learnt from normal days expects a return to normal; a climb that is believed
+                // is not argued away by it, so the two meet in the middle and past its reach the climb goes on.
+                if trend.is_some() { halfway(learnt, &ruled) } else { *learnt }
+            }
         });
     }
-    Forecast { path, model, trend }
+    Forecast { path, model }
+}
+
+fn halfway(a: &PathPoint, b: &PathPoint) -> PathPoint {
+    let mean = |a: f64, b: f64| (a + b) / 2.0;
+    PathPoint { at: b.at, low: mean(a.low, b.low), mid: mean(a.mid, b.mid), high: mean(a.high, b.high) }
 }
 
 /// Fine at first, coarse later: 5 steps for the first hour's worth, then 15, 60, 120.

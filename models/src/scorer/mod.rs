@@ -132,7 +132,7 @@ impl ServiceScorer {
         if kind == BreachKind::CertificateExpiry {
             return (clock(history), "clock", Vec::new());
         }
-        let Forecast { path, model, .. } = forecast::forecast(history, &self.known(signal), at);
+        let Forecast { path, model } = forecast::forecast(history, &self.known(signal), at);
         let furthest = FURTHEST as f64 * self.step.seconds();
         let time_to_breach = estimate_time_to_breach(at, &path).filter(|ttb| ttb.p50() <= furthest);
         let name = match model {
