@@ -218,14 +218,14 @@ impl AppState {
         Ok(self.0.registry.report(name, file).await?)
     }
 
-    /// Promotes the newest candidate of `service` and serves it. Refused where it cannot be loaded.
+    /// Promotes the newest candidate of `service` and serves it. Refused where the newest evaluation does
+    /// not speak for it (only the shell can force that) and where it cannot be loaded.
     pub async fn promote(&self, service: &str) -> Result<ServiceModel, AppError> {
-        let candidate = self.0.registry.candidate(service).await?;
-        let Some(version) = candidate else {
+        let Some(version) = self.0.registry.candidate(service).await? else {
             return Err(AppError::Conflict { reason: format!("service {service} has no candidate to promote") });
         };
-        self.0.registry.load(service, &version).await?;
-        self.0.registry.promote(service, &version, self.now(), "over http").await?;
+        let reason = self.passed(service, &version.to_string()).await?;
+        self.0.registry.promote(service, &version, self.now(), &reason).await?;
         self.0.store.audit("promote", service, &version.to_string(), self.now()).await?;
         self.reload().await?;
         self.model(service).await
@@ -273,6 +273,16 @@ impl AppState {
             return Some("shutting down".to_owned());
         }
         self.0.store.failure()
+    }
+
+    /// Why `version` passed the gate in the newest evaluation; a conflict where it did not.
+    async fn passed(&self, service: &str, version: &str) -> Result<String, AppError> {
+        let refused = |reason: String| AppError::Conflict { reason: format!("{version} is not promoted: {reason}") };
+        let Some(newest) = self.reports().await?.into_iter().next() else {
+            return Err(refused("it was never evaluated; run `forewarn evaluate`".to_owned()));
+        };
+        let bytes = self.0.registry.report(&newest, "report.json").await?;
+        crate::models::gate(&bytes, service, version).map_err(refused)
     }
 
     async fn model(&self, service: &str) -> Result<ServiceModel, AppError> {

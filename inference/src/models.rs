@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use forewarn_models::ModelRegistry;
+use serde::Deserialize;
 
 use crate::app::{ReloadReport, ServiceModel};
 use crate::error::AppError;
@@ -148,5 +149,60 @@ async fn follow_one(
     match blocking(move || scorer.set_bundle(&owner, Some(bundle))).await {
         Ok(()) => (Slot { serving: Some(name), refused: None }, None),
         Err(error) => refuse(&name, &error),
+    }
+}
+
+/// What the gate said of `version` in an evaluation report: why it passed, or why it may not serve.
+/// Reads the few members that it needs of `report.json`; the whole of it is training's.
+pub(crate) fn gate(report: &[u8], service: &str, version: &str) -> Result<String, String> {
+    #[derive(Deserialize)]
+    struct Report {
+        services: Vec<Judged>,
+    }
+    #[derive(Deserialize)]
+    struct Judged {
+        service: String,
+        candidate: Option<Candidate>,
+        verdict: Option<Verdict>,
+    }
+    #[derive(Deserialize)]
+    struct Candidate {
+        version: String,
+    }
+    #[derive(Deserialize)]
+    #[serde(tag = "verdict", rename_all = "snake_case")]
+    enum Verdict {
+        Pass { reason: String },
+        Refuse { reason: String },
+    }
+    let report: Report =
+        serde_json::from_slice(report).map_err(|e| format!("the newest evaluation cannot be read: {e}"))?;
+    let judged = report.services.into_iter().find(|judged| {
+        judged.service == service && judged.candidate.as_ref().is_some_and(|candidate| candidate.version == version)
+    });
+    match judged.and_then(|judged| judged.verdict) {
+        Some(Verdict::Pass { reason }) => Ok(reason),
+        Some(Verdict::Refuse { reason }) => Err(reason),
+        None => Err("the newest evaluation did not judge it; run `forewarn evaluate`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_version_that_passed_is_let_through() {
+        let report = br#"{"services": [
+            {"service": "cart", "candidate": {"version": "v2"}, "verdict": {"verdict": "pass", "reason": "better"}},
+            {"service": "pay", "candidate": {"version": "v2"}, "verdict": {"verdict": "refuse", "reason": "worse"}},
+            {"service": "web", "candidate": null, "verdict": null}
+        ]}"#;
+        assert_eq!(gate(report, "cart", "v2"), Ok("better".to_owned()));
+        assert_eq!(gate(report, "pay", "v2"), Err("worse".to_owned()));
+        for (service, version) in [("cart", "v3"), ("web", "v2"), ("none", "v2")] {
+            assert!(gate(report, service, version).unwrap_err().contains("did not judge it"));
+        }
+        assert!(gate(b"{}", "cart", "v2").unwrap_err().contains("cannot be read"));
     }
 }

@@ -86,6 +86,11 @@ impl StateError {
         matches!(self, Self::Full { .. })
     }
 
+    /// The URL is none that this version can use.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self, Self::Unsupported { .. })
+    }
+
     /// Nothing of that id.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })

@@ -14,8 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use forewarn_schema::Timestamp;
+use sqlx::Sqlite;
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, Transaction};
 
 pub use self::error::StateError;
 pub use self::lock::ServerLock;
@@ -24,6 +25,11 @@ pub use self::requests::{Decision, Outcome, StoredRequest};
 
 /// How long predictions without a label or a request, and messages that left, are kept.
 const RETENTION: Duration = Duration::from_secs(90 * 86_400);
+
+/// A connection inside a transaction, until [`StateStore::commit`]; dropped, the transaction is undone.
+/// Not sqlx's own transaction: that loses count where SQLite itself undoes one, as it does when the
+/// disk is full, and its connection is of no use from then on.
+type Change = PoolConnection<Sqlite>;
 
 /// The state database; a clone shares its connections.
 #[derive(Clone, Debug)]
@@ -69,6 +75,14 @@ impl StateStore {
             .min_connections(1)
             .idle_timeout(None)
             .max_lifetime(None)
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    // Fails where nothing is open, which is what is wanted. What was dropped half-way (an
+                    // error, a caller that hung up) must not reach the next user of the connection.
+                    let _ = sqlx::query("ROLLBACK").execute(connection).await;
+                    Ok(true)
+                })
+            })
             .connect_with(options)
             .await
             .map_err(|e| open(e.into()))?;
@@ -126,18 +140,20 @@ impl StateStore {
     }
 
     /// Waits for running queries and closes; the WAL is folded back into the database.
-    pub(crate) async fn close(&self) {
+    pub async fn close(&self) {
         self.pool.close().await;
     }
 
     /// Starts a change. It takes the write lock at once: a change that first reads cannot then lose
     /// the race for it.
-    async fn begin(&self, what: &'static str) -> Result<Transaction<'static, Sqlite>, StateError> {
-        self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(|e| self.failed(what, e))
+    async fn begin(&self, what: &'static str) -> Result<Change, StateError> {
+        let mut change = self.pool.acquire().await.map_err(|e| self.failed(what, e))?;
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut *change).await.map_err(|e| self.failed(what, e))?;
+        Ok(change)
     }
 
-    async fn commit(&self, tx: Transaction<'static, Sqlite>, what: &'static str) -> Result<(), StateError> {
-        tx.commit().await.map_err(|e| self.failed(what, e))?;
+    async fn commit(&self, mut change: Change, what: &'static str) -> Result<(), StateError> {
+        sqlx::query("COMMIT").execute(&mut *change).await.map_err(|e| self.failed(what, e))?;
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
         Ok(())
     }
@@ -150,13 +166,7 @@ impl StateStore {
     }
 }
 
-async fn audit(
-    tx: &mut Transaction<'static, Sqlite>,
-    action: &str,
-    object: &str,
-    detail: &str,
-    at: Timestamp,
-) -> Result<(), sqlx::Error> {
+async fn audit(tx: &mut Change, action: &str, object: &str, detail: &str, at: Timestamp) -> Result<(), sqlx::Error> {
     sqlx::query("INSERT INTO audit (at_ms, action, object, detail) VALUES (?, ?, ?, ?)")
         .bind(at.millis())
         .bind(action)

@@ -3,9 +3,9 @@
 
 use forewarn_schema::{RemediationRequest, Timestamp};
 use serde::Serialize;
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::Row;
 
-use super::{StateError, StateStore};
+use super::{Change, StateError, StateStore};
 
 /// What a message says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ struct Message<'a> {
 
 /// Stores a message unless it is stored already.
 pub(super) async fn insert(
-    tx: &mut Transaction<'static, Sqlite>,
+    tx: &mut Change,
     event: Event,
     request: &RemediationRequest,
     target_key: &str,

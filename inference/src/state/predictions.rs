@@ -2,9 +2,9 @@
 
 use forewarn_models::EngineOutput;
 use forewarn_schema::Prediction;
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::Row;
 
-use super::{StateError, StateStore, corrupt};
+use super::{Change, StateError, StateStore, corrupt};
 
 /// Less likely ones are kept only with a request or a label.
 const KEPT_FROM: f64 = 0.5;
@@ -83,11 +83,7 @@ impl StateStore {
 }
 
 /// With `unless_since`, only where the target has none at or after that time (ms).
-async fn insert(
-    tx: &mut Transaction<'static, Sqlite>,
-    prediction: &Prediction,
-    unless_since: Option<i64>,
-) -> Result<(), sqlx::Error> {
+async fn insert(tx: &mut Change, prediction: &Prediction, unless_since: Option<i64>) -> Result<(), sqlx::Error> {
     let body = serde_json::to_string(prediction).map_err(|e| sqlx::Error::Encode(e.into()))?;
     sqlx::query(
         "INSERT OR IGNORE INTO predictions (id, target_key, service, kind, at_ms, probability, body) \

@@ -4,10 +4,10 @@ use std::str::FromStr;
 
 use forewarn_schema::{RemediationRequest, RequestStatus, Timestamp};
 use serde::{Deserialize, Serialize};
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::Row;
 
 use super::outbox::{self, Event};
-use super::{StateError, StateStore, audit, corrupt};
+use super::{Change, StateError, StateStore, audit, corrupt};
 
 /// What a person says to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,7 +188,7 @@ impl StateStore {
 
 /// Stores a request that is not stored yet, with the message that announces it. `false` where it was.
 pub(super) async fn insert(
-    tx: &mut Transaction<'static, Sqlite>,
+    tx: &mut Change,
     request: &RemediationRequest,
     target_key: &str,
     announce: bool,

@@ -1,0 +1,161 @@
+//! A server on a spare port whose clock the test moves.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use forewarn_features::SignalSet;
+use forewarn_inference::{Server, ServerHandle, ServerOptions, Webhook, WebhookSecret};
+use forewarn_models::{Engine, EngineOptions, ModelRegistry};
+use forewarn_schema::{LabelSet, Timestamp};
+use forewarn_testkit::remote_write::{HEADERS, encode_scrape};
+use forewarn_testkit::webhook::WebhookReceiver;
+use reqwest::{Client, Method, StatusCode};
+use serde_json::Value;
+use tokio::task::JoinHandle;
+
+/// 2026-01-01T00:00:00Z.
+pub(crate) const START: i64 = 1_767_225_600;
+pub(crate) const LATENESS: i64 = 15;
+
+pub(crate) struct Rig {
+    pub(crate) base: String,
+    pub(crate) handle: ServerHandle,
+    pub(crate) client: Client,
+    now: Arc<AtomicI64>,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    running: JoinHandle<()>,
+}
+
+/// The options that every test starts from: state and models in `folder`, time stands at the start.
+pub(crate) fn options(folder: &Path) -> ServerOptions {
+    ServerOptions {
+        listen: ([127, 0, 0, 1], 0).into(),
+        state_url: format!("sqlite://{}", folder.join("state.db").display()),
+        ticker: false,
+        registry_poll: None,
+        ..ServerOptions::default()
+    }
+}
+
+pub(crate) async fn bind(folder: &Path, options: ServerOptions) -> Result<Server, forewarn_inference::ServeError> {
+    let signals = Arc::new(SignalSet::new(&["hikaricp".to_owned()], vec![]).unwrap());
+    let registry = ModelRegistry::open(&format!("file://{}", folder.join("store").display())).await.unwrap();
+    let engine = Engine::new(Arc::clone(&signals), EngineOptions::default());
+    Server::bind(options, signals, engine, registry).await
+}
+
+pub(crate) async fn start(folder: &Path, tweak: impl FnOnce(&mut ServerOptions)) -> Rig {
+    start_at(folder, START, tweak).await
+}
+
+pub(crate) async fn start_at(folder: &Path, seconds: i64, tweak: impl FnOnce(&mut ServerOptions)) -> Rig {
+    let now = Arc::new(AtomicI64::new(seconds));
+    let mut options = options(folder);
+    let clock = Arc::clone(&now);
+    options.clock = Arc::new(move || Timestamp::from_seconds(clock.load(Ordering::SeqCst)));
+    tweak(&mut options);
+    let server = bind(folder, options).await.unwrap();
+    let (base, handle) = (format!("http://{}", server.local_addr()), server.handle());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(async move {
+        server.run(async { drop(stopped.await) }).await.unwrap();
+    });
+    // An error says that another test was first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
+    Rig { base, handle, client, now, stop: Some(stop), running }
+}
+
+impl Rig {
+    pub(crate) fn set_now(&self, seconds: i64) {
+        self.now.store(seconds, Ordering::SeqCst);
+    }
+
+    pub(crate) async fn send(&self, method: Method, path: &str, body: Value) -> (StatusCode, Value) {
+        let mut request = self.client.request(method, format!("{}{path}", self.base));
+        if !body.is_null() {
+            request = request.json(&body);
+        }
+        let response = request.send().await.unwrap();
+        let status = response.status();
+        (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or(Value::Null))
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {
+        self.send(Method::GET, path, Value::Null).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
+        self.send(Method::POST, path, body).await
+    }
+
+    /// Remote write, with a sender's headers.
+    pub(crate) async fn write(&self, body: Vec<u8>) -> (StatusCode, Value) {
+        let mut request = self.client.post(format!("{}/api/v1/write", self.base)).body(body);
+        for (name, value) in HEADERS {
+            request = request.header(name, value);
+        }
+        let response = request.send().await.unwrap();
+        let status = response.status();
+        (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or(Value::Null))
+    }
+
+    pub(crate) async fn metric(&self, line: &str) -> Option<f64> {
+        let text = self.client.get(format!("{}/metrics", self.base)).send().await.unwrap().text().await.unwrap();
+        let found = text.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(' ')?.parse().ok());
+        found
+    }
+
+    /// Connections of pod cart-1 leak, a quarter a minute, up to 100: a scrape and a tick a minute, until
+    /// `done` or for eight hours. Returns when it ended.
+    pub(crate) async fn leak(&self, from: i64, mut done: impl AsyncFnMut(&Self) -> bool) -> i64 {
+        for minute in 0..480 {
+            let at = from + minute * 60;
+            self.set_now(at + LATENESS);
+            let (status, answer) = self.write(pool_scrape(at, 10.0 + 0.25 * minute as f64)).await;
+            assert_eq!(status, StatusCode::NO_CONTENT, "{answer}");
+            assert_eq!(self.handle.tick(Timestamp::from_seconds(at + LATENESS)).await, 1);
+            if done(self).await {
+                return at;
+            }
+        }
+        from + 480 * 60
+    }
+
+    pub(crate) async fn leak_until_request(&self, from: i64) -> Value {
+        self.leak(from, async |rig: &Self| rig.get("/api/v1/requests").await.1[0].is_object()).await;
+        let (_, requests) = self.get("/api/v1/requests").await;
+        assert_eq!(requests.as_array().unwrap().len(), 1, "one request an episode: {requests}");
+        requests[0].clone()
+    }
+
+    /// The leak goes on from a quarter of the limit; returns once a request is there.
+    pub(crate) async fn leak_until_request_from(&self, from: i64) {
+        let ended = self.leak(from, async |rig: &Self| rig.get("/api/v1/requests").await.1[0].is_object()).await;
+        assert!(ended < from + 480 * 60, "the leak was not announced");
+    }
+
+    /// Stops as an operator would.
+    pub(crate) async fn stop(mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+        self.running.await.unwrap();
+    }
+
+    /// Stops as a crash would: nothing is finished.
+    pub(crate) async fn crash(self) {
+        self.running.abort();
+        assert!(self.running.await.unwrap_err().is_cancelled());
+    }
+}
+
+pub(crate) fn pool_scrape(at: i64, active: f64) -> Vec<u8> {
+    let series = |name: &str| LabelSet::from([("__name__", name), ("service", "cart"), ("pod", "cart-1")]);
+    let scrape = [(series("hikaricp_connections_active"), active), (series("hikaricp_connections_max"), 100.0)];
+    encode_scrape(Timestamp::from_seconds(at), &scrape)
+}
+
+pub(crate) fn webhook(receiver: &WebhookReceiver, secret: &str) -> Webhook {
+    Webhook { url: receiver.url().parse().unwrap(), secret: Some(WebhookSecret::parse(secret).unwrap()) }
+}
