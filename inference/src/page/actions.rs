@@ -104,7 +104,11 @@ fn way_back(back: Option<&str>) -> &str {
     let is_plain = |path: &str| path.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
     match back {
         Some(back) if back == "/" || back.starts_with("/#") || back.starts_with("/targets/") => {
-            if is_plain(back) { back } else { "/" }
+            if is_plain(back) {
+                back
+            } else {
+                "/"
+            }
         }
         _ => "/",
     }

@@ -10,11 +10,10 @@ use forewarn_schema::RequestStatus;
 
 use super::chart::{self, Charts};
 use super::error::PageError;
-use super::html;
 use super::labels::{GivenLabel, LabelBook};
 use super::requests::RequestCard;
 use super::view::{Card, Row, Shell, request_markers, request_of, will_breach};
-use super::words;
+use super::{html, view, words};
 use crate::app::{AppState, ServiceModel, Status};
 use crate::error::AppError;
 
@@ -91,19 +90,22 @@ async fn page(app: &AppState) -> Result<HomePage, AppError> {
             }
             None => Charts::default(),
         };
-        let anchor = forewarn_schema::stable_id("t", &[&prediction.target_key()]);
-        let labels = book.of_target(prediction, &anchor, "/");
+        let labels = book.of_target(prediction, &view::anchor(prediction), "/");
         cards.push(Card::new(prediction, app.signals(), charts, request_of(prediction, &requests), labels, now));
     }
 
     let (open, over): (Vec<_>, Vec<_>) =
         requests.iter().partition(|r| matches!(r.status, RequestStatus::Open | RequestStatus::Approved));
-    let request_card = |r: &&_| RequestCard::new(r, &book, status.webhook, now, "/");
+    let request_card = |r: &&_| RequestCard::new(r, &predictions, &book, status.webhook, now, "/");
     // What cannot be read must not take the rest of the page with it.
     let (models, models_problem) = apart(app.models().await);
     let (reports, reports_problem) = apart(app.reports().await);
 
-    let mut shell = Shell::new(&status, headline(urgent.len()).as_str(), open.iter().filter(|r| r.status == RequestStatus::Open).count());
+    let mut shell = Shell::new(
+        &status,
+        headline(urgent.len()).as_str(),
+        open.iter().filter(|r| r.status == RequestStatus::Open).count(),
+    );
     shell.alerts.extend([models_problem, reports_problem].into_iter().flatten().take(1));
     Ok(HomePage {
         shell,
@@ -135,7 +137,13 @@ fn apart<T>(result: Result<T, AppError>) -> (Option<T>, Option<String>) {
         Ok(value) => (Some(value), None),
         Err(error) => {
             tracing::warn!(error = crate::error::chain(&error), "part of the page not read");
-            (None, Some("The model registry cannot be read: what serves keeps serving, models and reports are not shown.".to_owned()))
+            (
+                None,
+                Some(
+                    "The model registry cannot be read: what serves keeps serving, models and reports are not shown."
+                        .to_owned(),
+                ),
+            )
         }
     }
 }
@@ -147,9 +155,10 @@ fn warming(app: &AppState, status: &Status, is_silent: bool) -> Option<Warming> 
     if status.live_series == 0 {
         return Some(Warming {
             headline: "Warming up: no samples yet".to_owned(),
-            text: "Forewarn learns from what Prometheus sends. The first predictions come with the first minute of data; \
+            text:
+                "Forewarn learns from what Prometheus sends. The first predictions come with the first minute of data; \
                    what is normal at which time of the day takes a few days."
-                .to_owned(),
+                    .to_owned(),
             snippet: Some(format!("remote_write:\n  - url: {}/api/v1/write", app.0.public_url)),
         });
     }
@@ -172,7 +181,8 @@ fn warming(app: &AppState, status: &Status, is_silent: bool) -> Option<Warming> 
 }
 
 fn quiet_line(status: &Status) -> String {
-    let targets = if status.targets == 1 { "1 target is".to_owned() } else { format!("{} targets are", status.targets) };
+    let targets =
+        if status.targets == 1 { "1 target is".to_owned() } else { format!("{} targets are", status.targets) };
     match status.evaluated_at {
         Some(at) => format!("{targets} watched. Last looked at {}.", format_utc(at)),
         None => format!("{targets} watched."),

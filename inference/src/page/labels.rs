@@ -81,7 +81,8 @@ impl LabelBook {
 
     /// The box of one prediction, by its id.
     pub(super) fn of_prediction(&self, id: &str, subject: String, anchor: &str, back: &str) -> LabelBox {
-        let is_it = |f: &&Feedback| matches!(&f.subject, FeedbackSubject::Prediction { prediction_id } if prediction_id == id);
+        let is_it =
+            |f: &&Feedback| matches!(&f.subject, FeedbackSubject::Prediction { prediction_id } if prediction_id == id);
         LabelBox {
             anchor: anchor.to_owned(),
             prediction_id: id.to_owned(),
@@ -113,7 +114,11 @@ impl LabelBook {
             (_, Some(prediction)) => subject(prediction),
             (FeedbackSubject::Prediction { prediction_id }, None) => prediction_id.clone(),
             (FeedbackSubject::Breach { service, kind, at }, None) => {
-                format!("{service}, {} at {}", words::kind(*kind, "a signal").to_lowercase(), forewarn_plots::format_utc(*at))
+                format!(
+                    "{service}, {} at {}",
+                    words::kind(*kind, "a signal").to_lowercase(),
+                    forewarn_plots::format_utc(*at)
+                )
             }
         };
         GivenLabel {

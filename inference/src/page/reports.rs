@@ -5,8 +5,11 @@ use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
+use forewarn_models::registry::RegistryError;
+
 use super::error::PageError;
 use crate::app::AppState;
+use crate::error::AppError;
 
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'; sandbox allow-popups allow-top-navigation-by-user-activation";
@@ -15,6 +18,11 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src dat
 pub(super) async fn file(State(app): State<AppState>, Path((name, file)): Path<(String, String)>) -> Response {
     let body = match app.report(&name, &file).await {
         Ok(body) => body,
+        // A name that no report can have is not here either.
+        Err(AppError::Registry(RegistryError::UnknownReport { .. } | RegistryError::Name { .. })) => {
+            let missing = AppError::NotFound { what: "report file", id: format!("{name}/{file}") };
+            return PageError::of(&app, missing).await.into_response();
+        }
         Err(error) => return PageError::of(&app, error).await.into_response(),
     };
     let kind = match file.rsplit_once('.').map(|(_, extension)| extension) {

@@ -1,7 +1,7 @@
 //! Remediation requests as cards: where each stands, when it would hurt least, and what to decide.
 
-use forewarn_plots::{format_day_time, format_utc};
-use forewarn_schema::{LabelSet, RequestStatus, Timestamp};
+use forewarn_plots::format_utc;
+use forewarn_schema::{Prediction, RequestStatus, Timestamp};
 
 use super::labels::{LabelBook, LabelBox};
 use super::{view, words};
@@ -10,7 +10,7 @@ use crate::state::StoredRequest;
 pub(super) struct RequestCard {
     pub(super) id: String,
     pub(super) anchor: String,
-    pub(super) href: String,
+    pub(super) href: Option<String>,
     pub(super) service: String,
     pub(super) kind: String,
     pub(super) target: String,
@@ -34,9 +34,19 @@ pub(super) struct RequestCard {
 }
 
 impl RequestCard {
-    /// `back` is the page it is on; `has_webhook`: whether requests go anywhere.
-    pub(super) fn new(stored: &StoredRequest, book: &LabelBook, has_webhook: bool, now: Timestamp, back: &str) -> Self {
+    /// `live`: what is said now, for the link to the target. `has_webhook`: whether requests go anywhere.
+    /// `back`: the page that it is on.
+    pub(super) fn new(
+        stored: &StoredRequest,
+        live: &[Prediction],
+        book: &LabelBook,
+        has_webhook: bool,
+        now: Timestamp,
+        back: &str,
+    ) -> Self {
         let request = &stored.request;
+        // A request for a whole workload leads to the pod that breaches soonest.
+        let target = live.iter().find(|p| view::concerns(stored, p));
         let anchor = format!("r-{}", request.id);
         let kind = words::kind(request.kind, &request.signal);
         let subject = format!("{}, {}", request.service, kind.to_lowercase());
@@ -44,7 +54,7 @@ impl RequestCard {
         let (delivery, delivery_failed) = delivery(stored, has_webhook, now);
         Self {
             id: request.id.clone(),
-            href: format!("/targets/{}", words::percent_encoded(&target_key(&request.service, &request.signal, &request.labels))),
+            href: target.map(view::href),
             service: request.service.clone(),
             target: words::target(&request.labels, &request.service),
             kind,
@@ -54,11 +64,11 @@ impl RequestCard {
             status_at: format_utc(stored.status_at),
             playbook: request.playbook.clone(),
             window: match request.window {
-                Some(window) => format!("{} to {}", format_day_time(window.start), format_day_time(window.end)),
+                Some(window) => words::times(window.start, window.end),
                 None => "as soon as possible".to_owned(),
             },
             breach: format_utc(breach.p50),
-            breach_interval: format!("{} to {}", format_day_time(breach.p10), format_day_time(breach.p90)),
+            breach_interval: words::times(breach.p10, breach.p90),
             probability: view::percent(request.probability.get()),
             mode: words::mode(request.mode),
             delivery,
@@ -84,8 +94,4 @@ fn delivery(stored: &StoredRequest, has_webhook: bool, now: Timestamp) -> (Strin
         (None, None) if has_webhook => ("not sent".to_owned(), false),
         (None, None) => ("shown here only: no webhook is set".to_owned(), false),
     }
-}
-
-fn target_key(service: &str, signal: &str, labels: &LabelSet) -> String {
-    format!("{service}/{signal}{labels}")
 }

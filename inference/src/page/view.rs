@@ -93,7 +93,8 @@ pub(super) struct Card {
     pub(super) horizon: String,
     pub(super) value: String,
     pub(super) limit_text: String,
-    pub(super) score: String,
+    /// How unusual the service looks; `None` where no model has learnt what is usual.
+    pub(super) score: Option<String>,
     pub(super) model_version: String,
     pub(super) forecast: String,
     pub(super) summary: String,
@@ -116,15 +117,12 @@ impl Card {
         let unit = words::unit(signals, &prediction.signal);
         let direction = signals.get(&prediction.signal).map_or(Direction::Above, |s| s.direction);
         let explanation = &prediction.explanation;
-        let evidence = explanation.signals.iter().map(|e| {
-            let unit = words::unit(signals, &e.signal);
-            Evidence {
-                signal: e.signal.clone(),
-                seen: unit.format(e.seen),
-                expected: e.expected.map_or_else(|| "still learning".to_owned(), |v| unit.format(v)),
-                weight: e.weight.clamp(0.0, 1.0),
-                weight_text: forewarn_plots::Unit::Ratio.format(e.weight),
-            }
+        let evidence = explanation.signals.iter().map(|e| Evidence {
+            signal: e.signal.clone(),
+            seen: words::reading(signals, &e.signal, e.seen),
+            expected: e.expected.map_or_else(|| "still learning".to_owned(), |v| words::reading(signals, &e.signal, v)),
+            weight: e.weight.clamp(0.0, 1.0),
+            weight_text: forewarn_plots::Unit::Ratio.format(e.weight),
         });
         Self {
             anchor: anchor(prediction),
@@ -138,7 +136,7 @@ impl Card {
             horizon: words::span(prediction.horizon_seconds),
             value: unit.format(prediction.value),
             limit_text: words::limit(unit, prediction.limit, direction),
-            score: unusual(prediction.anomaly_score.get()),
+            score: (prediction.model_version != "rules").then(|| unusual(prediction.anomaly_score.get())),
             model_version: prediction.model_version.clone(),
             forecast: words::forecast(&explanation.forecast),
             summary: full_sentence(&explanation.summary),
@@ -220,11 +218,11 @@ pub(super) fn is_over(status: RequestStatus) -> bool {
 }
 
 /// Stable from step to step, so that the reader's place is kept.
-fn anchor(prediction: &Prediction) -> String {
+pub(super) fn anchor(prediction: &Prediction) -> String {
     forewarn_schema::stable_id("t", &[&prediction.target_key()])
 }
 
-fn href(prediction: &Prediction) -> String {
+pub(super) fn href(prediction: &Prediction) -> String {
     format!("/targets/{}", words::percent_encoded(&prediction.target_key()))
 }
 

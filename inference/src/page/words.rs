@@ -1,8 +1,10 @@
 //! How the page says things: kinds, targets, spans, units. Texts only; nothing here is HTML.
 
-use forewarn_features::SignalSet;
-use forewarn_plots::{Unit, format_utc};
-use forewarn_schema::{BreachKind, Direction, LabelSet, Mode, RequestStatus, SignalKind, TimeToBreach, Timestamp, Verdict};
+use forewarn_features::{SignalLimit, SignalSet};
+use forewarn_plots::{Unit, format_day_time, format_utc};
+use forewarn_schema::{
+    BreachKind, Direction, LabelSet, Mode, RequestStatus, SignalKind, TimeToBreach, Timestamp, Verdict,
+};
 
 /// What a breach of this kind is, as a heading.
 pub(super) fn kind(kind: BreachKind, signal: &str) -> String {
@@ -55,10 +57,21 @@ fn unit_of_kind(kind: BreachKind) -> Unit {
     }
 }
 
-/// The limit beside the value: `limit 512 MiB`, `must stay above 0 B`.
+/// A reading of a signal over a whole service, as explanations give it: of limited signals the share of
+/// their limit, since pods of one service may have different ones; of the others the value.
+pub(super) fn reading(signals: &SignalSet, signal: &str, value: f64) -> String {
+    let limit = signals.get(signal).and_then(|s| s.limit.as_ref());
+    match limit {
+        Some(limit) if *limit != SignalLimit::Number(0.0) => format!("{} of limit", Unit::Ratio.format(value)),
+        _ => unit(signals, signal).format(value),
+    }
+}
+
+/// The limit beside the value: `limit 512 MiB`, `must stay above 5 GiB`, `left` (of what may run out).
 pub(super) fn limit(unit: Unit, limit: f64, direction: Direction) -> String {
     match direction {
         Direction::Above => format!("limit {}", unit.format(limit)),
+        Direction::Below if limit == 0.0 => "left".to_owned(),
         Direction::Below => format!("must stay above {}", unit.format(limit)),
     }
 }
@@ -104,6 +117,15 @@ pub(super) fn when(ttb: TimeToBreach, at: Timestamp, now: Timestamp) -> When {
     let interval = if from == to { String::new() } else { format!("{from} to {to}") };
     let median = ahead(at, ttb.p50());
     When { headline, interval, utc: format_utc(median), iso: median.to_rfc3339() }
+}
+
+/// `19 Jan 02:17 to 03:17`, the day once where it is the same; in UTC.
+pub(super) fn times(from: Timestamp, to: Timestamp) -> String {
+    let (from, to) = (format_day_time(from), format_day_time(to));
+    match (from.rsplit_once(' '), to.rsplit_once(' ')) {
+        (Some((day, _)), Some((same, clock))) if day == same => format!("{from} to {clock}"),
+        _ => format!("{from} to {to}"),
+    }
 }
 
 /// `seconds` after `at`; saturates.
@@ -209,6 +231,13 @@ mod tests {
         let ttb = TimeToBreach::new(60.0, 600.0, 900.0).unwrap();
         assert_eq!(when(ttb, at, at + std::time::Duration::from_secs(570)).headline, "within a minute");
         assert_eq!(when(ttb, at, at + std::time::Duration::from_secs(7200)).headline, "now");
+    }
+
+    #[test]
+    fn a_day_is_said_once() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        assert_eq!(times(at("2026-01-19T02:17:00Z"), at("2026-01-19T03:17:00Z")), "19 Jan 02:17 to 03:17");
+        assert_eq!(times(at("2026-01-19T23:00:00Z"), at("2026-01-20T01:00:00Z")), "19 Jan 23:00 to 20 Jan 01:00");
     }
 
     #[test]

@@ -43,8 +43,11 @@
   const isEdited = () =>
     [...document.querySelectorAll("main input:not([type=hidden])")].some((i) => i.value || i === document.activeElement);
 
+  // An error stays until it is read, and what is being written is not taken away.
+  const isBusy = () => busy || paused || document.hidden || document.querySelector("main .error") || isEdited();
+
   const refresh = async () => {
-    if (paused || busy || document.hidden || isEdited()) return;
+    if (isBusy()) return;
     busy = true;
     try {
       const response = await fetch(location.pathname, { headers: { accept: "text/html" } });
