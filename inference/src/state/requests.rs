@@ -1,7 +1,5 @@
 //! Remediation requests: stored once, decided by people, settled by whoever acted.
 
-use std::str::FromStr;
-
 use forewarn_schema::{RemediationRequest, RequestStatus, Timestamp};
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
@@ -247,15 +245,4 @@ fn read(row: &sqlx::sqlite::SqliteRow) -> Result<StoredRequest, StateError> {
         attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
         last_error,
     })
-}
-
-impl FromStr for Outcome {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "succeeded" => Ok(Self::Succeeded),
-            "failed" => Ok(Self::Failed),
-            _ => Err(format!("unknown outcome {text:?}, wanted succeeded or failed")),
-        }
-    }
 }

@@ -104,8 +104,7 @@ impl Rig {
 
     pub(crate) async fn metric(&self, line: &str) -> Option<f64> {
         let text = self.client.get(format!("{}/metrics", self.base)).send().await.unwrap().text().await.unwrap();
-        let found = text.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(' ')?.parse().ok());
-        found
+        text.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(' ')?.parse().ok())
     }
 
     /// Connections of pod cart-1 leak, a quarter a minute, up to 100: a scrape and a tick a minute, until
