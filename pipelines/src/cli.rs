@@ -33,12 +33,20 @@ Ten lines are enough (forewarn.toml):
 FOREWARN_<SECTION>_<KEY> overrides a key of the file (FOREWARN_STORE_URL, FOREWARN_SERVE_LISTEN, …);
 FOREWARN_LOG sets what is logged (info, debug, forewarn_datasets=debug, …).
 
-Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 upstream unreachable, 4 refused by a gate,
-            5 in use by another process, 6 storage full."
+Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 upstream unreachable,
+            4 refused by a gate, 5 in use by another process, 6 storage full."
 )]
 pub(crate) struct Cli {
     /// The configuration.
-    #[arg(short, long, global = true, value_name = "FILE", default_value = "forewarn.toml", env = "FOREWARN_CONFIG")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FILE",
+        default_value = "forewarn.toml",
+        env = "FOREWARN_CONFIG",
+        hide_env_values = true
+    )]
     pub(crate) config: PathBuf,
 
     /// Print one JSON object on standard output instead of text.

@@ -18,7 +18,7 @@ use clap::Parser as _;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    telemetry::init();
+    telemetry::init(matches!(cli.command, cli::Command::Serve(_)));
     let json = cli.json;
     match commands::run(cli) {
         Ok(outcome) => outcome.print(json),

@@ -7,14 +7,17 @@ use std::io::IsTerminal as _;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
-const DEFAULT: &str = "warn,forewarn=info,forewarn_inference=info";
+/// Of a long-running server; what ends by itself says what matters at its end.
+const SERVING: &str = "warn,forewarn=info,forewarn_inference=info";
+const OTHERWISE: &str = "warn";
 
-pub(crate) fn init() {
+pub(crate) fn init(serving: bool) {
+    let default = if serving { SERVING } else { OTHERWISE };
     let wanted = std::env::var("FOREWARN_LOG").ok().filter(|f| !f.is_empty());
-    let filter = EnvFilter::try_new(wanted.as_deref().unwrap_or(DEFAULT));
+    let filter = EnvFilter::try_new(wanted.as_deref().unwrap_or(default));
     let (filter, mistake) = match filter {
         Ok(filter) => (filter, None),
-        Err(e) => (EnvFilter::new(DEFAULT), Some(e)),
+        Err(e) => (EnvFilter::new(default), Some(e)),
     };
     let logs = fmt().with_env_filter(filter).with_writer(crate::progress::writer).with_target(false);
     // A second subscriber can only come from a test, which keeps its own.
@@ -24,6 +27,6 @@ pub(crate) fn init() {
         logs.with_ansi(std::io::stderr().is_terminal()).try_init()
     };
     if let Some(mistake) = mistake {
-        tracing::warn!(error = %mistake, default = DEFAULT, "FOREWARN_LOG is not a filter, the default is used");
+        tracing::warn!(error = %mistake, default, "FOREWARN_LOG is not a filter, the default is used");
     }
 }

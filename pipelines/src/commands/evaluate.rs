@@ -4,9 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use forewarn_models::{ModelBundle, ModelRegistry, ModelVersion};
-use forewarn_schema::{TimeRange, Timestamp};
-use forewarn_training::{EvaluationInput, EvaluationReport, GateVerdict, PromotionGate, render_html};
+use forewarn_features::{ServiceStep, SignalSet};
+use forewarn_models::{EngineOptions, ModelBundle, ModelRegistry, ModelVersion};
+use forewarn_schema::{Feedback, Step, TimeRange, Timestamp};
+use forewarn_training::{
+    EvaluationInput, EvaluationReport, GateVerdict, PromotionGate, demote_forecasters, render_html,
+};
 use serde_json::json;
 
 use super::promote::candidates;
@@ -35,7 +38,7 @@ pub(super) async fn evaluate_range(
     let (dataset, manifest) = open::dataset(config).await?;
     let covered = open::covered(&manifest)?;
     let versions = candidates(registry, &[]).await?;
-    let bundles = load(registry, &versions).await?;
+    let mut bundles = load(registry, &versions).await?;
     let range = held_out(&bundles, covered, from, to, config.train.holdout)?;
     let current = open::current_bundles(registry).await?;
     let options = open::engine_options(config);
@@ -44,24 +47,53 @@ pub(super) async fn evaluate_range(
     let needed = TimeRange::new((range.start - memory).max(covered.start), range.end)?;
     let histories = dataset.read(&config.signals, needed).await?;
     let feedback = open::feedback(config).await?;
-    let (signals, step) = (Arc::clone(&config.signals), config.step);
-    let report = tokio::task::spawn_blocking(move || {
-        forewarn_training::evaluate(&EvaluationInput {
-            histories: &histories,
-            signals: &signals,
-            step,
-            range,
-            every: EvaluationInput::EVERY.max(step.duration()),
-            candidates: &bundles,
-            current: &current,
-            feedback: &feedback,
-            options,
-            gate: PromotionGate::default(),
-        })
-    })
-    .await?;
+    let judged = Arc::new(Judged {
+        histories,
+        signals: Arc::clone(&config.signals),
+        step: config.step,
+        range,
+        current,
+        feedback,
+        options,
+    });
+    let (with, candidates) = (Arc::clone(&judged), bundles.clone());
+    let demoted = tokio::task::spawn_blocking(move || demote_forecasters(&with.input(&candidates))).await?;
+    for (service, bundle) in demoted {
+        let version = registry.publish(&bundle).await?;
+        tracing::info!(service, %version, forecast = ?bundle.forecast, "the LSTM lost, a baseline takes its place");
+        bundles.insert(service, Arc::new(bundle.sealed()?));
+    }
+    let report = tokio::task::spawn_blocking(move || forewarn_training::evaluate(&judged.input(&bundles))).await?;
     let name = store(registry, &report).await?;
     Ok((outcome(config, &name, &report), report))
+}
+
+/// Everything an evaluation looks at but the candidates.
+struct Judged {
+    histories: BTreeMap<Arc<str>, Vec<ServiceStep>>,
+    signals: Arc<SignalSet>,
+    step: Step,
+    range: TimeRange,
+    current: BTreeMap<String, Arc<ModelBundle>>,
+    feedback: Vec<Feedback>,
+    options: EngineOptions,
+}
+
+impl Judged {
+    fn input<'a>(&'a self, candidates: &'a BTreeMap<String, Arc<ModelBundle>>) -> EvaluationInput<'a> {
+        EvaluationInput {
+            histories: &self.histories,
+            signals: &self.signals,
+            step: self.step,
+            range: self.range,
+            every: EvaluationInput::EVERY.max(self.step.duration()),
+            candidates,
+            current: &self.current,
+            feedback: &self.feedback,
+            options: self.options.clone(),
+            gate: PromotionGate::default(),
+        }
+    }
 }
 
 async fn load(

@@ -93,7 +93,12 @@ fn reload_on_hangup(handle: ServerHandle) -> anyhow::Result<impl Future<Output =
     let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     Ok(async move {
         while hangup.recv().await.is_some() {
-            handle.reload().await;
+            match handle.reload().await {
+                Ok(report) => {
+                    tracing::info!(serving = report.serving.len(), refused = report.refused.len(), "reloaded")
+                }
+                Err(error) => tracing::error!(error = %crate::errors::one_line(&error.into()), "reload failed"),
+            }
         }
     })
 }

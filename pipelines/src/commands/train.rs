@@ -134,7 +134,7 @@ impl FitProgress for FitBar {
 
     fn service_started(&self, service: &str) {
         self.bar.set_message(service.to_owned());
-        tracing::info!(service, "fit started");
+        tracing::debug!(service, "fit started");
     }
 
     fn lstm_step(&self, service: &str, step: usize, _loss: f32) {
@@ -144,7 +144,7 @@ impl FitProgress for FitBar {
     fn service_done(&self, service: &str, error: Option<&FitError>) {
         self.advance(service, self.steps);
         match error {
-            None => tracing::info!(service, "fit done"),
+            None => tracing::debug!(service, "fit done"),
             Some(error) => tracing::warn!(service, %error, "fit failed"),
         }
     }

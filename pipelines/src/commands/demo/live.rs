@@ -82,7 +82,6 @@ impl Live<'_> {
             at = at + STEP;
         }
         let mut told = Vec::new();
-        let mut first = None;
         while at < self.shop.range().end {
             server.write(self.shop, at).await?;
             server.tick(at).await;
@@ -95,11 +94,10 @@ impl Live<'_> {
                 }
                 let story = self.deliver_and_label(server, request).await?;
                 told.push(id);
+                if once {
+                    return Ok(story);
+                }
                 say(story.text());
-                first.get_or_insert(story);
-            }
-            if let (true, Some(first)) = (once, first.take()) {
-                return Ok(first);
             }
             at = at + STEP;
             tokio::time::sleep(pace).await;
