@@ -260,6 +260,13 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "writes the fixture: for a new format version only"]
+    fn write_the_fixture() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/manifest-v1.json");
+        std::fs::write(path, manifest().to_bytes()).unwrap();
+    }
+
+    #[test]
     fn another_version_and_a_path_that_leaves_the_folder_are_refused() {
         let refused = |from: &str, to: &str, says: &str| {
             let text = String::from_utf8(manifest().to_bytes()).unwrap().replace(from, to);

@@ -276,6 +276,13 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "writes the fixture: for a new format version only"]
+    fn write_the_fixture() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/day-v1.parquet");
+        std::fs::write(path, encode(&table(4, 10)).unwrap()).unwrap();
+    }
+
+    #[test]
     fn labels_read_back() {
         let labels = LabelSet::from([("a", "x\"\\\n"), ("b", "é")]);
         assert_eq!(labels_of(&labels_text(&labels)).unwrap(), labels);

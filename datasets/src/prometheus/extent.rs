@@ -26,7 +26,8 @@ pub(super) async fn extent(client: &Client) -> Result<Option<TimeRange>, SourceE
         return Ok(None);
     }
     let end = if any_data(client, now - LIVE, now).await? {
-        now - ON_ITS_WAY
+        let settled = now - ON_ITS_WAY;
+        if any_data(client, EARLIEST, settled).await? { settled } else { now }
     } else {
         // Invariant: there is data from `before` on, and none from `after` on.
         let (mut before, mut after) = (EARLIEST, now);
@@ -44,10 +45,11 @@ pub(super) async fn extent(client: &Client) -> Result<Option<TimeRange>, SourceE
     Ok((!extent.is_empty()).then_some(extent))
 }
 
-/// The time half-way; `None` where they are as close as they need to be.
+/// The time half-way; `None` where both are within the same minute, which is all that is wanted.
 fn middle(before: Timestamp, after: Timestamp) -> Option<Timestamp> {
     let span = after.millis() - before.millis();
-    (span > PRECISION.millis()).then(|| Timestamp::from_millis(before.millis() + span / 2))
+    let same_minute = before.align_down(PRECISION) == after.align_down(PRECISION);
+    (span > 1 && !same_minute).then(|| Timestamp::from_millis(before.millis() + span / 2))
 }
 
 async fn any_data(client: &Client, start: Timestamp, end: Timestamp) -> Result<bool, SourceError> {
