@@ -1,5 +1,5 @@
-//! The live half of the loop, all parts real: an exporter leaks connections, Prometheus scrapes it every
-//! second and remote-writes into `forewarn serve`, which asks for remediation at a webhook; a label comes
+//! The live half of the loop, all parts real: an exporter leaks connections, Prometheus scrapes it four
+//! times a second and remote-writes into `forewarn serve`, which asks for remediation at a webhook; a label comes
 //! back from the shell, and Prometheus scrapes what Forewarn says.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
@@ -27,14 +27,14 @@ fn a_leak_becomes_a_verified_webhook_and_a_label_that_the_next_report_shows() {
         service: "cart".to_owned(),
         normal: 10.0,
         limit: 100.0,
-        onset: Duration::from_secs(20),
-        per_second: 0.6,
+        onset: Duration::from_secs(10),
+        per_second: 0.9,
     })
     .unwrap();
     let port = servers::spare_port().unwrap();
     let yaml = format!(
-        "global: {{scrape_interval: 1s}}\n\
-         remote_write:\n  - url: http://127.0.0.1:{port}/api/v1/write\n    queue_config: {{batch_send_deadline: 500ms}}\n\
+        "global: {{scrape_interval: 250ms, scrape_timeout: 250ms}}\n\
+         remote_write:\n  - url: http://127.0.0.1:{port}/api/v1/write\n    queue_config: {{batch_send_deadline: 200ms}}\n\
          scrape_configs:\n\
          \x20 - job_name: leak\n    static_configs: [{{targets: [\"{}\"]}}]\n\
          \x20 - job_name: forewarn\n    static_configs: [{{targets: [\"127.0.0.1:{port}\"]}}]\n",
@@ -43,8 +43,8 @@ fn a_leak_becomes_a_verified_webhook_and_a_label_that_the_next_report_shows() {
     let Some(prometheus) = servers::prometheus(&yaml, None).unwrap() else { return };
     let rest = format!(
         "[[source]]\nname = \"real\"\nkind = \"prometheus\"\nurl = \"{}\"\n\
-         [dataset]\nstep = \"1s\"\nhistory = \"10m\"\n\
-         [serve]\nlateness = \"1s\"\n\
+         [dataset]\nstep = \"250ms\"\nhistory = \"10m\"\n\
+         [serve]\nlateness = \"250ms\"\n\
          [requests]\nwebhook = \"{}\"\nwebhook_secret = \"{SECRET}\"\n",
         prometheus.url(),
         receiver.url()
@@ -52,8 +52,11 @@ fn a_leak_becomes_a_verified_webhook_and_a_label_that_the_next_report_shows() {
     let config = write_config(dir.path(), &rest);
     let mut serving = Serving::start(&config, port);
 
-    // The first attempt was answered 503: the request comes again, with the same id.
-    assert!(receiver.wait_for(2, Duration::from_secs(170)), "no request came: {}", serving.stop());
+    // A trend needs some two hundred steps without a model: at four a second a minute. The first attempt was answered 503: the request comes again, with the same id.
+    if !receiver.wait_for(2, Duration::from_secs(120)) {
+        let predictions = serving.get("/api/v1/predictions");
+        panic!("no request came; predictions {predictions}; log {}", serving.stop());
+    }
     let delivered = receiver.requests();
     assert_eq!(delivered[0].header("webhook-id"), delivered[1].header("webhook-id"));
     let request = &delivered[1];
