@@ -101,17 +101,9 @@ async fn refused(app: &AppState, rejection: &FormRejection) -> Response {
 
 /// Only to a page of ours: a form field must not send a reader elsewhere.
 fn way_back(back: Option<&str>) -> &str {
+    let is_ours = |path: &str| path == "/" || path.starts_with("/#") || path.starts_with("/targets/");
     let is_plain = |path: &str| path.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
-    match back {
-        Some(back) if back == "/" || back.starts_with("/#") || back.starts_with("/targets/") => {
-            if is_plain(back) {
-                back
-            } else {
-                "/"
-            }
-        }
-        _ => "/",
-    }
+    back.filter(|path| is_ours(path) && is_plain(path)).unwrap_or("/")
 }
 
 #[cfg(test)]

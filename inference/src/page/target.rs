@@ -62,7 +62,10 @@ async fn page(app: &AppState, key: &str) -> Result<TargetPage, AppError> {
     let open = requests.iter().filter(|r| r.status == RequestStatus::Open).count();
     Ok(TargetPage {
         shell: Shell::new(&status, &format!("{} {}", target.service, target.signal), open),
-        card: Card::new(prediction, app.signals(), charts, request_of(prediction, &requests), labels, now),
+        card: Card {
+            has_heading: false,
+            ..Card::new(prediction, app.signals(), charts, request_of(prediction, &requests), labels, now)
+        },
         history_wide: history.wide,
         history_narrow: history.narrow,
         requests: requests

@@ -83,6 +83,8 @@ pub(super) struct RequestLink {
 /// A target in full.
 pub(super) struct Card {
     pub(super) anchor: String,
+    /// Whether it says itself which target it is of; else the page's heading does.
+    pub(super) has_heading: bool,
     pub(super) href: String,
     pub(super) service: String,
     pub(super) kind: String,
@@ -126,6 +128,7 @@ impl Card {
         });
         Self {
             anchor: anchor(prediction),
+            has_heading: true,
             href: href(prediction),
             service: prediction.service.clone(),
             kind: words::kind(prediction.kind, &prediction.signal),

@@ -85,7 +85,8 @@ pub(super) fn span(seconds: f64) -> String {
     } else {
         1.0
     };
-    Unit::Seconds.format((seconds / grain).round() * grain)
+    // One word: a line never ends within it.
+    Unit::Seconds.format((seconds / grain).round() * grain).replace(' ', "\u{a0}")
 }
 
 /// When a breach comes.

@@ -108,6 +108,13 @@ async fn a_breach_is_seen_labelled_and_decided_in_a_browser() {
         keep_picture(&browser, name).await;
         assert_readable(&browser, name).await;
     }
+    browser.emulate("light", 1100, 900).await;
+    for signal in ["certificate", "disk", "errors"] {
+        let quiet = shop.handle.app().predictions().await.into_iter().find(|p| p.signal == signal).unwrap();
+        browser.open(&format!("{}/targets/{}", shop.url, quiet.target_key().replace('/', "%2F"))).await;
+        keep_picture(&browser, &format!("target-{signal}")).await;
+        assert_readable(&browser, signal).await;
+    }
     assert_self_contained(&browser, &shop.url).await;
     browser.quit().await;
 }

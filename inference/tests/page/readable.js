@@ -1,7 +1,13 @@
 // What a reader would stumble over, as a list of sentences.
 const problems = [];
 const root = document.documentElement;
-if (root.scrollWidth > innerWidth) problems.push(`the page is ${root.scrollWidth} px wide in a window of ${innerWidth}`);
+// Not innerWidth: a phone widens its viewport to what does not fit.
+if (root.scrollWidth > root.clientWidth) problems.push(`the page is ${root.scrollWidth} px wide in a window of ${root.clientWidth}`);
+for (const box of document.querySelectorAll("main .card *")) {
+  const edge = box.closest(".card").getBoundingClientRect().right;
+  const scrolls = box.closest(".scroll, pre, svg, .hidden");
+  if (!scrolls && box.getBoundingClientRect().right > edge + 1) problems.push(`<${box.localName}> sticks out of its card: ${box.textContent.trim().slice(0, 40)}`);
+}
 
 const ids = [...document.querySelectorAll("[id]")].map((e) => e.id);
 for (const id of new Set(ids.filter((id, i) => ids.indexOf(id) !== i))) problems.push(`id ${id} is there twice`);
