@@ -104,6 +104,48 @@ pub fn evaluate(input: &EvaluationInput<'_>) -> EvaluationReport {
     }
 }
 
+/// The candidates whose LSTM does not beat the baselines on the held-out range, each with the better
+/// baseline in the LSTM's place and everything else as it was: what a service's normal is stays worth
+/// having where its forecaster is not. The caller publishes them; the manifest's quality says why.
+///
+/// Evaluating them on the same range afterwards chooses between two rules by what is then reported,
+/// which flatters them by as much as one choice of two can.
+pub fn demote_forecasters(input: &EvaluationInput<'_>) -> BTreeMap<String, ModelBundle> {
+    let mut demoted = BTreeMap::new();
+    for (service, bundle) in input.candidates.iter().filter(|(_, b)| b.forecast == ForecastModel::Lstm) {
+        let steps = input.histories.get(service.as_str()).map_or(&[][..], Vec::as_slice);
+        let baselines = baselines_before(input, steps);
+        let Some(quality) = compare(&setup(input, steps, bundle, &baselines), input.range, FORECAST_ORIGINS) else {
+            continue;
+        };
+        let earned = input.gate.earned(&quality).filter(|model| *model != ForecastModel::Lstm);
+        let Some(forecast) = earned else { continue };
+        let mut bundle = ModelBundle::clone(bundle);
+        bundle.forecast = forecast;
+        let fitted = bundle.manifest.quality.take();
+        bundle.manifest.quality =
+            Some(serde_json::json!({ "fit": fitted, "lstm_lost_on": input.range, "held_out": quality }));
+        demoted.insert(service.clone(), bundle);
+    }
+    demoted
+}
+
+/// The rules are fitted on all that lies before the range: a candidate does not bring its own bar.
+fn baselines_before(input: &EvaluationInput<'_>, steps: &[ServiceStep]) -> Baselines {
+    let before = &steps[..steps.partition_point(|s| s.at < input.range.start)];
+    Baselines::fit(before, input.signals, input.step)
+}
+
+fn setup<'a>(
+    input: &EvaluationInput<'a>,
+    steps: &'a [ServiceStep],
+    bundle: &'a ModelBundle,
+    baselines: &'a Baselines,
+) -> ForecastSetup<'a> {
+    let lstm = bundle.lstm.as_ref().map(|lstm| (lstm, &bundle.baselines));
+    ForecastSetup { steps, signals: input.signals, step: input.step, baselines, lstm }
+}
+
 fn replay_all(
     input: &EvaluationInput<'_>,
     labelled: &BTreeSet<&str>,
@@ -159,16 +201,8 @@ fn report_service(
     let bundle = input.candidates.get(service);
     let measured = bundle.or_else(|| input.current.get(service));
     let steps = input.histories.get(service).map_or(&[][..], Vec::as_slice);
-    // The rules are fitted here, on all that lies before the range: a candidate does not bring its own bar.
-    let before = &steps[..steps.partition_point(|s| s.at < input.range.start)];
-    let baselines = Baselines::fit(before, input.signals, input.step);
-    let setup = measured.map(|bundle| ForecastSetup {
-        steps,
-        signals: input.signals,
-        step: input.step,
-        baselines: &baselines,
-        lstm: bundle.lstm.as_ref().map(|lstm| (lstm, &bundle.baselines)),
-    });
+    let baselines = baselines_before(input, steps);
+    let setup = measured.map(|bundle| setup(input, steps, bundle, &baselines));
     let forecast = setup.as_ref().and_then(|setup| compare(setup, input.range, FORECAST_ORIGINS));
     let breached: BTreeMap<(String, LabelSet), Timestamp> =
         candidate.breaches.iter().rev().map(|b| ((b.signal.clone(), b.labels.clone()), b.at)).collect();

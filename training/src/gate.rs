@@ -100,6 +100,17 @@ impl PromotionGate {
         }
     }
 
+    /// Which forecast has earned its place: the LSTM where its pinball loss is not worse than the best
+    /// baseline's beyond the tolerance, else that baseline. `None` where nothing was judged.
+    pub fn earned(&self, forecast: &ForecastQuality) -> Option<ForecastModel> {
+        let loss_of = |model| forecast.score(model).map(|s| s.pinball_loss);
+        let (best, best_loss) = best_baseline(forecast)?;
+        // A NaN loss must not pass, so the comparison is for the good case.
+        let earns =
+            loss_of(ForecastModel::Lstm).is_some_and(|loss| loss <= best_loss * (1.0 + self.forecast_tolerance));
+        Some(if earns { ForecastModel::Lstm } else { best })
+    }
+
     fn judge_forecast(&self, input: &GateInput<'_>) -> Result<String, String> {
         let Some(forecast) = input.forecast else {
             return if input.serves == ForecastModel::Lstm {
@@ -109,9 +120,7 @@ impl PromotionGate {
             };
         };
         let loss_of = |model| forecast.score(model).map(|s| s.pinball_loss);
-        let baselines = [ForecastModel::Trend, ForecastModel::SeasonalNaive];
-        let best = baselines.into_iter().filter_map(|m| Some((m, loss_of(m)?))).min_by(|a, b| a.1.total_cmp(&b.1));
-        let (Some((best, best_loss)), Some(loss)) = (best, loss_of(input.serves)) else {
+        let (Some((best, best_loss)), Some(loss)) = (best_baseline(forecast), loss_of(input.serves)) else {
             return if input.serves == ForecastModel::Lstm {
                 Err("It would serve its LSTM, but that has no pinball loss to compare with a baseline's.".to_owned())
             } else {
@@ -119,10 +128,10 @@ impl PromotionGate {
             };
         };
         if input.serves != ForecastModel::Lstm {
-            return Ok(format!("It serves the {} baseline, pinball loss {loss:.4}.", words(input.serves)));
+            let lstm = loss_of(ForecastModel::Lstm).map_or_else(String::new, |l| format!(" (its LSTM's is {l:.4})"));
+            return Ok(format!("It serves the {} baseline, pinball loss {loss:.4}{lstm}.", words(input.serves)));
         }
-        // A NaN loss must not pass, so the comparison is for the good case.
-        if loss <= best_loss * (1.0 + self.forecast_tolerance) {
+        if self.earned(forecast) == Some(ForecastModel::Lstm) {
             Ok(format!("Its LSTM's pinball loss is {loss:.4}, the best baseline's ({}) {best_loss:.4}.", words(best)))
         } else {
             Err(format!(
@@ -154,6 +163,12 @@ impl PromotionGate {
         }
         against
     }
+}
+
+fn best_baseline(forecast: &ForecastQuality) -> Option<(ForecastModel, f64)> {
+    let baselines = [ForecastModel::Trend, ForecastModel::SeasonalNaive];
+    let losses = baselines.into_iter().filter_map(|m| Some((m, forecast.score(m)?.pinball_loss)));
+    losses.min_by(|a, b| a.1.total_cmp(&b.1))
 }
 
 /// The model's name in a sentence.

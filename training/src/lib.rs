@@ -19,7 +19,7 @@ pub mod settle;
 
 pub use alarms::required_lead;
 pub use backtest::{BacktestSummary, RollingOriginBacktest, backtest};
-pub use evaluate::{EvaluationInput, evaluate};
+pub use evaluate::{EvaluationInput, demote_forecasters, evaluate};
 pub use fit::{FitError, FitOptions, FitProgress, FitQuality, Quiet, fit_all, fit_service};
 pub use gate::{GateVerdict, PromotionGate};
 pub use report::{EvaluationReport, render_html};
