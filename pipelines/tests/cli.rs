@@ -1,6 +1,7 @@
 //! What the shell sees: help, exit codes, and one clear line for each mistake.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+#![allow(clippy::print_stdout, reason = "a skipped part must be seen")]
 
 mod support;
 

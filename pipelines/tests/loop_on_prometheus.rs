@@ -2,6 +2,7 @@
 //! roll back; and what happens when an artifact is corrupt or the disk is full.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+#![allow(clippy::print_stdout, reason = "a skipped part must be seen")]
 
 mod support;
 

@@ -2,6 +2,7 @@
 //! the isolation forest and the calibration, as they are trained and served.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+#![allow(clippy::print_stdout, reason = "the scores are worth a look")]
 
 use std::sync::Arc;
 use std::time::Duration;
