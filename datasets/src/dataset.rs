@@ -32,6 +32,15 @@ impl DatasetLock {
     }
 }
 
+impl Drop for DatasetLock {
+    fn drop(&mut self) {
+        if let Some(file) = &self.file {
+            // Who held it is of no interest any more, and the folder shall not tell how often it was pulled into.
+            let _ = file.set_len(0);
+        }
+    }
+}
+
 impl Dataset {
     /// Opens `file:///path` (the folder is made if it is not there) or `s3://bucket/prefix`, whose credentials, region
     /// and endpoint come from the `AWS_…` environment variables. A bucket is not asked for anything yet.

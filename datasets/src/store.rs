@@ -48,15 +48,14 @@ fn classify(error: &(dyn std::error::Error + 'static)) -> FailureKind {
             Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => return FailureKind::Denied,
             _ => {}
         }
-        match e.downcast_ref::<HttpError>().map(HttpError::kind) {
-            Some(HttpErrorKind::Connect | HttpErrorKind::Timeout) => return FailureKind::Unreachable,
-            _ => {}
+        let http = e.downcast_ref::<HttpError>().map(HttpError::kind);
+        if let Some(HttpErrorKind::Connect | HttpErrorKind::Timeout) = http {
+            return FailureKind::Unreachable;
         }
-        match e.downcast_ref::<object_store::Error>() {
-            Some(object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }) => {
-                return FailureKind::Denied;
-            }
-            _ => {}
+        let object = e.downcast_ref::<object_store::Error>();
+        if let Some(object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }) = object
+        {
+            return FailureKind::Denied;
         }
         cause = e.source();
     }

@@ -1,6 +1,7 @@
 //! What the query API's client does with a server that misbehaves.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails to set up should panic")]
+#![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
 mod support;
 

@@ -1,6 +1,7 @@
 //! The whole way with a real Prometheus: pull, again, after a kill, after damage, after a change of an expression.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails to set up should panic")]
+#![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
 mod support;
 
@@ -28,7 +29,7 @@ async fn pull(dataset: &Dataset, source: &dyn HistorySource, signals: &SignalSet
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pull_is_incremental_resumable_and_repairs() {
+async fn a_pull_is_incremental_resumable_and_repairs_damage() {
     let Some((server, _copy)) = shop() else { return };
     let source = source(&server.url());
     let (whole_folder, whole_url) = store();

@@ -9,8 +9,10 @@ mod client;
 mod extent;
 mod options;
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
-use forewarn_schema::{LabelSet, Series, Step, TimeRange, Timestamp};
+use forewarn_schema::{LabelSet, Sample, Series, Step, TimeRange, Timestamp};
 
 use self::client::{Client, Failure};
 pub use self::options::PrometheusOptions;
@@ -106,7 +108,7 @@ impl HistorySource for PrometheusSource {
         step: Step,
         progress: &dyn PullProgress,
     ) -> Result<Vec<Series>, SourceError> {
-        let mut series: std::collections::BTreeMap<LabelSet, Vec<Point>> = std::collections::BTreeMap::new();
+        let mut series: BTreeMap<LabelSet, Vec<Point>> = BTreeMap::new();
         // A stack of windows still to fetch, the earliest on top, each with how often it may still be halved.
         let mut windows: Vec<(TimeRange, u32)> =
             split(range, step, self.client.options.max_points).into_iter().rev().map(|w| (w, MAX_HALVINGS)).collect();
@@ -131,10 +133,7 @@ impl HistorySource for PrometheusSource {
             }
         }
         let samples = |points: Vec<Point>| {
-            points
-                .into_iter()
-                .map(|(at, value)| forewarn_schema::Sample { at: Timestamp::from_millis(at), value })
-                .collect()
+            points.into_iter().map(|(at, value)| Sample { at: Timestamp::from_millis(at), value }).collect()
         };
         let series = series.into_iter().map(|(labels, points)| Series { labels, samples: samples(points) });
         Ok(series.filter(|s| !s.samples.is_empty()).collect())
