@@ -26,13 +26,14 @@ fn sine_windows(params: &LstmParams, n: usize) -> LstmTrainingSet {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let noise: Vec<f32> = (0..n + 200).map(|_| rng.random_range(-0.3..0.3)).collect();
     let angle = |t: usize| t as f32 * std::f32::consts::TAU / 24.0;
+    let value = |t: usize| angle(t).sin() + noise[t];
     let mut set = LstmTrainingSet::default();
     for start in 0..n {
         for t in start..start + params.lookback {
-            set.inputs.extend([angle(t).sin() + noise[t], angle(t).cos()]);
+            set.inputs.extend([value(t), angle(t).cos()]);
         }
         let last = start + params.lookback - 1;
-        set.targets.extend(params.horizons.iter().map(|ahead| angle(last + ahead).sin() + noise[last + ahead]));
+        set.targets.extend(params.horizons.iter().map(|ahead| value(last + ahead)));
     }
     set
 }
