@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use forewarn_schema::{Direction, SignalKind, Step, TimeRange, Timestamp};
+use forewarn_schema::{BreachKind, Direction, SignalKind, Step, TimeRange, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::observation::ServiceStep;
@@ -50,8 +50,44 @@ struct Column {
     context: bool,
     profile: SeasonalProfile,
     change_spread: f64,
-    /// Flag signal → (shift, spread) of this column's value while the flag is up.
-    flags: BTreeMap<String, (f64, f64)>,
+    /// Flag signal → what this column does while the flag is up.
+    flags: BTreeMap<String, FlagEffect>,
+}
+
+/// What is normal while a flag is up: so much more than at that time of day, or a level of its own
+/// whatever the time, whichever the history fits better.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum FlagEffect {
+    Shift { by: f64, spread: f64 },
+    Level { at: f64, spread: f64 },
+}
+
+impl FlagEffect {
+    /// `None` where the flag was up for too few of `values` to be believed.
+    fn fit(values: &[(Timestamp, f64)], profile: &SeasonalProfile) -> Option<Self> {
+        if values.len() < MIN_FLAG_STEPS {
+            return None;
+        }
+        let centre = |mut values: Vec<f64>| {
+            let centre = median(&mut values.clone());
+            values.iter_mut().for_each(|v| *v = (*v - centre).abs());
+            (centre, (1.4826 * median(&mut values)).max(profile.spread()))
+        };
+        let (by, shift_spread) = centre(values.iter().map(|(at, v)| v - profile.level(*at)).collect());
+        let (at, level_spread) = centre(values.iter().map(|(_, v)| *v).collect());
+        Some(match shift_spread <= level_spread {
+            true => Self::Shift { by, spread: shift_spread },
+            false => Self::Level { at, spread: level_spread },
+        })
+    }
+
+    fn apply(self, (expected, spread): (f64, f64)) -> (f64, f64) {
+        match self {
+            Self::Shift { by, spread: flagged } => (expected + by, spread.max(flagged)),
+            Self::Level { at, spread: flagged } => (at, spread.max(flagged)),
+        }
+    }
 }
 
 /// What a pipeline remembers between rows: the last values of each column.
@@ -104,22 +140,19 @@ impl FeaturePipelineParams {
             .collect();
         let mut columns = Vec::new();
         for signal in signals.iter().filter(|s| !flags.contains(&s.name.as_str())) {
+            if signal.kind == SignalKind::Breach(BreachKind::CertificateExpiry) {
+                continue; // It only ever counts down: no day is like the one before.
+            }
             let values = &series[signal.name.as_str()];
             let flagged = |at: Timestamp| flags.iter().any(|f| flag_is_up(&series[f], at));
             let Some(profile) = SeasonalProfile::fit(values.iter().copied().filter(|(at, _)| !flagged(*at))) else {
                 continue;
             };
-            let effects = flags.iter().filter_map(|flag| {
-                let shifts = values.iter().filter(|(at, _)| flag_is_up(&series[flag], *at));
-                let mut shifts: Vec<f64> = shifts.map(|(at, v)| v - profile.level(*at)).collect();
-                if shifts.len() < MIN_FLAG_STEPS {
-                    return None;
-                }
-                let shift = median(&mut shifts);
-                let mut deviations: Vec<f64> = shifts.iter().map(|s| (s - shift).abs()).collect();
-                Some(((*flag).to_owned(), (shift, (1.4826 * median(&mut deviations)).max(profile.spread()))))
-            });
-            let flags = effects.collect();
+            let effect_of = |flag: &&str| {
+                let up: Vec<_> = values.iter().copied().filter(|(at, _)| flag_is_up(&series[*flag], *at)).collect();
+                Some(((*flag).to_owned(), FlagEffect::fit(&up, &profile)?))
+            };
+            let flags = flags.iter().filter_map(effect_of).collect();
             let change_spread = change_spread(values, &profile, self.change_steps, step);
             columns.push(Column {
                 signal: signal.name.clone(),
@@ -195,13 +228,9 @@ impl FittedFeaturePipeline {
 impl Column {
     fn read(&self, step: &ServiceStep) -> Option<ColumnReading> {
         let seen = over_service(step, &self.signal, self.direction, self.context)?;
-        let (mut expected, mut spread) = self.profile.expected(step.at);
-        for (flag, (shift, flag_spread)) in &self.flags {
-            if over_service(step, flag, Direction::Above, true).is_some_and(|v| v > 0.5) {
-                expected += shift;
-                spread = spread.max(*flag_spread);
-            }
-        }
+        let is_up = |flag: &&String| over_service(step, flag, Direction::Above, true).is_some_and(|v| v > 0.5);
+        let up = self.flags.iter().filter(|(flag, _)| is_up(flag));
+        let (expected, spread) = up.fold(self.profile.expected(step.at), |normal, (_, effect)| effect.apply(normal));
         Some(ColumnReading { signal: self.signal.clone(), seen, expected, spread })
     }
 }
@@ -292,7 +321,7 @@ mod tests {
     fn fitted() -> FittedFeaturePipeline {
         let hour = |m: i64| (m / 60) % 24;
         let wobble = |m: i64| ((m * 7919) % 13) as f64 - 6.0;
-        let deploying = |m: i64| if (600..640).contains(&(m % 2880)) { 1.0 } else { 0.0 };
+        let deploying = |m: i64| if (560..620).contains(&(m % 2880)) { 1.0 } else { 0.0 };
         let latency = |m: i64| {
             wobble(m)
                 + if deploying(m) == 1.0 {
@@ -318,12 +347,14 @@ mod tests {
     }
 
     #[test]
-    fn a_deployment_shifts_what_is_normal() {
+    fn a_deployment_changes_what_is_normal_at_any_hour() {
         let pipeline = fitted();
-        let row =
-            |deploying| pipeline.transform(&mut pipeline.new_state(), &step(20 * 1440 + 840, 200.0, deploying))[0];
-        assert!(row(1.0).abs() < 3.0, "while deploying: {}", row(1.0));
-        assert!(row(0.0) > 8.0, "otherwise: {}", row(0.0));
+        for minute in [120, 570, 840] {
+            let at = |deploying| step(20 * 1440 + minute, 200.0, deploying);
+            let row = |deploying| pipeline.transform(&mut pipeline.new_state(), &at(deploying))[0];
+            assert!(row(1.0).abs() < 3.0, "while deploying, minute {minute}: {}", row(1.0));
+            assert!(row(0.0) > 5.0, "otherwise, minute {minute}: {}", row(0.0));
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use forewarn_datasets::{DatasetError, SourceError};
 use forewarn_inference::{AppError, ServeError, StateError};
 use forewarn_models::registry::RegistryError;
-use forewarn_models::store::StoreError;
+use forewarn_storage::StoreError;
 
 use crate::config::ConfigError;
 

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use forewarn_schema::{BreachKind, Step, TimeRange, Timestamp};
 use forewarn_testkit::servers::{self, RunningServer};
-use forewarn_testkit::{FaultPlan, Shop, ShopParams, http, remote_write};
-use serde_json::Value;
+use forewarn_testkit::{Fault, FaultPlan, Shop, ShopParams, http, remote_write};
+use serde_json::{Value, json};
 use support::{run, write_config};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -139,6 +139,27 @@ fn backtest_is_accepted_by_the_judge(config: &Path, dir: &Path, shop: &Shop) {
             && at < leak.breach
     });
     assert!(announced, "no request for {leak:?}");
+    judge_counts_the_leak_as_predicted(&out, dir, leak, (&from, &to));
+}
+
+/// The public judge of predictions reads the file, and finds the leak in it.
+fn judge_counts_the_leak_as_predicted(predictions: &Path, dir: &Path, leak: &Fault, (from, to): (&str, &str)) {
+    let judge = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/tools/judge.py"));
+    if !judge.exists() {
+        println!("skipped: the judge is not at {}", judge.display());
+        return;
+    }
+    let (onset, breach) = (leak.onset.seconds(), leak.breach.seconds());
+    let scenario = json!({"kind": "pool_leak", "outcome": "breach", "service": "cart", "pod": null, "limit": null,
+        "onset_ts": onset, "breach_ts": breach, "end_ts": breach});
+    let labels = dir.join("labels.json");
+    fs::write(&labels, json!({"scenarios": [scenario], "incidents": []}).to_string()).unwrap();
+    let mut command = Command::new("python3");
+    command.arg(judge).args(["--json", "--from", from, "--to", to]);
+    let judged = command.arg("--labels").arg(&labels).arg("--predictions").arg(predictions).output().unwrap();
+    assert!(judged.status.success(), "{}", String::from_utf8_lossy(&judged.stderr));
+    let figures: Value = serde_json::from_slice(&judged.stdout).unwrap();
+    assert_eq!(figures["kinds"]["pool_exhaustion"]["predicted"], 1, "{figures}");
 }
 
 /// A file system of its own that is too small for a day of history.
