@@ -1,15 +1,13 @@
 //! The dataset in its store: opening, the lock, the manifest, and whole files. How it is filled is in `pull`, how it is
 //! read in `read`.
 
-use std::fs::File;
-
 use bytes::Bytes;
+use forewarn_storage::{Store, StoreError, StoreLock, Version};
 
 use crate::Day;
 use crate::error::DatasetError;
 use crate::manifest::{self, DatasetManifest, DayFile, sha256};
 use crate::parquet_file;
-use crate::store::{Store, Version};
 use crate::table::DayTable;
 
 /// History in a store: the folder `dataset` of `file:///…` or `s3://bucket/prefix`.
@@ -18,27 +16,12 @@ pub struct Dataset {
     pub(crate) store: Store,
 }
 
-/// Keeps other processes from pulling into the dataset while it lives. The kernel gives it back when a process dies.
-#[derive(Debug)]
-#[must_use = "the lock is given back when this is dropped"]
-pub struct DatasetLock {
-    file: Option<File>,
-}
+/// The folder of the dataset within the store.
+const FOLDER: &str = "dataset";
 
-impl DatasetLock {
-    /// Whether there is a lock at all. A bucket has none: there the manifest is written only if nobody else has.
-    pub fn is_exclusive(&self) -> bool {
-        self.file.is_some()
-    }
-}
-
-impl Drop for DatasetLock {
-    fn drop(&mut self) {
-        if let Some(file) = &self.file {
-            // Who held it is of no interest any more, and the folder shall not tell how often it was pulled into.
-            let _ = file.set_len(0);
-        }
-    }
+/// The path within the store of what the dataset calls `path`.
+pub(crate) fn in_store(path: &str) -> String {
+    format!("{FOLDER}/{path}")
 }
 
 impl Dataset {
@@ -50,12 +33,13 @@ impl Dataset {
 
     /// The same; `s3_options` (object_store's keys, such as `aws_endpoint`) win over the environment's.
     pub async fn open_with(store_url: &str, s3_options: &[(&str, &str)]) -> Result<Self, DatasetError> {
-        Ok(Self { store: Store::open(store_url, s3_options)? })
+        Ok(Self { store: Store::open_with(store_url, s3_options)? })
     }
 
-    /// Takes the lock that a pull needs, or says who holds it ([`DatasetError::is_in_use`]). Reading needs none.
-    pub fn lock(&self) -> Result<DatasetLock, DatasetError> {
-        Ok(DatasetLock { file: self.store.lock()? })
+    /// Takes the lock that a pull needs, or says who holds it ([`DatasetError::is_in_use`]). Reading needs none. A bucket
+    /// has no lock: there the manifest is written only if nobody else has.
+    pub fn lock(&self) -> Result<StoreLock, DatasetError> {
+        Ok(self.store.lock(&in_store("lock"))?)
     }
 
     /// What the dataset covers; `None` before the first pull. Refuses a manifest of another format version.
@@ -64,15 +48,20 @@ impl Dataset {
     }
 
     pub(crate) async fn load_manifest(&self) -> Result<(Option<DatasetManifest>, Version), DatasetError> {
-        let (bytes, version) = self.store.get_versioned(manifest::PATH, manifest::MAX_BYTES).await?;
+        let (bytes, version) = self.store.get_versioned(&in_store(manifest::PATH), manifest::MAX_BYTES).await?;
         let manifest = bytes.map(|bytes| DatasetManifest::from_bytes(&bytes)).transpose()?;
         Ok((manifest, version))
     }
 
     /// A file that the manifest names, checked against its digest.
     pub(crate) async fn load_day(&self, file: &DayFile) -> Result<DayTable, DatasetError> {
-        let corrupt = |reason: String| DatasetError::Corrupt { path: Store::name(&file.path), reason };
-        let bytes = self.store.get(&file.path, parquet_file::MAX_BYTES).await?;
+        let corrupt = |reason: String| DatasetError::Corrupt { path: in_store(&file.path), reason };
+        let bytes = match self.store.get(&in_store(&file.path), parquet_file::MAX_BYTES).await {
+            Err(StoreError::TooLarge { cap, got, .. }) => {
+                return Err(corrupt(format!("it must be at most {cap} bytes, got {got}")));
+            }
+            other => other?,
+        };
         let bytes = bytes.ok_or_else(|| corrupt("it is missing".to_owned()))?;
         let wanted = file.sha256.clone();
         // On a thread for blocking work, also because a panic there is an error here: the Parquet library may panic on

@@ -1,43 +1,27 @@
 //! What can go wrong with a dataset, by what to do about it.
 
 use forewarn_schema::{Step, TimeRange};
+use forewarn_storage::StoreError;
 
 use crate::source::SourceError;
-use crate::store::FailureKind;
 
 /// A dataset cannot be pulled or read.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
-    /// The URL names no store.
-    #[error("a store must be file:///path or s3://bucket/prefix, got {got:?} ({reason})")]
-    Url {
-        /// What was asked for.
-        got: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// Another process is pulling into it.
-    #[error("{path} is in use by another process{holder}")]
-    InUse {
-        /// The lock file, or the manifest that changed under us.
-        path: String,
-        /// Who, as far as it is known: ` (pid 42)` or nothing.
-        holder: String,
-    },
-    /// Reading or writing the store failed. The cause is part of the text, because object_store's own chain prints
-    /// twice.
+    /// The store cannot be used, or another process is pulling into it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Something other than the store failed on the way.
     #[error("cannot {action} {path} in {store}: {reason}")]
-    Store {
-        /// Such as `read`.
+    Failed {
+        /// Such as `encode`.
         action: &'static str,
-        /// Path within the store.
+        /// What it is of the dataset.
         path: String,
         /// The store's URL.
         store: String,
         /// The cause, in one line.
         reason: String,
-        /// What the caller can do about it.
-        kind: FailureKind,
     },
     /// The manifest is not one that this version can use.
     #[error("{path} cannot be used: {reason}")]
@@ -88,19 +72,19 @@ impl DatasetError {
     pub fn is_unreachable(&self) -> bool {
         match self {
             Self::Source(e) => e.is_unreachable(),
-            Self::Store { kind, .. } => *kind == FailureKind::Unreachable,
+            Self::Store(e) => e.is_unreachable(),
             _ => false,
         }
     }
 
     /// Whether another process holds the dataset.
     pub fn is_in_use(&self) -> bool {
-        matches!(self, Self::InUse { .. })
+        matches!(self, Self::Store(e) if e.is_in_use())
     }
 
     /// Whether no space is left: free some, then pull again.
     pub fn is_storage_full(&self) -> bool {
-        matches!(self, Self::Store { kind: FailureKind::StorageFull, .. })
+        matches!(self, Self::Store(e) if e.is_storage_full())
     }
 
     /// Whether a file of the dataset is missing or damaged.

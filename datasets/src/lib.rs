@@ -21,11 +21,9 @@ mod prometheus;
 mod pull;
 mod read;
 mod source;
-mod store;
 mod table;
-mod tls;
 
-pub use dataset::{Dataset, DatasetLock};
+pub use dataset::Dataset;
 pub use day::Day;
 pub use error::DatasetError;
 pub use manifest::{DatasetManifest, DayFile, FORMAT_VERSION, QueryCoverage, SourceRecord};
@@ -34,4 +32,3 @@ pub use progress::{NoProgress, PullProgress};
 pub use prometheus::{PrometheusOptions, PrometheusSource};
 pub use pull::PullSummary;
 pub use source::{HistorySource, SourceError, SourceInfo};
-pub use store::FailureKind;

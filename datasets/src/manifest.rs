@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::Day;
+use crate::dataset::in_store;
 use crate::error::DatasetError;
 use crate::gaps;
-use crate::store::Store;
 
 /// The version of the manifest and of the files it names.
 pub const FORMAT_VERSION: u32 = 1;
@@ -150,7 +150,7 @@ impl DatasetManifest {
         struct VersionOnly {
             format_version: u32,
         }
-        let wrong = |reason: String| DatasetError::Manifest { path: Store::name(PATH), reason };
+        let wrong = |reason: String| DatasetError::Manifest { path: in_store(PATH), reason };
         let VersionOnly { format_version } =
             serde_json::from_slice(bytes).map_err(|e| wrong(format!("it is not a manifest ({e})")))?;
         if format_version != FORMAT_VERSION {

@@ -10,14 +10,13 @@ use forewarn_schema::{Series, Step, TimeRange, Timestamp};
 use futures::stream::{FuturesUnordered, StreamExt};
 use serde::Serialize;
 
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, in_store};
 use crate::error::DatasetError;
 use crate::gaps::{gaps, union};
 use crate::manifest::{self, DatasetManifest, DayFile, QueryCoverage, SourceRecord, query_digest, sha256};
 use crate::parquet_file;
 use crate::plan::PlannedWindow;
 use crate::source::{HistorySource, SourceError};
-use crate::store::FailureKind;
 use crate::table::DayTable;
 use crate::{Day, PullProgress};
 
@@ -78,7 +77,7 @@ impl Dataset {
             };
             let draft = Draft { source: source.name().to_owned(), day, step, table, coverage };
             let (file, bytes) = draft.finish(answers).await.map_err(|reason| self.not_encoded(day, reason))?;
-            self.store.put(&file.path, bytes).await?;
+            self.store.put(&in_store(&file.path), bytes).await?;
             for window in windows {
                 manifest.queries.insert(query_digest(&window.query), window.query.promql.clone());
             }
@@ -88,9 +87,9 @@ impl Dataset {
             let superseded = old.map(|old| old.path).filter(|path| *path != file.path);
             manifest.files.entry(source.name().to_owned()).or_default().insert(day, file);
             manifest.tidy();
-            version = self.store.replace(manifest::PATH, manifest.to_bytes().into(), &version).await?;
+            version = self.store.replace(&in_store(manifest::PATH), manifest.to_bytes().into(), &version).await?;
             if let Some(path) = superseded {
-                self.store.delete(&path).await?;
+                self.store.delete(&in_store(&path)).await?;
             }
         }
         self.sweep(&manifest, source.name())?;
@@ -105,12 +104,12 @@ impl Dataset {
             let stem = name.split(".parquet").next().unwrap_or_default();
             name.contains(".parquet") && stem.get(..10).is_some_and(|day| day.parse::<Day>().is_ok())
         };
-        let removed = self
-            .store
-            .sweep(source, |name| is_day_file(name) && !named.contains(format!("{source}/{name}").as_str()))?;
+        let removed = self.store.sweep(&in_store(source), |name| {
+            is_day_file(name) && !named.contains(format!("{source}/{name}").as_str())
+        })?;
         // How object_store names a file that it has not finished.
         let unfinished = format!("{}#", manifest::PATH);
-        let removed = removed + self.store.sweep("", |name| name.starts_with(&unfinished))?;
+        let removed = removed + self.store.sweep(&in_store(""), |name| name.starts_with(&unfinished))?;
         if removed > 0 {
             tracing::info!(source, removed, "removed what an interrupted pull had left");
         }
@@ -119,7 +118,7 @@ impl Dataset {
 
     fn not_encoded(&self, day: Day, reason: String) -> DatasetError {
         let (path, store) = (day.to_string(), self.store.url().to_owned());
-        DatasetError::Store { action: "encode", path, store, reason, kind: FailureKind::Other }
+        DatasetError::Failed { action: "encode", path, store, reason }
     }
 }
 

@@ -10,11 +10,10 @@ use forewarn_schema::{LabelSet, METRIC_NAME, TimeRange, Timestamp};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::Day;
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, in_store};
 use crate::error::DatasetError;
 use crate::manifest::{DatasetManifest, DayFile, sha256};
 use crate::parquet_file::labels_of;
-use crate::store::Store;
 use crate::table::{DayTable, Point, SeriesKey, merge, role_text};
 
 /// Files that are in memory at a time, besides what was read from them.
@@ -73,7 +72,7 @@ impl Dataset {
             while let Some((file, table)) = tables.try_next().await? {
                 of_source
                     .add(file, table, range)
-                    .map_err(|reason| DatasetError::Corrupt { path: Store::name(&file.path), reason })?;
+                    .map_err(|reason| DatasetError::Corrupt { path: in_store(&file.path), reason })?;
             }
             drop(tables);
             for (query, series) in of_source.history {
@@ -89,12 +88,11 @@ impl Dataset {
     }
 
     fn broken_task(&self, error: &tokio::task::JoinError) -> DatasetError {
-        DatasetError::Store {
+        DatasetError::Failed {
             action: "assemble",
-            path: Store::name(""),
+            path: "dataset".to_owned(),
             store: self.store.url().to_owned(),
             reason: error.to_string(),
-            kind: crate::FailureKind::Other,
         }
     }
 }

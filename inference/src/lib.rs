@@ -17,7 +17,7 @@ mod remote_write;
 mod scoring;
 mod server;
 mod state;
-mod tls;
+mod unique_id;
 
 pub use app::{AppState, NewFeedback, ReloadReport, ServiceModel, Status};
 pub use delivery::{SignatureError, WebhookSecret, WebhookSecretError, sign_webhook, verify_webhook};

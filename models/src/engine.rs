@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forewarn_features::{ServiceStep, SignalSet};
-use forewarn_schema::{BreachKind, Direction, LabelSet, Mode, Prediction, RemediationRequest, Sample, Step, Timestamp};
+use forewarn_schema::{
+    BandPoint, BreachKind, Direction, FanPoint, LabelSet, Mode, Prediction, RemediationRequest, Sample, Step, Timestamp,
+};
 
 use crate::bundle::ModelBundle;
 use crate::decision::{DecisionParams, RequestPolicy};
@@ -36,32 +38,6 @@ pub struct EngineOutput {
     pub predictions: Vec<Prediction>,
     /// What leaves, in the same order.
     pub requests: Vec<RemediationRequest>,
-}
-
-/// Normal at one time, in the signal's unit.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BandPoint {
-    /// When.
-    pub at: Timestamp,
-    /// Two standard deviations below.
-    pub low: f64,
-    /// The level.
-    pub mid: f64,
-    /// Two standard deviations above.
-    pub high: f64,
-}
-
-/// The forecast at one time, in the signal's unit.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct FanPoint {
-    /// When.
-    pub at: Timestamp,
-    /// The 0.1 quantile.
-    pub p10: f64,
-    /// The median.
-    pub p50: f64,
-    /// The 0.9 quantile.
-    pub p90: f64,
 }
 
 /// Everything to draw of one target.

@@ -14,11 +14,11 @@ pub mod isolation_forest;
 pub mod lstm;
 pub mod registry;
 pub mod scorer;
-pub mod store;
 mod tensor;
 pub mod time_to_breach;
 
 pub use bundle::{ForecastModel, ModelBundle, ModelVersion};
-pub use engine::{BandPoint, Engine, EngineOptions, EngineOutput, FanPoint, TargetView};
+pub use engine::{Engine, EngineOptions, EngineOutput, TargetView};
+pub use forewarn_schema::{BandPoint, FanPoint};
 pub use registry::ModelRegistry;
 pub use tensor::{NamedTensor, TensorData};

@@ -8,9 +8,9 @@ use std::io::{Read, Write};
 
 use bytes::Bytes;
 use forewarn_models::registry::{RegistryError, VersionState};
-use forewarn_models::store::{Change, Store, StoreError};
 use forewarn_models::{ModelRegistry, ModelVersion};
 use forewarn_schema::Timestamp;
+use forewarn_storage::Store;
 use forewarn_testkit::servers;
 
 const AT: Timestamp = Timestamp::from_seconds(1_767_500_000);
@@ -243,12 +243,4 @@ async fn a_second_process_is_refused_by_the_lock() {
     registry.promote("checkout", &version, AT, "over HTTP").await.unwrap();
     drop(held);
     assert!(registry.lock().is_ok());
-}
-
-#[tokio::test]
-async fn an_update_that_never_wins_gives_up() {
-    let (_folder, store) = folder();
-    let endless = |_: Option<Bytes>| Change::<StoreError>::Replace(Bytes::from_static(b"x"));
-    let error = store.update("models/x.json", 100, endless).await.unwrap_err();
-    assert!(matches!(error, StoreError::Contended { .. }), "{error}");
 }

@@ -35,10 +35,9 @@ mod unit;
 
 pub use bars::{BarChart, BarGroup, bar_chart};
 pub use calibration::{CalibrationChart, CalibrationPoint, calibration_chart};
+pub use forewarn_schema::{BandPoint, FanPoint};
 pub use histogram::{Histogram, histogram};
-pub use time_chart::{
-    BandPoint, BreachInterval, FanPoint, Limit, Line, Marker, MarkerKind, Size, TimeChart, time_chart,
-};
+pub use time_chart::{BreachInterval, Limit, Line, Marker, MarkerKind, Size, TimeChart, time_chart};
 pub use unit::{Unit, format_day_time, format_utc};
 
 /// The style sheet that every chart needs once per document: class rules, and the custom properties

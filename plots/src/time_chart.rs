@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use forewarn_schema::{Sample, TimeRange, Timestamp};
+use forewarn_schema::{BandPoint, FanPoint, Sample, TimeRange, Timestamp};
 
 use crate::extent::{Extent, Scale, drawable};
 use crate::legend::{self, Entry, Swatch};
@@ -28,32 +28,6 @@ pub struct Line {
     pub name: String,
     /// Sorted by time. A NaN is a gap.
     pub samples: Vec<Sample>,
-}
-
-/// What is normal at one time.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BandPoint {
-    /// When.
-    pub at: Timestamp,
-    /// Lower edge, in the chart's unit.
-    pub low: f64,
-    /// What is expected.
-    pub mid: f64,
-    /// Upper edge.
-    pub high: f64,
-}
-
-/// What is forecast for one time.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct FanPoint {
-    /// When.
-    pub at: Timestamp,
-    /// One in ten lies below, in the chart's unit.
-    pub p10: f64,
-    /// The median.
-    pub p50: f64,
-    /// Nine in ten lie below.
-    pub p90: f64,
 }
 
 /// What must not be reached.

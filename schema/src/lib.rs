@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that fails to set up should panic"))]
 
 mod feedback;
+mod forecast;
 mod ident;
 mod label;
 mod prediction;
@@ -16,6 +17,7 @@ mod signal_kind;
 mod time;
 
 pub use feedback::{Feedback, FeedbackSubject, LabelSource, Verdict};
+pub use forecast::{BandPoint, FanPoint};
 pub use ident::stable_id;
 pub use label::{LabelSet, METRIC_NAME};
 pub use prediction::{Explanation, Prediction, SignalEvidence, TimeToBreach, TimeToBreachError};

@@ -68,9 +68,10 @@ impl TimeToBreach {
 pub struct SignalEvidence {
     /// The signal's name.
     pub signal: String,
-    /// Its value, in its own unit.
+    /// What was seen: of a signal with a limit the fraction of that limit (1 = at the limit), of a context signal the
+    /// value in its own unit.
     pub seen: f64,
-    /// What is normal at this time, in the same unit; `None` while that is being learnt.
+    /// What is normal at this time, as `seen` is given; `None` while that is being learnt.
     pub expected: Option<f64>,
     /// Its share of the anomaly score; the shares of one prediction add up to at most 1.
     pub weight: f64,

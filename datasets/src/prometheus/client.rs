@@ -51,7 +51,7 @@ enum Attempt {
 impl Client {
     pub(super) fn new(options: PrometheusOptions) -> Result<Self, SourceError> {
         let (endpoint, basic) = Endpoint::new(&options)?;
-        crate::tls::install_provider();
+        forewarn_storage::install_crypto_provider();
         let http = reqwest::Client::builder()
             .timeout(options.timeout)
             .connect_timeout(options.timeout.min(Duration::from_secs(10)))

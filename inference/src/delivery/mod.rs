@@ -37,7 +37,7 @@ pub(crate) struct Delivery {
 
 impl Delivery {
     pub(crate) fn new(app: AppState, url: reqwest::Url, secret: WebhookSecret) -> Result<Self, ServeError> {
-        crate::tls::install_provider();
+        forewarn_storage::install_crypto_provider();
         let client = Client::builder()
             // A redirect would take a signed message to an address that nobody configured.
             .redirect(reqwest::redirect::Policy::none())

@@ -57,7 +57,7 @@ impl WebhookSecret {
 
     /// A new one of 32 random bytes.
     pub fn generate() -> Self {
-        Self(crate::tls::random_bytes::<32>().to_vec())
+        Self(forewarn_storage::random_bytes::<32>().to_vec())
     }
 
     /// The one in the file at `path`; where there is no file, a new one, in a file that only its

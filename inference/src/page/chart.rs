@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use forewarn_models::TargetView;
-use forewarn_plots::{BandPoint, BreachInterval, FanPoint, Limit, Line, Marker, Size, TimeChart, Unit, time_chart};
+use forewarn_plots::{BreachInterval, Limit, Line, Marker, Size, TimeChart, Unit, time_chart};
 use forewarn_schema::{TimeRange, Timestamp};
 
 use super::words;
@@ -42,8 +42,8 @@ fn chart(view: &TargetView, unit: Unit, past: Option<Duration>, markers: &[Marke
         unit,
         size,
         lines: vec![Line { name: view.signal.clone(), samples: view.history.clone() }],
-        band: view.expected.iter().map(|b| BandPoint { at: b.at, low: b.low, mid: b.mid, high: b.high }).collect(),
-        fan: view.fan.iter().map(|f| FanPoint { at: f.at, p10: f.p10, p50: f.p50, p90: f.p90 }).collect(),
+        band: view.expected.clone(),
+        fan: view.fan.clone(),
         limit: Some(Limit { value: view.limit, name: "limit".to_owned() }),
         breach,
         markers: markers.to_vec(),

@@ -12,7 +12,7 @@ impl StateStore {
     pub async fn add_feedback(&self, new: &NewFeedback, now: Timestamp) -> Result<Feedback, StateError> {
         const WHAT: &str = "store a label";
         let feedback = Feedback {
-            id: format!("f-{}", crate::tls::unique_id(now)),
+            id: format!("f-{}", crate::unique_id::unique_id(now)),
             subject: new.subject.clone(),
             verdict: new.verdict,
             note: new.note.clone(),

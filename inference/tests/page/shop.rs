@@ -48,7 +48,7 @@ impl RunningShop {
     }
 
     async fn start(shop: Option<Shop>) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        forewarn_storage::install_crypto_provider();
         let names = presets::NAMES.map(str::to_owned);
         let signals = Arc::new(SignalSet::new(&names, vec![]).unwrap());
         let live_start = ShopParams::demo_live_start();

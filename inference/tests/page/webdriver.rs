@@ -29,7 +29,7 @@ impl Browser {
                 return None;
             }
         }
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        forewarn_storage::install_crypto_provider();
         let port = forewarn_testkit::servers::spare_port().unwrap();
         let driver = Command::new("chromedriver")
             .arg(format!("--port={port}"))

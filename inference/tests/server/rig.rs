@@ -62,8 +62,7 @@ pub(crate) async fn start_at(folder: &Path, seconds: i64, tweak: impl FnOnce(&mu
     let running = tokio::spawn(async move {
         server.run(async { drop(stopped.await) }).await.unwrap();
     });
-    // An error says that another test was first.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    forewarn_storage::install_crypto_provider();
     let client = Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
     Rig { base, handle, client, now, stop: Some(stop), running }
 }

@@ -1,8 +1,9 @@
 //! Why the registry could not do what it was asked, by what the caller does next.
 
+use forewarn_storage::StoreError;
+
 use crate::ModelVersion;
 use crate::bundle::BundleError;
-use crate::store::StoreError;
 
 /// The registry could not do what it was asked.
 #[derive(Debug, thiserror::Error)]

@@ -11,13 +11,13 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use forewarn_schema::Timestamp;
+use forewarn_storage::{Change, Store, StoreError, StoreLock};
 use serde::{Deserialize, Serialize};
 
 pub use error::RegistryError;
 pub use pointer::{Pointer, Promotion, Rollback};
 
 use crate::bundle::{Artifact, BundleError, BundleManifest, MANIFEST_FILE, MAX_MANIFEST_BYTES, cap_of, check_listing};
-use crate::store::{Change, Store, StoreError, StoreLock};
 use crate::{ModelBundle, ModelVersion};
 
 /// The most that is read of one file of a report.

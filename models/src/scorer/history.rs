@@ -116,7 +116,7 @@ impl TargetHistory {
 
     /// Whether the run began while we were watching, rather than before what is kept.
     pub(super) fn saw_start(&self) -> bool {
-        self.last - self.run_start + 1 <= self.values.len() as i64
+        self.last - self.run_start < self.values.len() as i64
     }
 
     /// The last value.

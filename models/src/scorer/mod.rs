@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use forewarn_features::{FeatureState, Observation, ServiceStep, Signal, SignalSet};
 use forewarn_schema::{
-    AnomalyScore, BreachKind, Direction, Explanation, LabelSet, Prediction, SignalEvidence, Step, TimeToBreach,
-    Timestamp, format_duration,
+    AnomalyScore, BandPoint, BreachKind, Direction, Explanation, FanPoint, LabelSet, Prediction, SignalEvidence, Step,
+    TimeToBreach, Timestamp, format_duration,
 };
 
 use crate::baselines::{Baselines, value_at};
 use crate::bundle::{ForecastModel, ModelBundle};
-use crate::engine::{BandPoint, FanPoint, TargetView};
+use crate::engine::TargetView;
 use crate::time_to_breach::{PathPoint, breach_probability, estimate_time_to_breach};
 use forecast::{Forecast, Known};
 use history::TargetHistory;

@@ -1,0 +1,19 @@
+//! A folder or an S3 prefix, seen as one [`Store`] of objects: capped reads, whole writes, writes that notice other
+//! writers, and a lock between processes. What the objects mean is for those who store them.
+//!
+//! Also here, because S3 needs it too: the one cryptography library ([`install_crypto_provider`]).
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that fails to set up should panic"))]
+
+mod change;
+mod crypto;
+mod error;
+mod lock;
+mod open;
+mod store;
+
+pub use change::Change;
+pub use crypto::{install_crypto_provider, random_bytes};
+pub use error::{FailureKind, StoreError};
+pub use lock::StoreLock;
+pub use store::{Store, Version};
