@@ -13,7 +13,7 @@ check_clippy() { cargo clippy --workspace --all-targets --locked -- -D warnings;
 
 check_test() {
   cargo test --workspace --locked
-  # The tests have built the binary; building it alone would select fewer features and compile half of the house again.
+  # The tests have built the binary.
   export FOREWARN_BIN=${CARGO_TARGET_DIR:-target}/debug/forewarn
 }
 
