@@ -20,6 +20,7 @@ mod progress;
 mod prometheus;
 mod pull;
 mod read;
+mod sample_source;
 mod source;
 mod table;
 
@@ -31,4 +32,5 @@ pub use plan::{PlannedWindow, PullPlan};
 pub use progress::{NoProgress, PullProgress};
 pub use prometheus::{PrometheusOptions, PrometheusSource};
 pub use pull::PullSummary;
+pub use sample_source::{Aggregate, Provenance, RawSeries, SampleQuery, SampleSource};
 pub use source::{HistorySource, SourceError, SourceInfo};

@@ -7,8 +7,10 @@
 
 mod feedback;
 mod forecast;
+mod histogram;
 mod ident;
 mod label;
+mod matcher;
 mod prediction;
 mod probability;
 mod request;
@@ -18,8 +20,10 @@ mod time;
 
 pub use feedback::{Feedback, FeedbackSubject, LabelSource, Verdict};
 pub use forecast::{BandPoint, FanPoint};
+pub use histogram::{BucketSpan, Buckets, CUSTOM_BOUNDS_SCHEMA, HistogramSample, NativeHistogram, ResetHint};
 pub use ident::stable_id;
 pub use label::{LabelSet, METRIC_NAME};
+pub use matcher::{LabelMatcher, MatchOp};
 pub use prediction::{Explanation, Prediction, SignalEvidence, TimeToBreach, TimeToBreachError};
 pub use probability::{AnomalyScore, OutOfUnitRange, Probability};
 pub use request::{Mode, PredictedBreach, RemediationRequest, RequestStatus};

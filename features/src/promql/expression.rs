@@ -77,7 +77,7 @@ impl Expression {
     }
 
     /// Its selectors, in the order in which they are written.
-    pub(crate) fn selectors(&self) -> Vec<&Selector> {
+    pub fn selectors(&self) -> Vec<&Selector> {
         let mut selectors = Vec::new();
         self.root.selectors(&mut |selector, _| selectors.push(selector));
         selectors

@@ -22,7 +22,7 @@ mod store;
 
 pub use eval::EvalError;
 pub use expression::{Expression, ExpressionError};
-pub(crate) use selector::Selector;
+pub use selector::Selector;
 pub use store::{PushError, SampleStore};
 
 /// How far back an instant selector looks for a sample; Prometheus' default, in milliseconds.

@@ -1,7 +1,7 @@
 //! A selector: which series an expression reads. The metric name comes first, because almost every
 //! series that arrives is ruled out by it alone.
 
-use forewarn_schema::{LabelSet, METRIC_NAME};
+use forewarn_schema::{LabelMatcher, LabelSet, METRIC_NAME};
 use promql_parser::label::{MatchOp, Matcher};
 
 /// Matchers over labels, and how far in the past the samples are taken.
@@ -9,7 +9,7 @@ use promql_parser::label::{MatchOp, Matcher};
 /// An absent label has the empty value. Regular expressions are anchored at both ends; they are
 /// Rust's, which differ from Prometheus' RE2 only in that `\d`, `\s` and `\w` know all of Unicode.
 #[derive(Clone, Debug)]
-pub(crate) struct Selector {
+pub struct Selector {
     /// The one metric name it can match; `None` where it must be tested.
     name: Option<String>,
     /// All matchers but that one.
@@ -30,12 +30,30 @@ impl Selector {
     }
 
     /// The one metric name that it can match, where there is one.
-    pub(crate) fn metric_name(&self) -> Option<&str> {
+    pub fn metric_name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
+    /// Its conditions, that on the metric name first where there is one metric name.
+    pub fn label_matchers(&self) -> Vec<LabelMatcher> {
+        let equal = forewarn_schema::MatchOp::Equal;
+        let name = self.name.iter().map(|value| (METRIC_NAME, equal, value));
+        let others = self.matchers.iter().map(|m| {
+            let op = match &m.op {
+                MatchOp::Equal => equal,
+                MatchOp::NotEqual => forewarn_schema::MatchOp::NotEqual,
+                MatchOp::Re(_) => forewarn_schema::MatchOp::Regex,
+                MatchOp::NotRe(_) => forewarn_schema::MatchOp::NotRegex,
+            };
+            (m.name.as_str(), op, &m.value)
+        });
+        let matcher =
+            |(name, op, value): (&str, _, &String)| LabelMatcher { name: name.to_owned(), op, value: value.clone() };
+        name.chain(others).map(matcher).collect()
+    }
+
     /// Whether it selects a series with these labels.
-    pub(crate) fn matches(&self, labels: &LabelSet) -> bool {
+    pub fn matches(&self, labels: &LabelSet) -> bool {
         self.matches_name(labels.get(METRIC_NAME).unwrap_or("")) && self.matches_rest(labels)
     }
 

@@ -72,7 +72,8 @@ impl StateStore {
         let connections = if path.is_some() { 4 } else { 1 };
         let pool = SqlitePoolOptions::new()
             .max_connections(connections)
-            .min_connections(1)
+            // No minimum: the pool would open it beside the first connection, and of two that make a new
+            // database a WAL one, SQLite answers one with "locked" at once. The first stays: nothing ends it.
             .idle_timeout(None)
             .max_lifetime(None)
             .after_release(|connection, _| {
