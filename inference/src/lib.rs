@@ -13,7 +13,7 @@ mod metrics;
 mod models;
 mod options;
 pub mod page;
-mod remote_write;
+mod receive;
 mod scoring;
 mod server;
 mod state;

@@ -10,10 +10,11 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use forewarn_wire::remote_write::{DecodeError, Limits};
 
 use super::Problem;
 use crate::app::AppState;
-use crate::remote_write::{Account, DecodeError, Limits, receive};
+use crate::receive::{Account, receive};
 use crate::scoring::blocking;
 
 /// A sender that takes longer for a body has stalled; Prometheus gives up after 30 s itself.

@@ -10,9 +10,9 @@ use super::message::{Label, TimeSeries};
 
 /// Caps on one request.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// Decompressed, bytes.
-    pub(crate) max_decoded_bytes: usize,
+    pub max_decoded_bytes: usize,
 }
 
 /// One series may take this many bytes of the message. Its labels unfold to 25 times that at worst.
@@ -23,16 +23,30 @@ const MAX_VALUE_BYTES: usize = 2048;
 
 /// The message cannot be read; nothing of it was kept.
 #[derive(Debug, PartialEq, thiserror::Error)]
-pub(crate) enum DecodeError {
+pub enum DecodeError {
     /// The body says that it becomes larger than allowed.
     #[error("the decompressed body must be at most {limit} bytes, got {got}")]
-    TooLarge { got: usize, limit: usize },
+    TooLarge {
+        /// Declared, bytes.
+        got: usize,
+        /// The cap, bytes.
+        limit: usize,
+    },
     /// It is not snappy's block format.
     #[error("the body is not snappy block format: {0}")]
     Snappy(String),
     /// It is not the message.
     #[error("the message is malformed at byte {at} of {of}, series {series}: {reason}")]
-    Malformed { at: usize, of: usize, series: usize, reason: String },
+    Malformed {
+        /// The byte of the decompressed message at which it goes wrong.
+        at: usize,
+        /// Its length, bytes.
+        of: usize,
+        /// Series read before.
+        series: usize,
+        /// What is wrong.
+        reason: String,
+    },
     /// It is the message of version 2.0 under the name of 1.0: reading on would lose all of it.
     #[error("the message is of remote write 2.0, this receiver takes 1.0 (prometheus.WriteRequest)")]
     Version2,
@@ -40,19 +54,19 @@ pub(crate) enum DecodeError {
 
 /// What a message holds.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Decoded {
+pub struct Decoded {
     /// Series that are wanted, in the order of the message.
-    pub(crate) wanted: Vec<(LabelSet, Vec<Sample>)>,
+    pub wanted: Vec<(LabelSet, Vec<Sample>)>,
     /// Samples of series that nobody wants, and native histograms.
-    pub(crate) unwanted: usize,
+    pub unwanted: usize,
     /// Samples of series whose labels break the rules, by reason.
-    pub(crate) refused: BTreeMap<&'static str, usize>,
+    pub refused: BTreeMap<&'static str, usize>,
     /// The first of those.
-    pub(crate) example: Option<String>,
+    pub example: Option<String>,
 }
 
 /// Decompresses and reads `body`. Only series of which `wants` is true are kept in memory.
-pub(crate) fn decode(body: &[u8], limits: Limits, wants: impl Fn(&LabelSet) -> bool) -> Result<Decoded, DecodeError> {
+pub fn decode(body: &[u8], limits: Limits, wants: impl Fn(&LabelSet) -> bool) -> Result<Decoded, DecodeError> {
     let declared = snap::raw::decompress_len(body).map_err(|e| DecodeError::Snappy(e.to_string()))?;
     if declared > limits.max_decoded_bytes {
         return Err(DecodeError::TooLarge { got: declared, limit: limits.max_decoded_bytes });

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use forewarn_features::promql::PushError;
 use forewarn_schema::Timestamp;
+use forewarn_wire::remote_write::{DecodeError, Limits, decode};
 
-use super::decode::{DecodeError, Limits, decode};
 use crate::scoring::Scorer;
 
 /// What became of the samples of one request.
