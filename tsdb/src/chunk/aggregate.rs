@@ -98,14 +98,11 @@ impl CounterFold {
             if value.is_nan() {
                 continue;
             }
-            let (last_time, last_value) = match self.last {
-                Some(last) => last,
-                None => (i64::MIN, 0.0),
-            };
-            if self.last.is_some() && time < last_time {
+            let (last_time, last_value) = self.last.unwrap_or((i64::MIN, 0.0));
+            if time < last_time {
                 continue;
             }
-            if self.last.is_some() && time == last_time {
+            if time == last_time && self.last.is_some() {
                 self.last = Some((time, value));
                 continue;
             }
