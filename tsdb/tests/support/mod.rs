@@ -1,6 +1,8 @@
 //! What the tests of this crate share: where blocks are, what `promtool tsdb dump` says of them, and the same in its words.
 #![allow(dead_code, reason = "each test uses some of it")]
 
+pub(crate) mod written;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
