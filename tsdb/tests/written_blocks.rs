@@ -125,7 +125,7 @@ fn a_downsampled_block_gives_its_aggregates() {
             let (count, sum) = (decoded(AggregateSlot::Count), decoded(AggregateSlot::Sum));
             assert_eq!(count.times, sum.times);
             assert!(decoded(AggregateSlot::Max).values.iter().all(|max| *max < 700.0));
-            assert!(decoded(AggregateSlot::Min).values.iter().any(|min| *min == 0.0));
+            assert!(decoded(AggregateSlot::Min).values.contains(&0.0));
             counted += count.values.iter().sum::<f64>();
             let counter = decoded(AggregateSlot::Counter);
             fold.push(&counter.times, &counter.values, &mut total);
