@@ -6,10 +6,12 @@
 pub mod exporter;
 pub mod http;
 pub mod latency;
+pub mod native_histograms;
 pub mod noise;
 pub mod remote_write;
 pub mod servers;
 pub mod shop;
+pub mod tsdb;
 pub mod webhook;
 
 pub use latency::LatencyService;
