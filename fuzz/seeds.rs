@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use forewarn_schema::{BucketSpan, Buckets, CUSTOM_BOUNDS_SCHEMA, LabelSet, NativeHistogram};
+use forewarn_schema::{BucketSpan, Buckets, CUSTOM_BOUNDS_SCHEMA, LabelSet, NativeHistogram, Timestamp};
+use forewarn_testkit::remote_write;
 use forewarn_testkit::tsdb::{self, Chunk, ChunkPlace, IndexVersion, SeriesEntry};
 
 fn main() -> std::io::Result<()> {
@@ -27,7 +28,12 @@ fn main() -> std::io::Result<()> {
     put("tsdb_tombstones", "entries", tombstones[5..tombstones.len() - 4].to_vec())?;
     put("tsdb_tombstones", "file", tombstones)?;
     let meta = br#"{"ulid":"x","minTime":0,"maxTime":1,"version":1,"thanos":{"labels":{"a":"b"},"files":[]}}"#;
-    put("tsdb_tombstones", "meta", meta.to_vec())
+    put("tsdb_tombstones", "meta", meta.to_vec())?;
+    let scrape: Vec<_> = series().into_iter().take(4).map(|s| (s.labels, 1.5)).collect();
+    let body = remote_write::encode_scrape(Timestamp::from_seconds(1_767_225_600), &scrape);
+    let message = snap::raw::Decoder::new().decompress_vec(&body).map_err(std::io::Error::other)?;
+    put("wire_remote_write", "body", body)?;
+    put("wire_remote_write", "message", message)
 }
 
 fn series() -> Vec<SeriesEntry> {
