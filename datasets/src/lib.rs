@@ -21,6 +21,7 @@ mod prometheus;
 mod pull;
 mod read;
 mod sample_source;
+mod samples;
 mod source;
 mod table;
 
@@ -33,4 +34,5 @@ pub use progress::{NoProgress, PullProgress};
 pub use prometheus::{PrometheusOptions, PrometheusSource};
 pub use pull::PullSummary;
 pub use sample_source::{Aggregate, Provenance, RawSeries, SampleQuery, SampleSource};
+pub use samples::{SampleFileError, SampleFileStats, SampleFilter, SampleReader, SampleWriter};
 pub use source::{HistorySource, SourceError, SourceInfo};
