@@ -112,7 +112,11 @@ async fn look(store: &Store, options: &BlocksOptions, now: Timestamp, id: String
         let name = format!("{id}/no-compact-mark.json");
         let mark = store.get(&name, MAX_MARK_BYTES).await?;
         if let Some(Ok(mark)) = mark.map(|bytes| NoCompactMark::parse(&name, &bytes)) {
-            tracing::info!(block = id, reason = mark.reason, "block is marked not to be compacted; it is read all the same");
+            tracing::info!(
+                block = id,
+                reason = mark.reason,
+                "block is marked not to be compacted; it is read all the same"
+            );
         }
     }
     if let Some(thanos) = &meta.thanos

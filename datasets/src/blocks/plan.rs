@@ -28,11 +28,7 @@ pub(super) struct BlockPlan {
 }
 
 /// Plans for `range`. `refused` names blocks that turned out to be damaged, with the reason.
-pub(super) fn plan(
-    blocks: &[Arc<FoundBlock>],
-    refused: &BTreeMap<String, String>,
-    range: TimeRange,
-) -> BlockPlan {
+pub(super) fn plan(blocks: &[Arc<FoundBlock>], refused: &BTreeMap<String, String>, range: TimeRange) -> BlockPlan {
     let overlaps = |b: &&Arc<FoundBlock>| b.range().intersect(&range).is_some();
     let mut groups: BTreeMap<&LabelSet, Vec<&Arc<FoundBlock>>> = BTreeMap::new();
     for block in blocks.iter().filter(overlaps).filter(|b| !refused.contains_key(&b.id)) {

@@ -12,7 +12,7 @@ pub use reader::{SampleFilter, SampleReader};
 pub use writer::{SampleFileStats, SampleWriter};
 
 /// A file larger than this is not read: a day of a hundred thousand series every 15 s is about 2 GiB.
-pub const MAX_FILE_BYTES: u64 = 64 << 30;
+pub(crate) const MAX_FILE_BYTES: u64 = 64 << 30;
 /// Labels of one series, as JSON.
 pub(crate) const MAX_LABELS_BYTES: usize = 1 << 20;
 
