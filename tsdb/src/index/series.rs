@@ -42,6 +42,8 @@ pub struct SeriesIter {
     window_at: u64,
     /// Where the last entry ended.
     end: u64,
+    /// How long it was: the best guess for the next.
+    usual: u64,
     symbols: SymbolCache,
 }
 
@@ -49,13 +51,17 @@ pub struct SeriesIter {
 /// that its own length bounds nothing.
 const MAX_LABELS: usize = 256 << 10;
 
-/// At most this much is read at once,
+/// An entry that claims to be longer is taken for damage: one with the chunks of ten years has a megabyte or two.
+const MAX_ENTRY: u64 = 64 << 20;
+
+/// At most this much is read at once, but for an entry that is longer,
 const WINDOW: u64 = 256 << 10;
-/// skipping at most this much between two entries,
+/// with at most this much between two entries,
 const GAP: u64 = 2 << 10;
-/// and this much of the last one, whose length nobody knows.
-const TAIL: u64 = 512;
+/// for as many entries as this.
 const AHEAD: usize = 1024;
+/// How long an entry is taken to be as long as none was read.
+const USUAL_ENTRY: u64 = 512;
 
 impl SeriesIter {
     pub(super) fn new(index: Arc<Index>, set: SeriesSet) -> Self {
@@ -66,6 +72,7 @@ impl SeriesIter {
             window: Bytes::new(),
             window_at: 0,
             end: 0,
+            usual: USUAL_ENTRY,
             symbols: SymbolCache::default(),
         }
     }
@@ -82,13 +89,15 @@ impl SeriesIter {
             let bytes = self.window_from(offset).unwrap_or_default();
             match entry_len(&bytes) {
                 Ok(len) if len <= bytes.len() as u64 => {
-                    self.end = offset + len;
+                    (self.end, self.usual) = (offset + len, len.min(WINDOW));
                     return self.parse(reference, offset, &bytes[..len as usize]);
                 }
-                Ok(len) if offset.saturating_add(len) <= self.index.file.size() => self.load(offset, len)?,
+                Ok(len) if len <= MAX_ENTRY && offset.saturating_add(len) <= self.index.file.size() => {
+                    self.load(offset, self.stretch(offset).max(len))?;
+                }
                 Err(Stop::End) if offset.saturating_add(bytes.len() as u64) < self.index.file.size() => {
                     // So near the window's end that not even the length is in it.
-                    self.load(offset, TAIL)?;
+                    self.load(offset, self.stretch(offset))?;
                 }
                 _ => return Err(self.corrupt(offset, "a series that ends in the file wanted, got a longer one")),
             }
@@ -104,17 +113,18 @@ impl SeriesIter {
         (skipped < self.window.len()).then(|| self.window.slice(skipped..))
     }
 
-    /// How many bytes hold this entry and those that follow closely.
+    /// How many bytes hold this entry and those that follow closely, if they are as long as the last one.
     fn stretch(&self, offset: u64) -> u64 {
-        let mut end = offset;
+        let mut last = offset;
         for reference in &self.ahead {
             let next = self.index.series_offset(*reference);
-            if next - end.min(next) > GAP || next - offset.min(next) > WINDOW {
+            // References rise, so that none lies before the last.
+            if next - last > self.usual + GAP || next - offset > WINDOW {
                 break;
             }
-            end = next;
+            last = next;
         }
-        end - offset + TAIL
+        last - offset + self.usual.max(USUAL_ENTRY)
     }
 
     fn load(&mut self, offset: u64, wanted: u64) -> Result<(), BlockError> {
