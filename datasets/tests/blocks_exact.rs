@@ -56,6 +56,8 @@ fn as_promtool(labels: &LabelSet) -> String {
 fn dumped(folder: &Path) -> Option<Digest> {
     let copy = tempfile::tempdir().unwrap();
     servers::copy_tree(folder, copy.path()).unwrap();
+    // It asks for one, even if there is nothing in it.
+    std::fs::create_dir_all(copy.path().join("wal")).unwrap();
     let mut command = Command::new("promtool");
     command.args(["tsdb", "dump"]).arg(copy.path()).stdout(Stdio::piped()).stderr(Stdio::null());
     let Ok(mut child) = command.spawn() else {

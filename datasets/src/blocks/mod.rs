@@ -31,7 +31,7 @@ use crate::gaps::union;
 use crate::manifest::sha256;
 use crate::sample_source::{Provenance, RawSeries, SampleQuery, SampleSource};
 use crate::source::{SourceError, SourceInfo};
-use crate::{Aggregate, PullProgress};
+use crate::PullProgress;
 use decode::PartError;
 use discover::{Discovery, FoundBlock};
 use merge::{Merge, OpenPart, Record};
@@ -374,6 +374,7 @@ fn provenance(found: &Found, plan: &BlockPlan, record: &Record, range: TimeRange
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Aggregate;
     use forewarn_schema::{HistogramSample, Sample, Timestamp};
 
     #[test]
