@@ -27,11 +27,11 @@ use tokio::sync::mpsc;
 
 pub use options::BlocksOptions;
 
+use crate::PullProgress;
 use crate::gaps::union;
 use crate::manifest::sha256;
 use crate::sample_source::{Provenance, RawSeries, SampleQuery, SampleSource};
 use crate::source::{SourceError, SourceInfo};
-use crate::PullProgress;
 use decode::PartError;
 use discover::{Discovery, FoundBlock};
 use merge::{Merge, OpenPart, Record};
