@@ -17,8 +17,8 @@ use crate::outcome::Outcome;
 
 /// A row of the dataset in memory: an `Observation` is 48 bytes, and its vector keeps some room to grow.
 const BYTES_PER_OBSERVATION: u64 = 64;
-/// Parquet bytes of a raw sample: measured on a shop scraped once a minute.
-const BYTES_PER_SAMPLE: f64 = 3.0;
+/// Parquet bytes of a raw sample: 2.0 to 2.5 over shops scraped once a minute.
+const BYTES_PER_SAMPLE: f64 = 2.3;
 /// A series held live: 10 minutes of samples at 16 bytes and its labels come to about 1 KiB at a scrape a
 /// minute; a scrape every 5 s needs the rest.
 const BYTES_PER_LIVE_SERIES: u64 = 4096;
