@@ -9,6 +9,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that fails to set up should panic"))]
 
+mod blocks;
 mod dataset;
 mod day;
 mod error;
@@ -19,11 +20,17 @@ mod plan;
 mod progress;
 mod prometheus;
 mod pull;
+mod pull_sampled;
+mod pull_samples;
 mod read;
 mod sample_source;
+mod sampled_history;
+mod samples;
+mod samples_file;
 mod source;
 mod table;
 
+pub use blocks::{BlocksOptions, BlocksSource, BlocksSummary};
 pub use dataset::Dataset;
 pub use day::Day;
 pub use error::DatasetError;
@@ -32,5 +39,10 @@ pub use plan::{PlannedWindow, PullPlan};
 pub use progress::{NoProgress, PullProgress};
 pub use prometheus::{PrometheusOptions, PrometheusSource};
 pub use pull::PullSummary;
+pub use pull_sampled::SampledSummary;
+pub use pull_samples::SamplesSummary;
 pub use sample_source::{Aggregate, Provenance, RawSeries, SampleQuery, SampleSource};
+pub use sampled_history::{SampledHistory, count, selectors_of};
+pub use samples::{SampleFileError, SampleFileStats, SampleFilter, SampleReader, SampleWriter};
+pub use samples_file::{DownsampledRange, MissingRange, ReplicaChoice, SamplesFile};
 pub use source::{HistorySource, SourceError, SourceInfo};

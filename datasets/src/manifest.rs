@@ -13,6 +13,7 @@ use crate::Day;
 use crate::dataset::in_store;
 use crate::error::DatasetError;
 use crate::gaps;
+use crate::samples_file::SamplesFile;
 
 /// The version of the manifest and of the files it names.
 pub const FORMAT_VERSION: u32 = 1;
@@ -36,6 +37,12 @@ pub struct DatasetManifest {
     pub queries: BTreeMap<String, String>,
     /// Source → day → its file.
     pub files: BTreeMap<String, BTreeMap<Day, DayFile>>,
+    /// Selections of series by their SHA-256: what the files of raw samples were asked for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub selections: BTreeMap<String, Vec<String>>,
+    /// Source → day → its file of raw samples.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub samples: BTreeMap<String, BTreeMap<Day, SamplesFile>>,
 }
 
 /// What a source said of itself.
@@ -93,6 +100,8 @@ impl DatasetManifest {
             sources: BTreeMap::new(),
             queries: BTreeMap::new(),
             files: BTreeMap::new(),
+            selections: BTreeMap::new(),
+            samples: BTreeMap::new(),
         }
     }
 
@@ -122,6 +131,11 @@ impl DatasetManifest {
         self.files.iter().flat_map(|(source, days)| days.iter().map(|(day, file)| (source.as_str(), *day, file)))
     }
 
+    /// Every file of raw samples, by source, then day.
+    pub fn sample_files(&self) -> impl Iterator<Item = (&str, Day, &SamplesFile)> {
+        self.samples.iter().flat_map(|(source, days)| days.iter().map(|(day, file)| (source.as_str(), *day, file)))
+    }
+
     pub(crate) fn file(&self, source: &str, day: Day) -> Option<&DayFile> {
         self.files.get(source)?.get(&day)
     }
@@ -136,6 +150,9 @@ impl DatasetManifest {
             .collect();
         queries.retain(|digest, _| used.contains(digest));
         self.queries = queries;
+        let mut selections = std::mem::take(&mut self.selections);
+        selections.retain(|digest, _| self.sample_files().any(|(_, _, file)| file.selection == *digest));
+        self.selections = selections;
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
@@ -160,6 +177,11 @@ impl DatasetManifest {
         for (source, day, file) in manifest.day_files() {
             if let Err(reason) = file.check(source, day) {
                 return Err(wrong(format!("{source}, {day}: {reason}")));
+            }
+        }
+        for (source, day, file) in manifest.sample_files() {
+            if let Err(reason) = file.check(source, day) {
+                return Err(wrong(format!("samples of {source}, {day}: {reason}")));
             }
         }
         Ok(manifest)
@@ -210,8 +232,13 @@ pub(crate) fn is_source_name(name: &str) -> bool {
 
 /// SHA-256, lower-case hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(64);
-    for byte in Sha256::digest(bytes) {
+    hex(&Sha256::digest(bytes))
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
         let _ = write!(text, "{byte:02x}");
     }
     text

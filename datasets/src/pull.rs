@@ -61,7 +61,9 @@ impl Dataset {
         if plan.is_empty() {
             return Ok(summary);
         }
-        let mut manifest = manifest.filter(|m| m.range().is_some()).unwrap_or_else(|| DatasetManifest::new(step));
+        let mut manifest = manifest.unwrap_or_else(|| DatasetManifest::new(step));
+        // Where it differed, `check` has seen that nothing was evaluated yet.
+        manifest.step = step;
         let info = source.probe().await?;
         let record = SourceRecord { kind: info.kind, url: info.url, version: info.version };
         manifest.sources.insert(source.name().to_owned(), record);

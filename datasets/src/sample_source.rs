@@ -62,8 +62,10 @@ pub struct Provenance {
     pub missing: Vec<(TimeRange, String)>,
     /// What was left out on purpose, by name, with how often: unknown chunk encodings, wrong lines.
     pub skipped: Vec<(String, u64)>,
-    /// Milliseconds between the samples of a downsampled source; 0 for raw ones.
+    /// Milliseconds between the samples of a downsampled source, the coarsest of them; 0 for raw ones.
     pub resolution_ms: i64,
+    /// Where not all of it is raw: the downsampled ranges, with the milliseconds between their samples; sorted.
+    pub downsampled: Vec<(TimeRange, i64)>,
 }
 
 /// History as raw samples.
@@ -78,12 +80,19 @@ pub trait SampleSource: Send + Sync {
     /// From the earliest to the latest data; `None` where the source is empty or cannot tell.
     async fn extent(&self) -> Result<Option<TimeRange>, SourceError>;
 
+    /// A digest of all that an answer depends on besides the query, such as which blocks there are: while it stays the
+    /// same, so does the answer. `None` where the source cannot tell; then what was pulled once is taken to stay.
+    async fn state(&self, _query: &SampleQuery) -> Result<Option<String>, SourceError> {
+        Ok(None)
+    }
+
     /// The label sets that any of the selectors selects within the range, sorted: a cheap question, for a plan.
     async fn series(&self, query: &SampleQuery) -> Result<Vec<LabelSet>, SourceError>;
 
     /// Sends every sample of `query`, series sorted by labels (aggregates of one label set after each other); a
     /// series may come in several pieces, in order of time. Never more in memory than a few series and what the
-    /// channel holds. A receiver that is dropped ends it early without an error.
+    /// channel holds. A receiver that is dropped ends it early without an error. After [`SourceError::Again`], what was
+    /// sent is void.
     async fn samples(
         &self,
         query: &SampleQuery,

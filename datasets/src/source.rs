@@ -95,6 +95,15 @@ pub enum SourceError {
         /// Its warnings, cut short.
         warnings: Vec<String>,
     },
+    /// Something went away or turned out to be damaged while it was read. What came so far is void; asked again, the source
+    /// answers without it.
+    #[error("source {source_name:?} has to be asked again: {reason}")]
+    Again {
+        /// The source.
+        source_name: String,
+        /// What happened.
+        reason: String,
+    },
     /// It answered something else than the query API's JSON, or times that were not asked for.
     #[error("source {source_name:?} gave an answer that cannot be used: {reason}")]
     Malformed {

@@ -56,10 +56,11 @@ fn an_unreachable_source_exits_3_and_is_named() {
 #[test]
 fn a_kind_that_this_version_does_not_read_is_said_so_at_use() {
     let dir = tempfile::tempdir().unwrap();
-    let config = write_config(dir.path(), "[[source]]\nname = \"bucket\"\nkind = \"blocks\"\nurl = \"s3://thanos/\"\n");
+    let config = write_config(dir.path(), "[[source]]\nname = \"bucket\"\nkind = \"logs\"\nurl = \"s3://logs/\"\n");
     let said = run(&["pull"], Some(&config)).expect_code(2);
     assert!(
-        said.stderr.contains("\"bucket\" is of kind \"blocks\"; this version reads kind \"prometheus\" only"),
+        said.stderr
+            .contains("\"bucket\" is of kind \"logs\"; this version reads kinds \"prometheus\" and \"blocks\" only"),
         "{said}"
     );
 }

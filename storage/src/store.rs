@@ -127,12 +127,8 @@ impl Store {
         Ok(self.prefix.parts().chain(relative.parts()).collect())
     }
 
-    pub(crate) fn failed(
-        &self,
-        action: &'static str,
-        path: &str,
-        cause: &(dyn std::error::Error + 'static),
-    ) -> StoreError {
+    /// What went wrong with `path` on the way to the store, such as writing a file that was to go there.
+    pub fn failed(&self, action: &'static str, path: &str, cause: &(dyn std::error::Error + 'static)) -> StoreError {
         StoreError::failed(action, path, &self.url, cause)
     }
 }

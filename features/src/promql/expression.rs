@@ -76,6 +76,14 @@ impl Expression {
         self.selectors().iter().any(|selector| selector.matches(labels))
     }
 
+    /// The selector that it is, where it is nothing else: `up{job="api"}`, without offset.
+    pub fn as_selector(&self) -> Option<&Selector> {
+        match &self.root {
+            Lowered::Vector(VectorNode::Select(selector)) => Some(selector).filter(|s| s.offset_ms == 0),
+            _ => None,
+        }
+    }
+
     /// Its selectors, in the order in which they are written.
     pub fn selectors(&self) -> Vec<&Selector> {
         let mut selectors = Vec::new();

@@ -4,18 +4,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
-use forewarn_datasets::{Dataset, HistorySource};
+use forewarn_datasets::{BlocksSource, Dataset, SampleQuery, SampleSource, SampledHistory, selectors_of};
 use forewarn_features::{Role, observation::target_labels};
 use forewarn_models::ModelRegistry;
-use forewarn_schema::{METRIC_NAME, SignalKind, TimeRange};
+use forewarn_schema::{LabelMatcher, METRIC_NAME, MatchOp, SignalKind, TimeRange};
 use serde_json::{Value, json};
 
+use super::open::OpenSource;
 use super::{open, pull};
 use crate::config::{Config, human_bytes};
 use crate::outcome::Outcome;
 
 /// A row of the dataset in memory: an `Observation` is 48 bytes, and its vector keeps some room to grow.
 const BYTES_PER_OBSERVATION: u64 = 64;
+/// Parquet bytes of a raw sample: 2.0 to 2.5 over shops scraped once a minute.
+const BYTES_PER_SAMPLE: f64 = 2.3;
 /// A series held live: 10 minutes of samples at 16 bytes and its labels come to about 1 KiB at a scrape a
 /// minute; a scrape every 5 s needs the rest.
 const BYTES_PER_LIVE_SERIES: u64 = 4096;
@@ -39,14 +42,22 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
     text.push_str(&format!("store {}: reachable, models of {} services\n", config.store_url, services.len()));
     text.push_str(&format!("state {}\n", config.state_url));
     for source in open::sources(config, None)? {
-        let info = source.probe().await?;
-        text.push_str(&format!(
-            "source {}: reachable, {}\n",
-            source.name(),
-            info.version.as_deref().unwrap_or("version unknown")
-        ));
-        let range = pull::range(config, source.as_ref(), None, None).await?;
-        let found = look(config, source.as_ref(), range).await?;
+        let version = source.version().await?;
+        let what = match &source {
+            OpenSource::Queries(_) => version.as_deref().unwrap_or("version unknown"),
+            OpenSource::Blocks(_, _) => "blocks",
+        };
+        text.push_str(&format!("source {}: reachable, {what}\n", source.name()));
+        let range = pull::range(config, &source, None, None).await?;
+        let blocks = match &source {
+            OpenSource::Queries(_) => Value::Null,
+            OpenSource::Blocks(blocks, series) => {
+                let (told, json) = look_at_blocks(config, blocks, series, range).await?;
+                text.push_str(&told);
+                json
+            }
+        };
+        let found = look(config, &source, range).await?;
         text.push_str(&describe(config, &found));
         if found.series == 0 {
             let last = range.end - config.step.duration();
@@ -56,7 +67,13 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
                 forewarn_features::presets::NAMES.join(", ")
             );
         }
-        let plan = dataset.plan(source.as_ref(), &config.signals, config.step, range).await?;
+        let plan = match &source {
+            OpenSource::Queries(source) => dataset.plan(source.as_ref(), &config.signals, config.step, range).await?,
+            OpenSource::Blocks(blocks, _) => {
+                let history = SampledHistory::new(blocks, &dataset).await?;
+                dataset.plan(&history, &config.signals, config.step, range).await?
+            }
+        };
         let rows = found.series as u64 * config.step.count_in(range.duration()) as u64;
         let memory = rows * BYTES_PER_OBSERVATION + found.series as u64 * BYTES_PER_LIVE_SERIES;
         text.push_str(&format!(
@@ -68,7 +85,8 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
         text.push_str(&format!("  still to fetch: {} windows\n", plan.windows()));
         sources.push(json!({
             "name": source.name(),
-            "version": info.version,
+            "version": version,
+            "blocks": blocks,
             "range": range,
             "presets": presets(config, &found),
             "targets": found.targets,
@@ -85,7 +103,7 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
 }
 
 /// Asks for every expression at the last step of `range`, where all that is alive has a value.
-async fn look(config: &Config, source: &dyn HistorySource, range: TimeRange) -> anyhow::Result<Found> {
+async fn look(config: &Config, source: &OpenSource, range: TimeRange) -> anyhow::Result<Found> {
     let at = range.end - config.step.duration();
     let mut found = Found::default();
     for query in config.signals.queries() {
@@ -106,6 +124,48 @@ async fn look(config: &Config, source: &dyn HistorySource, range: TimeRange) -> 
         found.targets.insert(signal.name.clone(), targets.len());
     }
     Ok(found)
+}
+
+/// The blocks: how many, how much of them is wanted, and what the raw samples will come to.
+async fn look_at_blocks(
+    config: &Config,
+    source: &BlocksSource,
+    series: &[Vec<LabelMatcher>],
+    range: TimeRange,
+) -> anyhow::Result<(String, Value)> {
+    let summary = source.summary(range).await?;
+    let (mut selectors, look_back) = selectors_of(&config.signals);
+    selectors.extend(series.iter().cloned());
+    let wanted = SampleQuery { selectors, range: TimeRange { start: range.start - look_back, end: range.end } };
+    let all = vec![vec![LabelMatcher { name: METRIC_NAME.to_owned(), op: MatchOp::Regex, value: ".+".to_owned() }]];
+    let everything = source.series(&SampleQuery { selectors: all, range: wanted.range }).await?.len();
+    let selected = source.series(&wanted).await?.len();
+    let share = selected as f64 / everything.max(1) as f64;
+    let rows = (summary.samples as f64 * share).round() as u64;
+    let bytes = (rows as f64 * BYTES_PER_SAMPLE).round() as u64;
+    let mut text = format!(
+        "  {} blocks, {}; {selected} of {everything} series are wanted: about {rows} raw samples, {} on disk\n",
+        summary.blocks,
+        human_bytes(summary.bytes),
+        human_bytes(bytes),
+    );
+    for (why, blocks) in &summary.left_out {
+        text.push_str(&format!("  left out: {blocks} {why}\n"));
+    }
+    for (block, why) in &summary.unreadable {
+        text.push_str(&format!("  block {block} cannot be read: {why}\n"));
+    }
+    let json = json!({
+        "blocks": summary.blocks,
+        "bytes": summary.bytes,
+        "series": everything,
+        "wanted_series": selected,
+        "raw_samples": rows,
+        "raw_bytes": bytes,
+        "left_out": summary.left_out,
+        "unreadable": summary.unreadable,
+    });
+    Ok((text, json))
 }
 
 /// Preset → its signals that have a target, for those that are configured.

@@ -4,20 +4,65 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use forewarn_datasets::{Dataset, DatasetManifest, HistorySource, PrometheusOptions, PrometheusSource};
+use forewarn_datasets::{
+    BlocksOptions, BlocksSource, Dataset, DatasetManifest, HistorySource, PrometheusOptions, PrometheusSource,
+    SampleSource,
+};
 use forewarn_features::ServiceStep;
 use forewarn_inference::StateStore;
 use forewarn_models::decision::DecisionParams;
 use forewarn_models::{Engine, EngineOptions, ModelBundle, ModelRegistry};
-use forewarn_schema::{Feedback, TimeRange, Timestamp};
+use forewarn_schema::{Feedback, LabelMatcher, LabelSet, TimeRange, Timestamp};
 
 use crate::config::{Config, ConfigError, Source, SourceKind};
 
 /// Per service, ordered by time.
 pub(super) type Histories = BTreeMap<Arc<str>, Vec<ServiceStep>>;
 
+/// An open source: one that evaluates expressions itself, or one of raw samples over which we do.
+pub(super) enum OpenSource {
+    /// A query API.
+    Queries(Box<dyn HistorySource>),
+    /// Blocks, and the series to pull besides those that the signals read.
+    Blocks(BlocksSource, Vec<Vec<LabelMatcher>>),
+}
+
+impl OpenSource {
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Queries(source) => source.name(),
+            Self::Blocks(source, _) => source.name(),
+        }
+    }
+
+    /// From the earliest to the latest data.
+    pub(super) async fn extent(&self) -> anyhow::Result<Option<TimeRange>> {
+        let extent = match self {
+            Self::Queries(source) => source.extent().await,
+            Self::Blocks(source, _) => source.extent().await,
+        };
+        extent.with_context(|| format!("source {:?}", self.name()))
+    }
+
+    /// What the server says of its version, or what there is instead of a server.
+    pub(super) async fn version(&self) -> anyhow::Result<Option<String>> {
+        Ok(match self {
+            Self::Queries(source) => source.probe().await?.version,
+            Self::Blocks(source, _) => source.probe().await?.version,
+        })
+    }
+
+    /// The label sets that `promql` gives at `at`, sorted.
+    pub(super) async fn count(&self, promql: &str, at: Timestamp) -> anyhow::Result<Vec<LabelSet>> {
+        Ok(match self {
+            Self::Queries(source) => source.count(promql, at).await?,
+            Self::Blocks(source, _) => forewarn_datasets::count(source, promql, at).await?,
+        })
+    }
+}
+
 /// The sources, or the one named `only`.
-pub(super) fn sources(config: &Config, only: Option<&str>) -> anyhow::Result<Vec<Box<dyn HistorySource>>> {
+pub(super) fn sources(config: &Config, only: Option<&str>) -> anyhow::Result<Vec<OpenSource>> {
     let path = config.path.display();
     if config.sources.is_empty() {
         let hint = "[[source]]\n  kind = \"prometheus\"\n  url = \"http://127.0.0.1:9090\"";
@@ -32,16 +77,32 @@ pub(super) fn sources(config: &Config, only: Option<&str>) -> anyhow::Result<Vec
     chosen.into_iter().map(|source| open_source(config, source)).collect()
 }
 
-fn open_source(config: &Config, source: &Source) -> anyhow::Result<Box<dyn HistorySource>> {
-    if source.kind != SourceKind::Prometheus {
-        return Err(ConfigError::new(format!(
-            "{}: source {:?} is of kind {:?}; this version reads kind \"prometheus\" only",
+fn open_source(config: &Config, source: &Source) -> anyhow::Result<OpenSource> {
+    match source.kind {
+        SourceKind::Prometheus => Ok(OpenSource::Queries(open_prometheus(source)?)),
+        SourceKind::Blocks => Ok(OpenSource::Blocks(open_blocks(source)?, source.blocks.series.clone())),
+        SourceKind::Logs => Err(ConfigError::new(format!(
+            "{}: source {:?} is of kind {:?}; this version reads kinds \"prometheus\" and \"blocks\" only",
             config.path.display(),
             source.name,
             source.kind.as_str(),
         ))
-        .into());
+        .into()),
     }
+}
+
+fn open_blocks(source: &Source) -> anyhow::Result<BlocksSource> {
+    let default = BlocksOptions::default();
+    Ok(BlocksSource::new(BlocksOptions {
+        name: source.name.clone(),
+        url: source.url.clone(),
+        replica_labels: source.blocks.replica_labels.clone(),
+        ignore_delay: source.blocks.ignore_delay.unwrap_or(default.ignore_delay),
+        ..default
+    })?)
+}
+
+fn open_prometheus(source: &Source) -> anyhow::Result<Box<dyn HistorySource>> {
     let options = PrometheusOptions {
         name: source.name.clone(),
         url: source.url.clone(),

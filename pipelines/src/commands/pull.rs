@@ -1,11 +1,11 @@
 //! `forewarn pull`: history into the dataset, source by source; only what is missing.
 
-use anyhow::Context as _;
-use forewarn_datasets::{Dataset, HistorySource, PullProgress, PullSummary};
+use forewarn_datasets::{Dataset, PullProgress, PullSummary, SampledSummary};
 use forewarn_schema::{TimeRange, Timestamp};
 use indicatif::ProgressBar;
 use serde_json::json;
 
+use super::open::OpenSource;
 use super::{now, open};
 use crate::cli::Pull;
 use crate::config::{Config, ConfigError, human_bytes};
@@ -20,7 +20,7 @@ pub(super) async fn pull(config: &Config, arguments: &Pull) -> anyhow::Result<Ou
 /// Pulls from these sources.
 pub(super) async fn pull_from(
     config: &Config,
-    sources: &[Box<dyn HistorySource>],
+    sources: &[OpenSource],
     from: Option<Timestamp>,
     to: Option<Timestamp>,
 ) -> anyhow::Result<Outcome> {
@@ -29,11 +29,27 @@ pub(super) async fn pull_from(
     let mut text = String::new();
     let mut done = Vec::new();
     for source in sources {
-        let range = range(config, source.as_ref(), from, to).await?;
+        let range = range(config, source, from, to).await?;
         let bar = PullBar::new();
-        let summary = dataset.pull(source.as_ref(), &config.signals, config.step, range, &bar).await?;
-        text.push_str(&line(source.name(), range, &summary));
-        done.push(json!({"source": source.name(), "range": range, "summary": summary}));
+        match source {
+            OpenSource::Queries(source) => {
+                let summary = dataset.pull(source.as_ref(), &config.signals, config.step, range, &bar).await?;
+                text.push_str(&line(source.name(), range, &summary));
+                done.push(json!({"source": source.name(), "range": range, "summary": summary}));
+            }
+            OpenSource::Blocks(blocks, series) => {
+                let summary = dataset.pull_sampled(blocks, &config.signals, series, config.step, range, &bar).await?;
+                text.push_str(&sampled_lines(source.name(), range, &summary));
+                let (samples, not_evaluated) = (&summary.samples, &summary.not_evaluated);
+                done.push(json!({
+                    "source": source.name(),
+                    "range": range,
+                    "summary": summary.steps,
+                    "samples": samples,
+                    "not_evaluated": not_evaluated,
+                }));
+            }
+        }
     }
     if let Some(covered) = dataset.manifest().await?.and_then(|m| m.range()) {
         text.push_str(&format!("the dataset holds {covered}\n"));
@@ -47,13 +63,13 @@ pub(super) async fn pull_from(
 /// seem empty.
 pub(super) async fn range(
     config: &Config,
-    source: &dyn HistorySource,
+    source: &OpenSource,
     from: Option<Timestamp>,
     to: Option<Timestamp>,
 ) -> anyhow::Result<TimeRange> {
     let extent = match (from, to) {
         (Some(_), Some(_)) => None,
-        _ => source.extent().await.with_context(|| format!("source {:?}", source.name()))?,
+        _ => source.extent().await?,
     };
     let end = match (to, extent) {
         (Some(to), _) => to,
@@ -79,6 +95,23 @@ fn line(source: &str, range: TimeRange, summary: &PullSummary) -> String {
     format!("{source}: {range}: {} rows in {} windows, {}\n", summary.rows, summary.windows, human_bytes(summary.bytes))
 }
 
+/// The samples, the steps evaluated from them, and what is missing.
+fn sampled_lines(source: &str, range: TimeRange, summary: &SampledSummary) -> String {
+    let samples = &summary.samples;
+    let mut text = match samples.days - samples.unchanged_days {
+        0 => format!("{source}: raw samples of {} days: nothing new\n", samples.days),
+        new => format!("{source}: {} raw samples of {new} days, {}\n", samples.rows, human_bytes(samples.bytes)),
+    };
+    for (range, reason) in &samples.missing {
+        text.push_str(&format!("{source}: {range} is missing: {reason}\n"));
+    }
+    for range in &summary.not_evaluated {
+        text.push_str(&format!("{source}: {range} was not evaluated: only downsampled samples are left of it\n"));
+    }
+    text.push_str(&line(source, range, &summary.steps));
+    text
+}
+
 struct PullBar(ProgressBar);
 
 impl PullBar {
@@ -89,6 +122,8 @@ impl PullBar {
 
 impl PullProgress for PullBar {
     fn started(&self, windows: u64) {
+        // Days of samples first, then the windows evaluated over them.
+        self.0.set_position(0);
         self.0.set_length(windows);
     }
 

@@ -65,6 +65,12 @@ pub(super) struct SourceSection {
     pub(super) concurrency: usize,
     #[serde(default = "SourceSection::retries")]
     pub(super) retries: u32,
+    /// Blocks: external labels that tell replicas apart.
+    pub(super) replica_labels: Option<Vec<String>>,
+    /// Blocks: selectors of series to pull besides those that the signals read.
+    pub(super) series: Option<Vec<String>>,
+    /// Blocks: for how long a block marked for deletion is still read.
+    pub(super) ignore_delay: Option<Span>,
 }
 
 impl SourceSection {

@@ -57,6 +57,18 @@ pub(crate) struct Source {
     pub(crate) timeout: Duration,
     pub(crate) concurrency: usize,
     pub(crate) retries: u32,
+    /// What only a source of blocks has.
+    pub(crate) blocks: BlocksKeys,
+}
+
+/// What only a source of blocks has.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BlocksKeys {
+    pub(crate) replica_labels: Vec<String>,
+    /// Series to pull besides those that the signals read.
+    pub(crate) series: Vec<Vec<forewarn_schema::LabelMatcher>>,
+    /// `None`: the source's own default.
+    pub(crate) ignore_delay: Option<Duration>,
 }
 
 /// What speaks at the other end.

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use forewarn_features::SignalSet;
+use forewarn_features::promql::Expression;
 use url::Url;
 
 use super::file::{ConfigFile, SourceSection};
 use super::load::{locate, unknown_variables};
 use super::units::Secret;
-use super::{Config, ConfigError, Requests, Serve, Source, Train, Webhook};
+use super::{BlocksKeys, Config, ConfigError, Requests, Serve, Source, SourceKind, Train, Webhook};
 
 /// Where a value stands, for messages.
 struct Place<'a> {
@@ -207,7 +208,9 @@ fn sources(place: &Place<'_>, sections: &[SourceSection]) -> Result<Vec<Source>,
         if section.concurrency == 0 {
             return Err(wrong("concurrency", "must be at least 1".to_owned()));
         }
+        let blocks = blocks_keys(place, i, section)?;
         sources.push(Source {
+            blocks,
             name,
             kind: section.kind,
             url,
@@ -220,6 +223,31 @@ fn sources(place: &Place<'_>, sections: &[SourceSection]) -> Result<Vec<Source>,
         });
     }
     Ok(sources)
+}
+
+fn blocks_keys(place: &Place<'_>, index: usize, section: &SourceSection) -> Result<BlocksKeys, ConfigError> {
+    if section.kind != SourceKind::Blocks {
+        let given = [
+            ("replica_labels", section.replica_labels.is_some()),
+            ("series", section.series.is_some()),
+            ("ignore_delay", section.ignore_delay.is_some()),
+        ];
+        if let Some((key, _)) = given.into_iter().find(|(_, given)| *given) {
+            let what = format!("only a source of kind \"blocks\" has it, this one is {:?}", section.kind.as_str());
+            return Err(place.wrong("source", index, key, what));
+        }
+    }
+    let selector = |text: &String| {
+        let wrong = |what: String| place.wrong("source", index, "series", what);
+        let parsed = Expression::parse(text).map_err(|e| wrong(e.to_string()))?;
+        let not_one = || wrong(format!("wanted a selector such as {{__name__=~\"kube_.+\"}}, got {text:?}"));
+        parsed.as_selector().map(forewarn_features::promql::Selector::label_matchers).ok_or_else(not_one)
+    };
+    Ok(BlocksKeys {
+        replica_labels: section.replica_labels.clone().unwrap_or_default(),
+        series: section.series.iter().flatten().map(selector).collect::<Result<_, _>>()?,
+        ignore_delay: section.ignore_delay.as_ref().map(|span| span.0),
+    })
 }
 
 fn signal_error(place: &Place<'_>, file: &ConfigFile, error: forewarn_features::SignalError) -> ConfigError {

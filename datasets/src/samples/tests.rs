@@ -1,0 +1,175 @@
+use std::fs::File;
+use std::io::{Seek as _, Write as _};
+use std::sync::Arc;
+
+use forewarn_schema::{
+    BucketSpan, Buckets, HistogramSample, LabelMatcher, LabelSet, METRIC_NAME, MatchOp, NativeHistogram, ResetHint,
+    STALE_NAN_BITS, Sample, TimeRange, Timestamp,
+};
+use proptest::prelude::*;
+
+use super::*;
+use crate::{Aggregate, RawSeries};
+
+const ALWAYS: TimeRange = TimeRange { start: Timestamp::from_millis(i64::MIN), end: Timestamp::from_millis(i64::MAX) };
+
+fn labels(metric: &str, pod: usize) -> LabelSet {
+    LabelSet::from([(METRIC_NAME, metric.to_owned()), ("pod", format!("cart-{pod:05}\"é"))])
+}
+
+fn floats(metric: &str, pod: usize, rows: i64) -> RawSeries {
+    let value = |k: i64| match k % 7 {
+        3 => f64::NAN,
+        5 => f64::from_bits(STALE_NAN_BITS),
+        _ => k as f64 * 0.1 + pod as f64,
+    };
+    let samples = (0..rows).map(|k| Sample { at: Timestamp::from_millis(k * 15_000 + 7), value: value(k) }).collect();
+    RawSeries { labels: labels(metric, pod), samples, ..RawSeries::default() }
+}
+
+fn histogram(sum: f64) -> Arc<NativeHistogram> {
+    Arc::new(NativeHistogram {
+        reset_hint: ResetHint::Gauge,
+        schema: 3,
+        zero_threshold: 1e-128,
+        zero_count: 2.0,
+        count: 9.0,
+        sum,
+        positive: Buckets {
+            spans: vec![BucketSpan { offset: -4, length: 2 }, BucketSpan { offset: 7, length: 1 }],
+            counts: vec![1.0, 2.0, 3.0],
+        },
+        negative: Buckets { spans: vec![BucketSpan { offset: 0, length: 1 }], counts: vec![1.0] },
+        custom_bounds: vec![0.5, 2.5],
+    })
+}
+
+fn written(series: &[RawSeries]) -> (Vec<u8>, SampleFileStats) {
+    let mut writer = SampleWriter::new(Vec::new()).unwrap();
+    for one in series {
+        writer.push(one).unwrap();
+    }
+    writer.finish().unwrap()
+}
+
+fn file(bytes: &[u8]) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    file.rewind().unwrap();
+    file
+}
+
+/// The pieces of one series put together.
+fn whole(pieces: impl Iterator<Item = RawSeries>) -> Vec<RawSeries> {
+    let mut whole: Vec<RawSeries> = Vec::new();
+    for piece in pieces {
+        match whole.last_mut() {
+            Some(last) if last.labels == piece.labels && last.aggregate == piece.aggregate => {
+                last.samples.extend(piece.samples);
+                last.histograms.extend(piece.histograms);
+            }
+            _ => whole.push(piece),
+        }
+    }
+    whole
+}
+
+fn read(bytes: &[u8], selector: Option<&[LabelMatcher]>, range: TimeRange) -> Vec<RawSeries> {
+    let filter = selector.map(|s| SampleFilter::new(&[s.to_vec()]).unwrap());
+    whole(SampleReader::open(file(bytes), filter, range).unwrap().map(Result::unwrap))
+}
+
+/// Comparable to the bit.
+fn bits(series: &[RawSeries]) -> String {
+    let text = |s: &RawSeries| {
+        let floats: Vec<_> = s.samples.iter().map(|s| (s.at.millis(), s.value.to_bits())).collect();
+        let histograms: Vec<_> = s
+            .histograms
+            .iter()
+            .map(|h| (h.at.millis(), h.histogram.sum.to_bits(), format!("{:?}", h.histogram)))
+            .collect();
+        format!("{} {:?} {floats:?} {histograms:?}\n", s.labels, s.aggregate)
+    };
+    series.iter().map(text).collect()
+}
+
+#[test]
+fn samples_read_back_to_the_bit_however_they_were_cut_into_pieces() {
+    // More rows than a batch has, so that series cross batches.
+    let mut series: Vec<RawSeries> = (0..3).map(|pod| floats("up", pod, 30_000)).collect();
+    let stale = f64::from_bits(STALE_NAN_BITS);
+    let at =
+        |seconds: i64, sum: f64| HistogramSample { at: Timestamp::from_seconds(seconds), histogram: histogram(sum) };
+    let mut mixed = floats("v", 0, 10);
+    mixed.histograms = vec![at(1, 0.5), at(32, stale), at(1000, -2.0)];
+    let aggregates = [Aggregate::Count, Aggregate::Sum, Aggregate::Counter];
+    series.push(mixed);
+    series.extend(aggregates.map(|aggregate| RawSeries { aggregate, ..floats("w", 0, 5) }));
+    let (bytes, stats) = written(&series);
+    assert_eq!(bits(&read(&bytes, None, ALWAYS)), bits(&series));
+    assert_eq!((stats.rows, stats.histograms, stats.series), (90_028, 3, 5));
+
+    let pieces: Vec<RawSeries> = series
+        .iter()
+        .flat_map(|s| {
+            let cut = s.samples.chunks(if s.histograms.is_empty() { 777 } else { usize::MAX });
+            cut.map(|samples| RawSeries { samples: samples.to_vec(), ..s.clone() }).collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(written(&pieces).0, bytes);
+    assert!(read(&written(&[]).0, None, ALWAYS).is_empty());
+}
+
+#[test]
+fn a_series_reads_only_what_it_needs_and_all_of_it() {
+    let series: Vec<RawSeries> =
+        ["a", "b", "c"].iter().flat_map(|metric| (0..40).map(move |pod| floats(metric, pod, 5760))).collect();
+    let (bytes, _) = written(&series);
+    let equal = |name: &str, value: String| LabelMatcher { name: name.to_owned(), op: MatchOp::Equal, value };
+    let selector = [equal(METRIC_NAME, "b".to_owned()), equal("pod", "cart-00007\"é".to_owned())];
+    let hour = TimeRange { start: Timestamp::from_seconds(3600), end: Timestamp::from_seconds(7200) };
+    let mut wanted = vec![series[47].clone()];
+    wanted[0].samples.retain(|s| hour.contains(s.at));
+    assert_eq!(bits(&read(&bytes, Some(&selector), hour)), bits(&wanted));
+
+    let metadata = parquet::arrow::arrow_reader::ArrowReaderMetadata::load(
+        &file(&bytes),
+        parquet::arrow::arrow_reader::ArrowReaderOptions::new()
+            .with_page_index_policy(parquet::file::metadata::PageIndexPolicy::Required),
+    )
+    .unwrap();
+    let filter = SampleFilter::new(&[selector.to_vec()]).unwrap();
+    let rows = prune::rows(metadata.metadata(), Some(&filter), hour);
+    // A third of the rows are of the metric; a page more on either side is read too.
+    assert!(rows.row_count() < 691_200 / 3 + 2 * 20_480, "{}", rows.row_count());
+}
+
+#[test]
+fn what_comes_out_of_order_is_refused() {
+    let refused = |series: &[RawSeries]| {
+        let mut writer = SampleWriter::new(Vec::new()).unwrap();
+        series.iter().try_for_each(|s| writer.push(s)).unwrap_err().to_string()
+    };
+    assert!(refused(&[floats("b", 0, 2), floats("a", 0, 2)]).contains("comes too late"));
+    assert!(refused(&[floats("a", 0, 2), floats("a", 0, 2)]).contains("does not go up"));
+    let count = RawSeries { aggregate: Aggregate::Count, ..floats("a", 0, 2) };
+    let max = RawSeries { aggregate: Aggregate::Max, ..floats("a", 0, 2) };
+    assert!(refused(&[max, count]).contains("comes too late"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn damaged_bytes_are_an_error_or_samples(at in 0_usize..8000, byte: u8, cut in 0_usize..4000) {
+        let mut series = floats("a", 0, 40);
+        series.histograms = vec![HistogramSample { at: Timestamp::from_seconds(9000), histogram: histogram(1.0) }];
+        let (mut bytes, _) = written(&[series]);
+        let at = at % bytes.len();
+        bytes[at] = byte;
+        bytes.truncate(bytes.len() - cut.min(bytes.len()) / 4);
+        // The library may panic; what calls this catches it. Only our own code must not loop or abort.
+        let _ = std::panic::catch_unwind(|| {
+            SampleReader::open(file(&bytes), None, ALWAYS).map(|reader| reader.take(1000).filter_map(Result::ok).count())
+        });
+    }
+}
