@@ -10,6 +10,7 @@ pub mod noise;
 pub mod remote_write;
 pub mod servers;
 pub mod shop;
+pub mod tsdb;
 pub mod webhook;
 
 pub use latency::LatencyService;
