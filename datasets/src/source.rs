@@ -103,6 +103,14 @@ pub enum SourceError {
         /// What, and where.
         reason: String,
     },
+    /// What it gave cannot be kept here until it is in order: free some space for temporary files.
+    #[error("samples of source {source_name:?} cannot be kept in a temporary file: {reason}")]
+    Temporary {
+        /// The source.
+        source_name: String,
+        /// What the system says.
+        reason: String,
+    },
 }
 
 impl SourceError {

@@ -166,9 +166,10 @@ impl Client {
         let request = self.http.post(format!("{}{}", self.endpoint.request_url, question.path));
         let request = match question.payload {
             Payload::Form(form) => request.form(form),
-            Payload::RemoteRead(bytes) => {
-                REMOTE_READ_HEADERS.iter().fold(request, |r, (name, value)| r.header(*name, *value)).body(bytes.to_vec())
-            }
+            Payload::RemoteRead(bytes) => REMOTE_READ_HEADERS
+                .iter()
+                .fold(request, |r, (name, value)| r.header(*name, *value))
+                .body(bytes.to_vec()),
         };
         let response = self.authorised(request).await.send().await.map_err(|e| self.broken(&e))?;
         let (status, after) = (response.status(), retry_after(response.headers(), Utc::now()));

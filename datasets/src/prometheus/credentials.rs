@@ -49,7 +49,8 @@ impl Credentials {
             None => {}
             Some(BearerToken::Text(token)) => credentials.take(token, None)?,
             Some(BearerToken::File(path)) => {
-                let (token, stamp) = read(path).map_err(|e| format!("token_file: cannot read {}: {e}", path.display()))?;
+                let (token, stamp) =
+                    read(path).map_err(|e| format!("token_file: cannot read {}: {e}", path.display()))?;
                 credentials.take(&token, Some(stamp))?;
             }
         }

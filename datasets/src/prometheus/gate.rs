@@ -150,7 +150,11 @@ mod tests {
                     let pass = gate.enter().await;
                     most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     tokio::time::sleep(Duration::from_millis(1)).await;
-                    if k % 7 == 0 { pass.too_many(None) } else { pass.answered() }
+                    if k % 7 == 0 {
+                        pass.too_many(None)
+                    } else {
+                        pass.answered()
+                    }
                     now.fetch_sub(1, Ordering::SeqCst);
                 })
             })

@@ -45,7 +45,7 @@ fn open_source(config: &Config, source: &Source) -> anyhow::Result<Box<dyn Histo
     let options = PrometheusOptions {
         name: source.name.clone(),
         url: source.url.clone(),
-        bearer_token: source.token.as_ref().map(|t| t.expose().to_owned()),
+        bearer: source.bearer(),
         basic: source.basic.as_ref().map(|(user, password)| (user.clone(), password.expose().to_owned())),
         headers: source.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
         timeout: source.timeout,

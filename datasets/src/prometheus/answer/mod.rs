@@ -269,7 +269,9 @@ mod tests {
         assert_eq!(any_names(answer(r#""warnings":["store gone"]"#).as_bytes()), partial("store gone"));
         assert_eq!(any_names(answer(r#""infos":["results cut short"]"#).as_bytes()), partial("results cut short"));
         assert_eq!(any_names(answer(r#""isPartial":true"#).as_bytes()), partial("it says that it is partial"));
-        for whole in [r#""isPartial":false"#, r#""warnings":null"#, r#""infos":["PromQL info: metric might not be a counter"]"#] {
+        for whole in
+            [r#""isPartial":false"#, r#""warnings":null"#, r#""infos":["PromQL info: metric might not be a counter"]"#]
+        {
             assert_eq!(any_names(answer(whole).as_bytes()), Ok(true), "{whole}");
         }
     }

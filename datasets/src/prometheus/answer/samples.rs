@@ -14,9 +14,11 @@ const NO_HISTOGRAMS: &str = "the query API tells too little of native histograms
 ///
 /// Asked for from one millisecond before the range, because Prometheus 2 counts that edge in and Prometheus 3 does not;
 /// what lies before the range is left out, anything else outside it is refused.
-pub(in crate::prometheus) fn samples(body: &[u8], range: TimeRange) -> Result<Vec<(LabelSet, Vec<Sample>)>, AnswerError> {
-    let mut series =
-        series_of(body, "a range selector", NO_HISTOGRAMS, |values| samples_of(values, range))?;
+pub(in crate::prometheus) fn samples(
+    body: &[u8],
+    range: TimeRange,
+) -> Result<Vec<(LabelSet, Vec<Sample>)>, AnswerError> {
+    let mut series = series_of(body, "a range selector", NO_HISTOGRAMS, |values| samples_of(values, range))?;
     series.retain(|(_, samples)| !samples.is_empty());
     Ok(series)
 }

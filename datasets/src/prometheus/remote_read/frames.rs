@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 
+use super::super::answer::shorten;
 use super::wire::take_varint;
 
 /// Prometheus fills frames up to 1 MiB.
@@ -50,7 +51,7 @@ impl Iterator for Frames {
         Some(frame.map_err(|reason| {
             // A server that fails half-way writes its words where the next frame would be.
             let rest = std::mem::take(&mut self.rest);
-            let words = super::super::answer::shorten(&String::from_utf8_lossy(&rest[..rest.len().min(200)]));
+            let words = shorten(&String::from_utf8_lossy(&rest[..rest.len().min(200)]));
             format!("frame {}: {reason}; the rest starts with {words:?}", self.number)
         }))
     }

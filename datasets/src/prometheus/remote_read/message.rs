@@ -53,11 +53,12 @@ fn chunk(bytes: &[u8], message: &Bytes) -> Result<Chunk, WireError> {
     Ok(Chunk { encoding: Encoding::from_byte(encoding), data })
 }
 
-/// A series with its samples as they came.
-pub(super) struct SampleSeries {
-    pub(super) labels: LabelSet,
-    pub(super) samples: Vec<Sample>,
-    pub(super) histograms: Vec<HistogramSample>,
+/// A series, or a piece of one, with its samples as they came.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(in crate::prometheus) struct SampleSeries {
+    pub(in crate::prometheus) labels: LabelSet,
+    pub(in crate::prometheus) samples: Vec<Sample>,
+    pub(in crate::prometheus) histograms: Vec<HistogramSample>,
 }
 
 /// The series of a whole answer of type SAMPLES, decompressed.
@@ -74,7 +75,7 @@ pub(super) fn sample_series(message: &[u8]) -> Result<Vec<SampleSeries>, WireErr
 }
 
 fn series_of(bytes: &[u8]) -> Result<SampleSeries, WireError> {
-    let mut series = SampleSeries { labels: LabelSet::new(), samples: Vec::new(), histograms: Vec::new() };
+    let mut series = SampleSeries::default();
     for field in Fields::of(bytes) {
         match field? {
             (1, value) => label(value.bytes()?, &mut series.labels)?,
