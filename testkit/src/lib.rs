@@ -6,6 +6,7 @@
 pub mod exporter;
 pub mod http;
 pub mod latency;
+pub mod native_histograms;
 pub mod noise;
 pub mod remote_write;
 pub mod servers;

@@ -1,6 +1,6 @@
 //! Decoded samples in columns, filled and emptied again and again.
 
-use forewarn_schema::HistogramSample;
+use forewarn_schema::{HistogramSample, Sample, Timestamp};
 
 use crate::Interval;
 
@@ -25,6 +25,11 @@ impl Samples {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.times.is_empty() && self.histograms.is_empty()
+    }
+
+    /// The floats, one after another.
+    pub fn floats(&self) -> impl ExactSizeIterator<Item = Sample> {
+        self.times.iter().zip(&self.values).map(|(at, value)| Sample { at: Timestamp::from_millis(*at), value: *value })
     }
 
     /// Takes all out and keeps the memory.

@@ -73,7 +73,7 @@ impl BitWriter {
         let class = WIDTHS.iter().position(|width| fits(*width)).expect("64 bits hold every value");
         match class {
             8 => self.put(0xff, 8),
-            ones => self.put((1 << ones) - 1 << 1, ones as u32 + 1),
+            ones => self.put(((1 << ones) - 1) << 1, ones as u32 + 1),
         }
         self.put(field, WIDTHS[class]);
     }

@@ -1,5 +1,7 @@
 //! Encoders of native histogram chunks: integer (2, with start timestamps 5) and float (3, with start timestamps 6).
 
+use std::borrow::Cow;
+
 use forewarn_schema::{BucketSpan, CUSTOM_BOUNDS_SCHEMA, NativeHistogram, ResetHint};
 
 use super::bits::BitWriter;
@@ -35,6 +37,7 @@ pub fn integer_histogram(samples: &[(i64, NativeHistogram)], start_times: &[i64]
     let mut sum = XorWindow::after(0.0);
     let mut buckets = Vec::new();
     for (index, (t, h)) in samples.iter().enumerate() {
+        let h = &*as_written(h);
         let before = time.value;
         let stored = differences(&h.positive.counts).chain(differences(&h.negative.counts));
         if index == 0 {
@@ -50,7 +53,7 @@ pub fn integer_histogram(samples: &[(i64, NativeHistogram)], start_times: &[i64]
         } else {
             time.put(&mut bits, *t);
             if h.is_stale() {
-                // Whatever a stale sample counts, it is written as no change of the growth.
+                // Counts go on growing as they did.
                 bits.varbit_int(0);
                 bits.varbit_int(0);
             } else {
@@ -58,10 +61,8 @@ pub fn integer_histogram(samples: &[(i64, NativeHistogram)], start_times: &[i64]
                 zero_count.put(&mut bits, h.zero_count as i64);
             }
             sum.put(&mut bits, h.sum);
-            if !h.is_stale() {
-                for (bucket, value) in buckets.iter_mut().zip(stored) {
-                    bucket.put(&mut bits, value);
-                }
+            for (bucket, value) in buckets.iter_mut().zip(stored) {
+                bucket.put(&mut bits, value);
             }
         }
         start_times.put(&mut bits, index, if index == 0 { *t } else { before });
@@ -85,9 +86,9 @@ pub fn float_histogram(samples: &[(i64, NativeHistogram)], start_times: &[i64]) 
     let mut time = Growing::default();
     let mut fields: Vec<XorWindow> = Vec::new();
     for (index, (t, h)) in samples.iter().enumerate() {
+        let h = &*as_written(h);
         let before = time.value;
         let buckets = h.positive.counts.iter().chain(&h.negative.counts).copied();
-        let buckets = buckets.take(if h.is_stale() { 0 } else { usize::MAX });
         let values = [h.count, h.zero_count, h.sum].into_iter().chain(buckets);
         if index == 0 {
             bits.varbit_int(*t);
@@ -105,6 +106,15 @@ pub fn float_histogram(samples: &[(i64, NativeHistogram)], start_times: &[i64]) 
         start_times.put(&mut bits, index, if index == 0 { *t } else { before });
     }
     finish(encoding, samples, bits)
+}
+
+/// A staleness marker has no buckets and counts nothing, whatever the histogram says.
+fn as_written(h: &NativeHistogram) -> Cow<'_, NativeHistogram> {
+    if h.is_stale() {
+        Cow::Owned(NativeHistogram { reset_hint: h.reset_hint, sum: h.sum, ..NativeHistogram::default() })
+    } else {
+        Cow::Borrowed(h)
+    }
 }
 
 /// Header and layout. The encodings with start timestamps are three numbers above those without.
@@ -129,7 +139,7 @@ fn start<'a>(
         BitWriter::after(&[high, low, flags << 6])
     };
     if let Some((_, first)) = samples.first() {
-        put_layout(&mut bits, first);
+        put_layout(&mut bits, &as_written(first));
     }
     (encoding + if start_times_given { 3 } else { 0 }, start_times, bits)
 }

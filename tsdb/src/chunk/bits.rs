@@ -36,6 +36,12 @@ impl<'a> Bits<'a> {
         if self.at <= self.bytes.len() * 8 { Ok(()) } else { Err(Damage::End) }
     }
 
+    /// Impossible bits; past the end they are no bits at all.
+    #[cold]
+    pub(crate) fn damage(&self, what: &'static str) -> Damage {
+        self.check().err().unwrap_or(Damage::What(what))
+    }
+
     /// The next bits in the high end of a word. At least 57 of them are right; the rest are zeros.
     #[inline]
     pub(crate) fn peek(&self) -> u64 {

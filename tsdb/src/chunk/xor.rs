@@ -40,7 +40,7 @@ impl XorValue {
     #[inline]
     pub(crate) fn in_old_window(&mut self, stream: &mut Bits<'_>) -> Result<u64, Damage> {
         if self.width == 0 {
-            return Err(Damage::What("a window of changed bits wanted before it is used again, got none"));
+            return Err(stream.damage("a window of changed bits wanted before it is used again, got none"));
         }
         self.bits ^= stream.take(self.width) << self.trailing;
         Ok(self.bits)
@@ -57,7 +57,7 @@ impl XorValue {
             width => width,
         };
         let Some(trailing) = 64_u32.checked_sub(leading + width) else {
-            return Err(Damage::What("a window of at most 64 bits wanted, got more"));
+            return Err(stream.damage("a window of at most 64 bits wanted, got more"));
         };
         (self.width, self.trailing) = (width, trailing);
         self.in_old_window(stream)

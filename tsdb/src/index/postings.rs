@@ -5,27 +5,23 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use super::section::{Extent, Walk};
+use super::section::{Extent, Kept};
 use crate::cursor::{Cursor, Stop};
-use crate::{BlockError, InMemory, ReadAt};
+use crate::{BlockError, ReadAt};
 
 /// One in so many values of a label is remembered; the others are found by walking on.
 const STRIDE: usize = 32;
 
 /// The table of postings. In versions 2 and 3 it is sorted, so that a part of it is enough to remember.
 pub(super) struct PostingsTable {
-    file: Arc<dyn ReadAt>,
-    /// Where the table is walked again: the file, or a copy of the table.
-    walked: Arc<dyn ReadAt>,
-    /// What must be added to a place in `walked` to have one in the file.
-    shift: u64,
+    section: Kept,
     names: BTreeMap<String, Name>,
     /// The list of all series.
     all: Option<u64>,
 }
 
 enum Name {
-    /// Every [`STRIDE`]-th value with the place of its entry, and where the name's entries end; places in `walked`.
+    /// Every [`STRIDE`]-th value with the place of its entry, and where the name's entries end.
     Sorted { marks: Vec<(String, u64)>, values: usize, end: u64 },
     /// Every value and its list (version 1).
     Listed(BTreeMap<String, u64>),
@@ -40,26 +36,18 @@ struct Entry<'a> {
 impl PostingsTable {
     /// No series: what an empty index has.
     pub(super) fn empty(file: &Arc<dyn ReadAt>) -> Self {
-        Self { file: file.clone(), walked: file.clone(), shift: 0, names: BTreeMap::new(), all: None }
+        Self { section: Kept::absent(file), names: BTreeMap::new(), all: None }
     }
 
     /// Reads all once, to check it; keeps a copy if it has at most `in_memory` bytes.
     pub(super) fn open(file: &Arc<dyn ReadAt>, offset: u64, sorted: bool, in_memory: u64) -> Result<Self, BlockError> {
-        let extent = Extent::read(file.as_ref(), offset)?;
-        let mut walked = file.clone();
-        let mut shift = 0;
-        if extent.len() <= in_memory {
-            // With the checksum after it.
-            let copy = file.read_at(extent.start, extent.len() as usize + 4)?;
-            walked = Arc::new(InMemory::new(file.name(), copy));
-            shift = extent.start;
-        }
-        let mut table = Self { file: file.clone(), walked: walked.clone(), shift, names: BTreeMap::new(), all: None };
-        let mut walk = Walk::new(walked.as_ref(), extent.start - shift, extent.end - shift);
+        let section = Kept::open(file, offset, in_memory)?;
+        let mut table = Self { section: Kept::absent(file), names: BTreeMap::new(), all: None };
+        let mut walk = section.walk();
         let count = walk.parse(|c| c.be_u32())?;
         let mut last: Option<(String, String)> = None;
         for _ in 0..count {
-            let place = walk.position();
+            let place = section.place(&walk);
             let step = walk.parse(|cursor| {
                 let entry = match Entry::parse(cursor)? {
                     Ok(entry) => entry,
@@ -72,12 +60,11 @@ impl PostingsTable {
                 remember(&mut last, &entry);
                 Ok(Ok(()))
             })?;
-            step.map_err(|what| BlockError::corrupt(file.name(), place + shift, what))?;
+            step.map_err(|what| section.corrupt(place, what))?;
         }
-        let end = walk.position();
-        table.end_name(last.as_ref().map(|(name, _)| name.as_str()), end);
+        table.end_name(last.as_ref().map(|(name, _)| name.as_str()), section.place(&walk));
         walk.finish()?;
-        Ok(table)
+        Ok(Self { section, ..table })
     }
 
     fn add(&mut self, entry: &Entry<'_>, place: u64, sorted: bool) {
@@ -167,13 +154,13 @@ impl PostingsTable {
 
     /// Visits entries from `start` to `end` until `visit` says to stop.
     fn walk(&self, start: u64, end: u64, mut visit: impl FnMut(&str, u64) -> bool) -> Result<(), BlockError> {
-        let mut walk = Walk::new(self.walked.as_ref(), start, end);
+        let mut walk = self.section.walk_part(start, end);
         let mut go_on = true;
         while go_on && !walk.is_done() {
-            let place = walk.position();
+            let place = self.section.place(&walk);
             let step =
                 walk.parse(|cursor| Ok(Entry::parse(cursor)?.map(|entry| go_on = visit(entry.value, entry.list))))?;
-            step.map_err(|what| BlockError::corrupt(self.file.name(), place + self.shift, what))?;
+            step.map_err(|what| self.section.corrupt(place, what))?;
         }
         Ok(())
     }

@@ -1,10 +1,12 @@
 //! A section of an index: its length, its content, its checksum. Kept in memory where that is cheap, and otherwise read
 //! again in pieces.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::cursor::{Cursor, Stop, be_u32};
-use crate::{BlockError, ReadAt};
+use crate::{BlockError, InMemory, ReadAt};
 
 /// What is read first of a section whose size nobody knows; pieces double from there.
 const FIRST_PIECE: u64 = 1 << 10;
@@ -120,6 +122,73 @@ impl Extent {
     /// Walks through the content.
     pub(crate) fn walk<'a>(&self, file: &'a dyn ReadAt) -> Walk<'a> {
         Walk::new(file, self.start, self.end)
+    }
+}
+
+/// A section that is read again and again: from the file, or from a copy of it.
+pub(crate) struct Kept {
+    source: Arc<dyn ReadAt>,
+    /// Its content, in the source.
+    extent: Extent,
+    /// What must be added to a place in the source to have the one in the file.
+    shift: u64,
+}
+
+impl Kept {
+    /// Copies the section that begins at `offset` if its content has at most `in_memory` bytes.
+    pub(crate) fn open(file: &Arc<dyn ReadAt>, offset: u64, in_memory: u64) -> Result<Self, BlockError> {
+        let extent = Extent::read(file.as_ref(), offset)?;
+        if extent.len() > in_memory {
+            return Ok(Self { source: file.clone(), extent, shift: 0 });
+        }
+        let copy = file.read_at(extent.start, extent.len() as usize + 4)?;
+        let source = Arc::new(InMemory::new(file.name(), copy));
+        Ok(Self { source, extent: Extent { start: 0, end: extent.len() }, shift: extent.start })
+    }
+
+    /// A section that is not there.
+    pub(crate) fn absent(file: &Arc<dyn ReadAt>) -> Self {
+        Self { source: file.clone(), extent: Extent { start: 0, end: 0 }, shift: 0 }
+    }
+
+    /// Whether it was copied.
+    pub(crate) fn is_copy(&self) -> bool {
+        self.shift > 0
+    }
+
+    /// How long its content is.
+    pub(crate) fn len(&self) -> u64 {
+        self.extent.len()
+    }
+
+    /// Walks through the content.
+    pub(crate) fn walk(&self) -> Walk<'_> {
+        self.extent.walk(self.source.as_ref())
+    }
+
+    /// Walks through a part of it, between two places of which [`Self::place`] told.
+    pub(crate) fn walk_part(&self, start: u64, end: u64) -> Walk<'_> {
+        Walk::new(self.source.as_ref(), self.extent.start + start, self.extent.start + end)
+    }
+
+    /// Where in the content the walk stands.
+    pub(crate) fn place(&self, walk: &Walk<'_>) -> u64 {
+        walk.position() - self.extent.start
+    }
+
+    /// `len` bytes of the content.
+    pub(crate) fn read(&self, place: u64, len: u64) -> Result<Bytes, BlockError> {
+        Ok(self.source.read_at(self.extent.start + place, len as usize)?)
+    }
+
+    /// The place in the content of a byte of the file.
+    pub(crate) fn place_of(&self, in_file: u64) -> Option<u64> {
+        in_file.checked_sub(self.extent.start + self.shift).filter(|place| *place < self.extent.len())
+    }
+
+    /// An error at a place in the content.
+    pub(crate) fn corrupt(&self, place: u64, what: impl Into<String>) -> BlockError {
+        BlockError::corrupt(self.source.name(), self.extent.start + self.shift + place, what)
     }
 }
 
