@@ -41,7 +41,7 @@ pub struct PrometheusSource {
     client: Client,
     /// What the server can, once it was asked.
     best: OnceCell<Fetch>,
-    /// See [`downsampled`](Self::downsampled).
+    /// Windows of steps that were answered from samples coarser than raw ones.
     coarse: Mutex<Vec<(TimeRange, SourceResolution)>>,
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use forewarn_schema::{LabelSet, Sample, Series, Step, TimeRange, Timestamp};
@@ -19,15 +20,6 @@ use crate::{NoProgress, PullProgress};
 const MAX_HALVINGS: u32 = 6;
 
 impl PrometheusSource {
-    /// Windows that were answered at a coarser resolution than that of the samples, because there was nothing finer;
-    /// of all fetches so far, sorted. Empty unless `max_source_resolution` allows it.
-    pub fn downsampled(&self) -> Vec<(TimeRange, SourceResolution)> {
-        let mut windows = self.coarse.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        windows.sort_by_key(|(window, resolution)| (window.start, window.end, *resolution));
-        windows.dedup();
-        windows
-    }
-
     /// One window: the finest resolution that has anything.
     async fn window(
         &self,
@@ -139,6 +131,15 @@ impl HistorySource for PrometheusSource {
 
     async fn extent(&self) -> Result<Option<TimeRange>, SourceError> {
         extent::extent(&self.client).await
+    }
+
+    fn downsampled(&self) -> Vec<(TimeRange, Duration)> {
+        let windows = self.coarse.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let apart = |resolution: SourceResolution| Duration::from_millis(resolution.millis().unsigned_abs());
+        let mut windows: Vec<_> = windows.into_iter().map(|(window, resolution)| (window, apart(resolution))).collect();
+        windows.sort_by_key(|(window, apart)| (window.start, window.end, *apart));
+        windows.dedup();
+        windows
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use forewarn_datasets::{Dataset, DatasetManifest, HistorySource, PrometheusOptions, PrometheusSource};
+use forewarn_datasets::{Dataset, DatasetManifest, HistorySource, PrometheusSource};
 use forewarn_features::ServiceStep;
 use forewarn_inference::StateStore;
 use forewarn_models::decision::DecisionParams;
@@ -42,18 +42,7 @@ fn open_source(config: &Config, source: &Source) -> anyhow::Result<Box<dyn Histo
         ))
         .into());
     }
-    let options = PrometheusOptions {
-        name: source.name.clone(),
-        url: source.url.clone(),
-        bearer: source.bearer(),
-        basic: source.basic.as_ref().map(|(user, password)| (user.clone(), password.expose().to_owned())),
-        headers: source.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
-        timeout: source.timeout,
-        concurrency: source.concurrency,
-        retries: source.retries,
-        ..PrometheusOptions::default()
-    };
-    Ok(Box::new(PrometheusSource::new(options)?))
+    Ok(Box::new(PrometheusSource::new(source.prometheus_options())?))
 }
 
 /// The dataset and its manifest; an error that says what to do where nothing was pulled yet.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use forewarn_datasets::{Fetch, SourceResolution};
 use forewarn_features::Signal;
 use forewarn_models::lstm::Device;
 use forewarn_schema::{Mode, Step};
@@ -65,6 +66,17 @@ pub(super) struct SourceSection {
     pub(super) concurrency: usize,
     #[serde(default = "SourceSection::retries")]
     pub(super) retries: u32,
+    #[serde(default = "SourceSection::give_up_after")]
+    pub(super) give_up_after: Span,
+    pub(super) ca_file: Option<String>,
+    pub(super) cert_file: Option<String>,
+    pub(super) key_file: Option<String>,
+    pub(super) server_name: Option<String>,
+    pub(super) fetch: Option<Fetch>,
+    pub(super) max_source_resolution: Option<SourceResolution>,
+    pub(super) dedup: Option<bool>,
+    #[serde(default)]
+    pub(super) replica_labels: Vec<String>,
 }
 
 impl SourceSection {
@@ -76,6 +88,21 @@ impl SourceSection {
     }
     fn retries() -> u32 {
         5
+    }
+    fn give_up_after() -> Span {
+        Span::seconds(600)
+    }
+
+    /// The first key that is written and that only a query API has.
+    pub(super) fn key_of_a_query_api(&self) -> Option<&'static str> {
+        [
+            ("fetch", self.fetch.is_some()),
+            ("max_source_resolution", self.max_source_resolution.is_some()),
+            ("dedup", self.dedup.is_some()),
+            ("server_name", self.server_name.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(key, written)| written.then_some(key))
     }
 }
 
