@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
-use forewarn_datasets::{Dataset, HistorySource};
+use forewarn_datasets::{Dataset, Fetch, HistorySource};
 use forewarn_features::{Role, observation::target_labels};
 use forewarn_models::ModelRegistry;
 use forewarn_schema::{METRIC_NAME, SignalKind, TimeRange};
@@ -45,6 +45,15 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
             source.name(),
             info.version.as_deref().unwrap_or("version unknown")
         ));
+        let configured = config.sources.iter().find(|s| s.name == source.name());
+        let fetch = match configured {
+            Some(configured) => open::fetch_used(configured).await?,
+            None => None,
+        };
+        if let (Some(fetch), Some(configured)) = (fetch, configured) {
+            let chosen = if configured.fetch == fetch { "" } else { ", the best that it can" };
+            text.push_str(&format!("  fetch: {fetch}{chosen}\n"));
+        }
         let range = pull::range(config, source.as_ref(), None, None).await?;
         let found = look(config, source.as_ref(), range).await?;
         text.push_str(&describe(config, &found));
@@ -69,6 +78,7 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
         sources.push(json!({
             "name": source.name(),
             "version": info.version,
+            "fetch": fetch.map(Fetch::as_str),
             "range": range,
             "presets": presets(config, &found),
             "targets": found.targets,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use forewarn_datasets::{Dataset, DatasetManifest, HistorySource, PrometheusSource};
+use forewarn_datasets::{Dataset, DatasetManifest, Fetch, HistorySource, PrometheusSource};
 use forewarn_features::ServiceStep;
 use forewarn_inference::StateStore;
 use forewarn_models::decision::DecisionParams;
@@ -43,6 +43,14 @@ fn open_source(config: &Config, source: &Source) -> anyhow::Result<Box<dyn Histo
         .into());
     }
     Ok(Box::new(PrometheusSource::new(source.prometheus_options())?))
+}
+
+/// What is asked of a source that is a query API: steps or samples, as configured or as the server can.
+pub(super) async fn fetch_used(source: &Source) -> anyhow::Result<Option<Fetch>> {
+    if source.kind != SourceKind::Prometheus {
+        return Ok(None);
+    }
+    Ok(Some(PrometheusSource::new(source.prometheus_options())?.fetch_used().await?))
 }
 
 /// The dataset and its manifest; an error that says what to do where nothing was pulled yet.

@@ -1,8 +1,10 @@
 //! `forewarn pull`: history into the dataset, source by source; only what is missing.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use forewarn_datasets::{Dataset, HistorySource, PullProgress, PullSummary};
-use forewarn_schema::{TimeRange, Timestamp};
+use forewarn_schema::{TimeRange, Timestamp, format_duration};
 use indicatif::ProgressBar;
 use serde_json::json;
 
@@ -33,7 +35,15 @@ pub(super) async fn pull_from(
         let bar = PullBar::new();
         let summary = dataset.pull(source.as_ref(), &config.signals, config.step, range, &bar).await?;
         text.push_str(&line(source.name(), range, &summary));
-        done.push(json!({"source": source.name(), "range": range, "summary": summary}));
+        let downsampled = source.downsampled();
+        text.push_str(&downsampled_line(source.name(), &downsampled));
+        let downsampled: Vec<_> = downsampled
+            .iter()
+            .map(|(range, apart)| json!({"range": range, "resolution": format_duration(*apart)}))
+            .collect();
+        done.push(json!({
+            "source": source.name(), "range": range, "summary": summary, "downsampled": downsampled,
+        }));
     }
     if let Some(covered) = dataset.manifest().await?.and_then(|m| m.range()) {
         text.push_str(&format!("the dataset holds {covered}\n"));
@@ -77,6 +87,19 @@ fn line(source: &str, range: TimeRange, summary: &PullSummary) -> String {
         return format!("{source}: {range}: nothing new\n");
     }
     format!("{source}: {range}: {} rows in {} windows, {}\n", summary.rows, summary.windows, human_bytes(summary.bytes))
+}
+
+/// From when to when something came from samples that were thinned out; nothing where nothing did.
+fn downsampled_line(source: &str, windows: &[(TimeRange, Duration)]) -> String {
+    let (Some(start), Some(end), Some(coarsest)) = (
+        windows.iter().map(|(window, _)| window.start).min(),
+        windows.iter().map(|(window, _)| window.end).max(),
+        windows.iter().map(|(_, apart)| *apart).max(),
+    ) else {
+        return String::new();
+    };
+    let (count, apart) = (windows.len(), format_duration(coarsest));
+    format!("{source}: {count} windows between {start} and {end} had only samples {apart} apart\n")
 }
 
 struct PullBar(ProgressBar);
