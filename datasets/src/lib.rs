@@ -37,7 +37,7 @@ pub use error::DatasetError;
 pub use manifest::{DatasetManifest, DayFile, FORMAT_VERSION, QueryCoverage, SourceRecord};
 pub use plan::{PlannedWindow, PullPlan};
 pub use progress::{NoProgress, PullProgress};
-pub use prometheus::{PrometheusOptions, PrometheusSource};
+pub use prometheus::{BearerToken, Fetch, PrometheusOptions, PrometheusSource, SourceResolution, TlsOptions};
 pub use pull::PullSummary;
 pub use pull_sampled::SampledSummary;
 pub use pull_samples::SamplesSummary;

@@ -1,5 +1,7 @@
 //! Where history comes from: anything that can answer PromQL over a range.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use forewarn_schema::{LabelSet, Series, Step, TimeRange, Timestamp};
 
@@ -46,6 +48,12 @@ pub trait HistorySource: Send + Sync {
 
     /// From the earliest to the latest data, to the minute; `None` where the source is empty or cannot tell.
     async fn extent(&self) -> Result<Option<TimeRange>, SourceError>;
+
+    /// Windows fetched so far from downsampled samples, because there was nothing finer, with the time between those;
+    /// sorted. Empty for a source that has no such thing.
+    fn downsampled(&self) -> Vec<(TimeRange, Duration)> {
+        Vec::new()
+    }
 }
 
 /// A source did not give what it was asked for. No text here holds a credential.
@@ -110,6 +118,14 @@ pub enum SourceError {
         /// The source.
         source_name: String,
         /// What, and where.
+        reason: String,
+    },
+    /// What it gave cannot be kept here until it is in order: free some space for temporary files.
+    #[error("samples of source {source_name:?} cannot be kept in a temporary file: {reason}")]
+    Temporary {
+        /// The source.
+        source_name: String,
+        /// What the system says.
         reason: String,
     },
 }

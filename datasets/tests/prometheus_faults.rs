@@ -8,7 +8,7 @@ mod support;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use forewarn_datasets::{HistorySource, PrometheusOptions, PrometheusSource, PullProgress, SourceError};
+use forewarn_datasets::{BearerToken, HistorySource, PrometheusOptions, PrometheusSource, PullProgress, SourceError};
 use forewarn_schema::{Step, TimeRange};
 use support::{Script, answer, matrix, options, range, source};
 
@@ -40,8 +40,8 @@ async fn a_server_that_is_not_there_is_unreachable_and_named() {
 async fn warnings_are_a_partial_answer_and_not_asked_again() {
     let body = r#"{"status":"success","data":{"resultType":"matrix","result":[]},"warnings":["store s3cret gone"]}"#;
     let script = Script::start(vec![answer("200 OK", "", body)]);
-    let token = Some("s3cret".to_owned());
-    let source = PrometheusSource::new(PrometheusOptions { bearer_token: token, ..options(&script.url) }).unwrap();
+    let bearer = Some(BearerToken::Text("s3cret".to_owned()));
+    let source = PrometheusSource::new(PrometheusOptions { bearer, ..options(&script.url) }).unwrap();
     let error = fetch(&source).await.unwrap_err();
     assert!(matches!(&error, SourceError::Partial { warnings, .. } if warnings == &["store *** gone"]), "{error}");
     let requests = script.requests();

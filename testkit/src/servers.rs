@@ -92,6 +92,17 @@ pub fn alertmanager(config: &str) -> io::Result<Option<RunningServer>> {
     })
 }
 
+/// VictoriaMetrics, empty, keeping a hundred years. What was written is to be seen after a GET of `/internal/force_flush`.
+pub fn victoria_metrics() -> io::Result<Option<RunningServer>> {
+    start(&["victoria-metrics", "victoria-metrics-prod"], "/health", |dir, port| {
+        Ok(vec![
+            format!("-storageDataPath={}", dir.join("data").display()),
+            format!("-httpListenAddr=127.0.0.1:{port}"),
+            "-retentionPeriod=100y".to_owned(),
+        ])
+    })
+}
+
 /// moto's S3 server, empty. Any credentials do.
 pub fn s3() -> io::Result<Option<RunningServer>> {
     start(&["moto_server"], "/moto-api/", |_, port| {

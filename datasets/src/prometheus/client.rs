@@ -1,28 +1,54 @@
 //! One request and its repetitions: what is asked again, after how long, and when to ask for less.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use chrono::Utc;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use reqwest::{StatusCode, redirect};
-use tokio::sync::Semaphore;
 
 use super::answer::{AnswerError, Refusal, shorten};
-use super::backoff::Backoff;
+use super::backoff::{Backoff, retry_after};
+use super::gate::Gate;
 use super::options::{Endpoint, PrometheusOptions};
 use crate::PullProgress;
 use crate::source::SourceError;
 
 /// A server that asks to be left alone for longer is not waited for.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// What remote read wants to be told of a request.
+const REMOTE_READ_HEADERS: [(&str, &str); 3] = [
+    ("content-type", "application/x-protobuf"),
+    ("content-encoding", "snappy"),
+    ("x-prometheus-remote-read-version", "0.1.0"),
+];
 
 /// A server behind the query API.
 pub(super) struct Client {
     http: reqwest::Client,
     endpoint: Endpoint,
-    basic: Option<(String, String)>,
     pub(super) options: PrometheusOptions,
-    in_flight: Semaphore,
+    gate: Gate,
+}
+
+/// What is posted.
+pub(super) struct Question<'a> {
+    pub(super) path: &'a str,
+    pub(super) payload: Payload<'a>,
+    /// Its name in errors.
+    pub(super) what: &'a str,
+}
+
+/// The body of a question.
+pub(super) enum Payload<'a> {
+    Form(&'a [(&'a str, String)]),
+    /// `prometheus.ReadRequest` in snappy's block format.
+    RemoteRead(&'a [u8]),
+}
+
+/// An answer of status 200.
+pub(super) struct Answer {
+    pub(super) content_type: String,
+    pub(super) body: Vec<u8>,
 }
 
 /// Why a request gave nothing.
@@ -50,18 +76,19 @@ enum Attempt {
 
 impl Client {
     pub(super) fn new(options: PrometheusOptions) -> Result<Self, SourceError> {
-        let (endpoint, basic) = Endpoint::new(&options)?;
         forewarn_storage::install_crypto_provider();
-        let http = reqwest::Client::builder()
+        let builder = reqwest::Client::builder()
             .timeout(options.timeout)
             .connect_timeout(options.timeout.min(Duration::from_secs(10)))
             // A redirect would carry custom headers, and with them credentials, to another host.
             .redirect(redirect::Policy::none())
-            .user_agent(concat!("forewarn/", env!("CARGO_PKG_VERSION")))
+            .user_agent(concat!("forewarn/", env!("CARGO_PKG_VERSION")));
+        let (endpoint, builder) = Endpoint::new(&options, builder)?;
+        let http = builder
             .build()
             .map_err(|e| SourceError::Options { source_name: options.name.clone(), reason: chain(&e) })?;
-        let in_flight = Semaphore::new(options.concurrency.min(Semaphore::MAX_PERMITS));
-        Ok(Self { http, endpoint, basic, options, in_flight })
+        let gate = Gate::new(options.concurrency);
+        Ok(Self { http, endpoint, options, gate })
     }
 
     /// Without credentials.
@@ -78,15 +105,29 @@ impl Client {
         retries: u32,
         progress: &dyn PullProgress,
     ) -> Result<Vec<u8>, Failure> {
+        let question = Question { path, payload: Payload::Form(form), what };
+        Ok(self.ask(&question, retries, progress).await?.body)
+    }
+
+    /// Asks, and asks again where that may help: at most `retries` times, within the time limit of the options.
+    pub(super) async fn ask(
+        &self,
+        question: &Question<'_>,
+        retries: u32,
+        progress: &dyn PullProgress,
+    ) -> Result<Answer, Failure> {
+        let what = question.what;
         let mut backoff = Backoff::new(self.options.backoff, self.options.seed ^ seed_of(what));
+        let began = Instant::now();
         for attempt in 1.. {
-            let (reason, after, then_halve) = match self.attempt(path, form, what).await {
-                Ok(body) => return Ok(body),
+            let (reason, after, then_halve) = match self.attempt(question).await {
+                Ok(answer) => return Ok(answer),
                 Err(Attempt::Failed(failure)) => return Err(failure),
                 Err(Attempt::Again { reason, after, then_halve }) => (reason, after, then_halve),
             };
             let wait = backoff.next().max(after.unwrap_or_default());
-            if attempt > retries || wait > LONGEST_WAIT {
+            let too_late = began.elapsed().saturating_add(wait) > self.options.give_up_after;
+            if attempt > retries || wait > LONGEST_WAIT || too_late {
                 let error = self.unreachable(attempt, &reason);
                 return Err(if then_halve { Failure::TooMuch(error) } else { Failure::Final(error) });
             }
@@ -99,33 +140,57 @@ impl Client {
 
     /// The body of `path`, where there is one; asked once.
     pub(super) async fn get(&self, path: &str) -> Option<Vec<u8>> {
-        let response = self.authorised(self.http.get(format!("{}{path}", self.endpoint.url))).send().await.ok()?;
+        let request = self.http.get(format!("{}{path}", self.endpoint.request_url));
+        let response = self.authorised(request).await.send().await.ok()?;
         if response.status() != StatusCode::OK {
             return None;
         }
         self.body(response, path).await.ok()
     }
 
-    fn authorised(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
-        let request = request.headers(self.endpoint.headers.clone());
-        match &self.basic {
+    async fn authorised(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        let mut headers = self.endpoint.headers.clone();
+        if let Some(authorization) = self.endpoint.credentials.authorization().await {
+            headers.insert(AUTHORIZATION, authorization);
+        }
+        let request = request.headers(headers);
+        match &self.endpoint.basic {
             Some((user, password)) => request.basic_auth(user, Some(password)),
             None => request,
         }
     }
 
-    async fn attempt(&self, path: &str, form: &[(&str, String)], what: &str) -> Result<Vec<u8>, Attempt> {
-        // Held for one attempt and not while waiting, so that others go on. It is never closed.
-        let _permit = self.in_flight.acquire().await;
-        let request = self.http.post(format!("{}{path}", self.endpoint.url)).form(form);
-        let response = self.authorised(request).send().await.map_err(|e| self.broken(&e))?;
+    async fn attempt(&self, question: &Question<'_>) -> Result<Answer, Attempt> {
+        // Held for one attempt and not while waiting, so that others go on.
+        let pass = self.gate.enter().await;
+        let request = self.http.post(format!("{}{}", self.endpoint.request_url, question.path));
+        let request = match question.payload {
+            Payload::Form(form) => request.form(form),
+            Payload::RemoteRead(bytes) => REMOTE_READ_HEADERS
+                .iter()
+                .fold(request, |r, (name, value)| r.header(*name, *value))
+                .body(bytes.to_vec()),
+        };
+        let response = self.authorised(request).await.send().await.map_err(|e| self.broken(&e))?;
         let (status, after) = (response.status(), retry_after(response.headers(), Utc::now()));
-        let body = self.body(response, what).await;
+        let content_type = response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
+        let content_type = content_type.unwrap_or_default().to_owned();
+        let body = self.body(response, question.what).await;
         if status == StatusCode::OK {
-            return body;
+            let body = body?;
+            pass.answered();
+            return Ok(Answer { content_type, body });
         }
-        let refusal = Refusal::of(&body.unwrap_or_default());
-        let words = self.endpoint.redact(&refusal.words);
+        if matches!(status.as_u16(), 429 | 503) {
+            pass.too_many(after.filter(|wait| *wait <= LONGEST_WAIT));
+        }
+        Err(self.refusal(status, after, &body.unwrap_or_default(), question.what))
+    }
+
+    /// What a status other than 200 means.
+    fn refusal(&self, status: StatusCode, after: Option<Duration>, body: &[u8], what: &str) -> Attempt {
+        let refusal = Refusal::of(body);
+        let words = self.redact(&refusal.words);
         let reason = match words.as_str() {
             "" => format!("status {status}"),
             words => format!("status {status}: {words}"),
@@ -140,18 +205,16 @@ impl Client {
         // Prometheus answers 503 with `timeout` where a query took too long, and with `canceled` where it was ended.
         let took_too_long = matches!(refusal.kind.as_str(), "timeout" | "canceled");
         match status.as_u16() {
-            422 => Err(Attempt::Failed(Failure::TooMuch(refused(words)))),
-            503 if took_too_long && after.is_none() => {
-                Err(Attempt::Failed(Failure::TooMuch(self.unreachable(1, &reason))))
-            }
-            503 | 504 => Err(Attempt::Again { reason, after, then_halve: true }),
-            408 | 425 | 429 | 500..=599 => Err(Attempt::Again { reason, after, then_halve: false }),
+            422 => Attempt::Failed(Failure::TooMuch(refused(words))),
+            503 if took_too_long && after.is_none() => Attempt::Failed(Failure::TooMuch(self.unreachable(1, &reason))),
+            503 | 504 => Attempt::Again { reason, after, then_halve: true },
+            408 | 425 | 429 | 500..=599 => Attempt::Again { reason, after, then_halve: false },
             300..=399 => {
                 let advice = "it redirects, which is not followed, so that credentials stay here; give the final url";
-                Err(Attempt::Failed(Failure::Final(refused(advice.to_owned()))))
+                Attempt::Failed(Failure::Final(refused(advice.to_owned())))
             }
-            _ if words.is_empty() => Err(Attempt::Failed(Failure::Final(refused("it gave no reason".to_owned())))),
-            _ => Err(Attempt::Failed(Failure::Final(refused(words)))),
+            _ if words.is_empty() => Attempt::Failed(Failure::Final(refused("it gave no reason".to_owned()))),
+            _ => Attempt::Failed(Failure::Final(refused(words))),
         }
     }
 
@@ -170,13 +233,17 @@ impl Client {
 
     /// A connection that was refused, broke off or took too long.
     fn broken(&self, error: &reqwest::Error) -> Attempt {
-        let reason = self.endpoint.redact(&shorten(&chain(error)));
+        let reason = self.redact(&shorten(&chain(error)));
         if error.is_timeout() && !error.is_connect() {
             let limit = self.options.timeout;
             let error = self.unreachable(1, &format!("no whole answer within {limit:?}"));
             return Attempt::Failed(Failure::TooMuch(error));
         }
         Attempt::Again { reason, after: None, then_halve: false }
+    }
+
+    fn redact(&self, text: &str) -> String {
+        self.endpoint.credentials.redact(text)
     }
 
     fn unreachable(&self, attempts: u32, reason: &str) -> SourceError {
@@ -189,7 +256,7 @@ impl Client {
     }
 
     pub(super) fn malformed(&self, reason: String) -> SourceError {
-        SourceError::Malformed { source_name: self.options.name.clone(), reason: self.endpoint.redact(&reason) }
+        SourceError::Malformed { source_name: self.options.name.clone(), reason: self.redact(&reason) }
     }
 
     /// As an error of this source.
@@ -199,20 +266,10 @@ impl Client {
             AnswerError::Partial(warnings) => SourceError::Partial {
                 source_name: self.options.name.clone(),
                 what: what.to_owned(),
-                warnings: warnings.iter().map(|w| self.endpoint.redact(w)).collect(),
+                warnings: warnings.iter().map(|w| self.redact(w)).collect(),
             },
         }
     }
-}
-
-/// How long the server asks to be left alone: seconds or an HTTP date.
-fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = DateTime::parse_from_rfc2822(text).ok()?;
-    Some(at.with_timezone(&Utc).signed_duration_since(now).to_std().unwrap_or_default())
 }
 
 /// The error and its causes in one line, without the URL.
@@ -234,23 +291,4 @@ fn chain(error: &reqwest::Error) -> String {
 /// Requests that fail together shall not come back together.
 fn seed_of(what: &str) -> u64 {
     what.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, b| (hash ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let now = DateTime::parse_from_rfc3339("2026-01-01T00:00:00Z").unwrap().to_utc();
-        let read = |text: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, text.parse().unwrap());
-            retry_after(&headers, now)
-        };
-        assert_eq!(read("7"), Some(Duration::from_secs(7)));
-        assert_eq!(read("Thu, 01 Jan 2026 00:01:00 GMT"), Some(Duration::from_secs(60)));
-        assert_eq!(read("Wed, 31 Dec 2025 00:00:00 GMT"), Some(Duration::ZERO));
-        assert_eq!(read("soon"), None);
-    }
 }

@@ -1,92 +1,58 @@
-//! History over the query API of Prometheus and what is compatible with it (Thanos, Mimir, VictoriaMetrics).
+//! History from Prometheus and what is compatible with it (Thanos, Mimir, VictoriaMetrics): values at steps, or raw samples.
 //!
-//! Strict: an answer with warnings is no answer. A range is cut into windows that every server allows, and a window
-//! that is too much for the server is halved.
+//! Strict: an answer with warnings is no answer. Gentle: few requests at a time, fewer when the server says that it has
+//! too many, and as long a pause as it asks for.
 
 mod answer;
 mod backoff;
 mod client;
+mod credentials;
 mod extent;
+mod fetch;
+mod gate;
 mod options;
+mod raw;
+mod remote_read;
+mod selector;
+mod spool;
+mod steps;
+mod tls;
+mod windows;
 
-use std::collections::BTreeMap;
+use std::sync::Mutex;
 
-use async_trait::async_trait;
-use forewarn_schema::{LabelSet, Sample, Series, Step, TimeRange, Timestamp};
+use forewarn_schema::{TimeRange, Timestamp};
+use tokio::sync::OnceCell;
 
 use self::client::{Client, Failure};
+pub use self::credentials::BearerToken;
+pub use self::fetch::{Fetch, SourceResolution};
 pub use self::options::PrometheusOptions;
-use crate::gaps::aligned;
-use crate::source::{HistorySource, SourceError, SourceInfo};
-use crate::table::{Point, merge};
-use crate::{NoProgress, PullProgress};
+pub use self::tls::TlsOptions;
+use crate::NoProgress;
+use crate::source::{SourceError, SourceInfo};
 
-/// Halving a window more often than this will not help: the query itself is too much.
-const MAX_HALVINGS: u32 = 6;
 /// `probe` asks whether a server is there; someone waits for the answer.
 const PROBE_RETRIES: u32 = 2;
 
-/// A Prometheus-compatible server.
+/// A Prometheus-compatible server: a [`HistorySource`](crate::HistorySource) of values at steps, and a
+/// [`SampleSource`](crate::SampleSource) of raw samples.
 pub struct PrometheusSource {
     client: Client,
+    /// What the server can, once it was asked.
+    best: OnceCell<Fetch>,
+    /// Windows of steps that were answered from samples coarser than raw ones.
+    coarse: Mutex<Vec<(TimeRange, SourceResolution)>>,
 }
 
 impl PrometheusSource {
-    /// Checks the options; asks nothing yet.
+    /// Checks the options and reads the files they name; asks nothing yet.
     pub fn new(options: PrometheusOptions) -> Result<Self, SourceError> {
-        Ok(Self { client: Client::new(options)? })
+        Ok(Self { client: Client::new(options)?, best: OnceCell::new(), coarse: Mutex::default() })
     }
 
-    /// One request's worth of history, or the reason why not.
-    async fn window(
-        &self,
-        promql: &str,
-        window: TimeRange,
-        step: Step,
-        progress: &dyn PullProgress,
-    ) -> Result<Vec<Series>, Failure> {
-        let last = window.end - step.duration();
-        let form = [
-            ("query", promql.to_owned()),
-            ("start", seconds(window.start)),
-            ("end", seconds(last)),
-            ("step", seconds(Timestamp::from_millis(step.millis()))),
-            ("timeout", seconds_of(self.client.options.timeout)),
-            // Thanos: no answer rather than a part of it, and raw samples rather than downsampled ones.
-            ("partial_response", "false".to_owned()),
-            ("max_source_resolution", "0s".to_owned()),
-            // VictoriaMetrics: the times that were asked for, exactly.
-            ("nocache", "1".to_owned()),
-        ];
-        let what = format!("{promql:?} over {window}");
-        let body = self.client.post("/api/v1/query_range", &form, &what, self.client.options.retries, progress).await?;
-        answer::matrix(&body, window, step).map_err(|e| Failure::Final(self.client.answer_error(e, &what)))
-    }
-
-    async fn instant(&self, promql: &str, at: Timestamp) -> Result<Vec<LabelSet>, SourceError> {
-        let form = [
-            ("query", promql.to_owned()),
-            ("time", seconds(at)),
-            ("timeout", seconds_of(self.client.options.timeout)),
-            ("partial_response", "false".to_owned()),
-            ("max_source_resolution", "0s".to_owned()),
-            ("nocache", "1".to_owned()),
-        ];
-        let what = format!("{promql:?} at {at}");
-        let retries = self.client.options.retries;
-        let body = self.client.post("/api/v1/query", &form, &what, retries, &NoProgress).await;
-        let body = body.map_err(Failure::into_error)?;
-        answer::label_sets(&body).map_err(|e| self.client.answer_error(e, &what))
-    }
-}
-
-#[async_trait]
-impl HistorySource for PrometheusSource {
-    fn name(&self) -> &str {
-        &self.client.options.name
-    }
-
-    async fn probe(&self) -> Result<SourceInfo, SourceError> {
+    /// Whether it is there, and what it says of itself.
+    async fn info(&self) -> Result<SourceInfo, SourceError> {
         let retries = self.client.options.retries.min(PROBE_RETRIES);
         let form = [("query", "vector(1)".to_owned()), ("partial_response", "false".to_owned())];
         // Build information would do, but not every compatible server and proxy has it.
@@ -97,77 +63,22 @@ impl HistorySource for PrometheusSource {
         Ok(SourceInfo { kind: "prometheus".to_owned(), url: self.client.url().to_owned(), version })
     }
 
-    async fn fetch(&self, promql: &str, range: TimeRange, step: Step) -> Result<Vec<Series>, SourceError> {
-        self.fetch_with_progress(promql, range, step, &NoProgress).await
+    /// What every question about samples says besides what it asks. Servers leave alone what they do not know.
+    fn parameters(&self, resolution: SourceResolution) -> Vec<(&'static str, String)> {
+        let options = &self.client.options;
+        let mut parameters = vec![
+            ("timeout", seconds_of(options.timeout)),
+            // Thanos: no answer rather than a part of it; samples of this resolution or finer.
+            ("partial_response", "false".to_owned()),
+            ("max_source_resolution", resolution.parameter().to_owned()),
+            // VictoriaMetrics: the times that were asked for, exactly; no answer rather than a part of it.
+            ("nocache", "1".to_owned()),
+            ("deny_partial_response", "1".to_owned()),
+        ];
+        parameters.extend(options.dedup.map(|dedup| ("dedup", dedup.to_string())));
+        parameters.extend(options.replica_labels.iter().map(|label| ("replicaLabels[]", label.clone())));
+        parameters
     }
-
-    async fn fetch_with_progress(
-        &self,
-        promql: &str,
-        range: TimeRange,
-        step: Step,
-        progress: &dyn PullProgress,
-    ) -> Result<Vec<Series>, SourceError> {
-        let mut series: BTreeMap<LabelSet, Vec<Point>> = BTreeMap::new();
-        // A stack of windows still to fetch, the earliest on top, each with how often it may still be halved.
-        let mut windows: Vec<(TimeRange, u32)> =
-            split(range, step, self.client.options.max_points).into_iter().rev().map(|w| (w, MAX_HALVINGS)).collect();
-        while let Some((window, halvings)) = windows.pop() {
-            match self.window(promql, window, step, progress).await {
-                Ok(answer) => {
-                    for one in answer {
-                        let points = one.samples.iter().map(|s| (s.at.millis(), s.value)).collect();
-                        let known = series.entry(one.labels).or_default();
-                        *known = merge(std::mem::take(known), points);
-                    }
-                }
-                Err(Failure::TooMuch(error)) => {
-                    let Some((first, second)) = halves(window, step).filter(|_| halvings > 0) else {
-                        return Err(error);
-                    };
-                    let reason = error.to_string();
-                    tracing::debug!(source = self.name(), promql, %window, reason, "window halved");
-                    windows.extend([(second, halvings - 1), (first, halvings - 1)]);
-                }
-                Err(Failure::Final(error)) => return Err(error),
-            }
-        }
-        let samples = |points: Vec<Point>| {
-            points.into_iter().map(|(at, value)| Sample { at: Timestamp::from_millis(at), value }).collect()
-        };
-        let series = series.into_iter().map(|(labels, points)| Series { labels, samples: samples(points) });
-        Ok(series.filter(|s| !s.samples.is_empty()).collect())
-    }
-
-    async fn count(&self, promql: &str, at: Timestamp) -> Result<Vec<LabelSet>, SourceError> {
-        self.instant(promql, at).await
-    }
-
-    async fn extent(&self) -> Result<Option<TimeRange>, SourceError> {
-        extent::extent(&self.client).await
-    }
-}
-
-/// Windows of at most `max_points` multiples of `step`, first to last, that hold each multiple in `range` once.
-fn split(range: TimeRange, step: Step, max_points: u64) -> Vec<TimeRange> {
-    let Some(range) = aligned(range, step) else { return Vec::new() };
-    let span = step.duration().saturating_mul(u32::try_from(max_points.max(1)).unwrap_or(u32::MAX));
-    let mut windows = Vec::new();
-    let mut start = range.start;
-    while start < range.end {
-        let end = (start + span).min(range.end);
-        windows.push(TimeRange { start, end });
-        start = end;
-    }
-    windows
-}
-
-/// Both halves of an aligned window; `None` where it has one step.
-fn halves(window: TimeRange, step: Step) -> Option<(TimeRange, TimeRange)> {
-    let steps = crate::gaps::steps(window, step);
-    let middle = window.start + step.duration().saturating_mul(u32::try_from(steps / 2).unwrap_or(u32::MAX));
-    let halves = (TimeRange { end: middle, ..window }, TimeRange { start: middle, ..window });
-    (!halves.0.is_empty() && !halves.1.is_empty()).then_some(halves)
 }
 
 /// Unix seconds to the millisecond, as the query API takes them: written from whole numbers, so that none is rounded.
@@ -188,7 +99,6 @@ fn seconds_of(duration: std::time::Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn seconds_keep_their_milliseconds() {
@@ -197,33 +107,5 @@ mod tests {
             [text(1_767_225_600_000), text(250), text(60_005), text(-250)],
             ["1767225600", "0.250", "60.005", "-0.250"]
         );
-    }
-
-    proptest! {
-        #[test]
-        fn windows_hold_each_step_once_and_none_is_too_long(
-            start in -100_000_i64..100_000, span in 0_i64..1_000_000, step in 1_i64..5000, max in 1_u64..50,
-        ) {
-            let step = Step::new(std::time::Duration::from_millis(step.unsigned_abs())).unwrap();
-            let range = TimeRange { start: Timestamp::from_millis(start), end: Timestamp::from_millis(start + span) };
-            let range = TimeRange { end: range.end.min(range.start + step.duration() * 500), ..range };
-            let windows = split(range, step, max);
-            let times = |w: &TimeRange| {
-                let (first, end) = (w.start, w.end);
-                std::iter::successors(Some(first), move |t| Some(*t + step.duration())).take_while(move |t| *t < end)
-            };
-            let all: Vec<Timestamp> = windows.iter().flat_map(times).collect();
-            let wanted: Vec<Timestamp> = times(&TimeRange { start: range.start.align_up(step), ..range }).collect();
-            prop_assert_eq!(all, wanted);
-            for window in windows {
-                prop_assert!(crate::gaps::steps(window, step) <= max);
-                if let Some((a, b)) = halves(window, step) {
-                    prop_assert_eq!((a.start, a.end, b.end), (window.start, b.start, window.end));
-                    prop_assert_eq!(a.end.align_down(step), a.end);
-                } else {
-                    prop_assert_eq!(crate::gaps::steps(window, step), 1);
-                }
-            }
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! How to reach a Prometheus-compatible server, and what never to print of it.
+//! How to reach a Prometheus-compatible server and what to ask of it.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,6 +6,9 @@ use std::time::Duration;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
+use super::credentials::{BearerToken, Credentials};
+use super::fetch::{Fetch, SourceResolution};
+use super::tls::TlsOptions;
 use crate::source::SourceError;
 
 /// See [`PrometheusSource::new`](crate::PrometheusSource::new). Credentials are not shown by `Debug`.
@@ -16,22 +19,35 @@ pub struct PrometheusOptions {
     /// The server's base URL, `http` or `https`; a path is kept (`https://mimir/prometheus`).
     pub url: String,
     /// Sent as `authorization: Bearer …`; not together with `basic`.
-    pub bearer_token: Option<String>,
+    pub bearer: Option<BearerToken>,
     /// User and password.
     pub basic: Option<(String, String)>,
     /// Sent with every request, such as `x-scope-orgid`. Values count as secret.
     pub headers: Vec<(String, String)>,
+    /// Authorities, a certificate of ours, the server's name.
+    pub tls: TlsOptions,
+    /// What is asked of it.
+    pub fetch: Fetch,
+    /// Thanos: whether series of replicas are made into one. By default, as the server is set.
+    pub dedup: Option<bool>,
+    /// Thanos: the labels that tell replicas apart. By default, as the server is set.
+    pub replica_labels: Vec<String>,
+    /// Thanos: the coarsest resolution that may be used where the finer ones have nothing.
+    pub max_source_resolution: SourceResolution,
     /// For one request, from connecting to the last byte; also sent to the server.
     pub timeout: Duration,
     /// The most steps asked for in one request; Prometheus refuses more than 11,000.
     pub max_points: u64,
-    /// The most requests at a time, at least 1.
+    /// The most requests at a time, at least 1; fewer while the server says that it has too many.
     pub concurrency: usize,
     /// How often a failed request is made again.
     pub retries: u32,
+    /// A request is not made again once this long has passed since it was first made.
+    pub give_up_after: Duration,
     /// The first wait before a request is made again is at most this long; each next one may be twice as long.
     pub backoff: Duration,
-    /// The most bytes of one answer. A window with a larger one is halved.
+    /// The most bytes of one answer, decompressed where it is compressed. A window with a larger one is halved. Up to
+    /// `concurrency` answers are in memory at a time.
     pub max_answer_bytes: u64,
     /// For the jitter of the waits.
     pub seed: u64,
@@ -42,15 +58,21 @@ impl Default for PrometheusOptions {
         Self {
             name: String::new(),
             url: String::new(),
-            bearer_token: None,
+            bearer: None,
             basic: None,
             headers: Vec::new(),
+            tls: TlsOptions::default(),
+            fetch: Fetch::default(),
+            dedup: None,
+            replica_labels: Vec::new(),
+            max_source_resolution: SourceResolution::default(),
             timeout: Duration::from_secs(60),
             max_points: 11_000,
             concurrency: 4,
             retries: 5,
+            give_up_after: Duration::from_secs(600),
             backoff: Duration::from_millis(500),
-            max_answer_bytes: 256 << 20,
+            max_answer_bytes: 64 << 20,
             seed: 0,
         }
     }
@@ -66,12 +88,19 @@ impl fmt::Debug for PrometheusOptions {
 pub(super) struct Endpoint {
     /// Without credentials and without a slash at its end: what errors and the manifest show.
     pub(super) url: String,
+    /// The same, with the name that the server's certificate must have.
+    pub(super) request_url: String,
     pub(super) headers: HeaderMap,
-    secrets: Vec<String>,
+    pub(super) basic: Option<(String, String)>,
+    pub(super) credentials: Credentials,
 }
 
 impl Endpoint {
-    pub(super) fn new(options: &PrometheusOptions) -> Result<(Self, Option<(String, String)>), SourceError> {
+    /// With the client's builder, set up for TLS.
+    pub(super) fn new(
+        options: &PrometheusOptions,
+        builder: reqwest::ClientBuilder,
+    ) -> Result<(Self, reqwest::ClientBuilder), SourceError> {
         let wrong =
             |reason: &str| SourceError::Options { source_name: options.name.clone(), reason: reason.to_owned() };
         // The text is not in these errors: what is wrong with it may be a password.
@@ -89,33 +118,27 @@ impl Endpoint {
             // Cannot fail for a URL with a host.
             let _ = url.set_username("").and_then(|()| url.set_password(None));
         }
-        if basic.is_some() && options.bearer_token.is_some() {
+        if basic.is_some() && options.bearer.is_some() {
             return Err(wrong("it has a token and a password, wanted one of them"));
         }
         if options.max_points == 0 || options.concurrency == 0 || options.timeout.is_zero() {
             return Err(wrong("max_points, concurrency and timeout must be more than 0"));
         }
         let mut headers = HeaderMap::new();
-        let mut secrets: Vec<String> = Vec::new();
-        let bearer = options.bearer_token.iter().map(|token| ("authorization".to_owned(), format!("Bearer {token}")));
-        for (name, value) in options.headers.iter().cloned().chain(bearer) {
+        for (name, value) in &options.headers {
             let header: HeaderName = name.parse().map_err(|_| wrong(&format!("{name:?} is no name of a header")))?;
             let mut value: HeaderValue =
                 value.parse().map_err(|_| wrong(&format!("the value of header {name} has characters it cannot")))?;
             value.set_sensitive(true);
             headers.insert(header, value);
         }
-        secrets.extend(options.bearer_token.clone());
-        secrets.extend(options.headers.iter().map(|(_, value)| value.clone()));
-        secrets.extend(basic.iter().map(|(_, password)| password.clone()));
-        // A text of a letter or two would blank out half of every message, and is no secret.
-        secrets.retain(|secret| secret.len() > 3);
-        Ok((Self { url: url.as_str().trim_end_matches('/').to_owned(), headers, secrets }, basic))
-    }
-
-    /// `text` without any credential that a server may have sent back.
-    pub(super) fn redact(&self, text: &str) -> String {
-        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
+        let secrets = options.headers.iter().map(|(_, value)| value.clone());
+        let secrets = secrets.chain(basic.iter().map(|(_, password)| password.clone())).collect();
+        let credentials = Credentials::new(options.bearer.clone(), secrets).map_err(|e| wrong(&e))?;
+        let (builder, request_url) = options.tls.apply(builder, &url, &mut headers).map_err(|e| wrong(&e))?;
+        let text = |url: &Url| url.as_str().trim_end_matches('/').to_owned();
+        let endpoint = Self { url: text(&url), request_url: text(&request_url), headers, basic, credentials };
+        Ok((endpoint, builder))
     }
 }
 
@@ -135,23 +158,24 @@ mod tests {
 
     #[test]
     fn credentials_leave_the_url() {
-        let (endpoint, basic) = Endpoint::new(&options("http://me:p%40ss+word@host:1/prom/")).unwrap();
+        let options = options("http://me:p%40ss+word@host:1/prom/");
+        let (endpoint, _) = Endpoint::new(&options, reqwest::Client::builder()).unwrap();
         assert_eq!(endpoint.url, "http://host:1/prom");
-        assert_eq!(basic, Some(("me".to_owned(), "p@ss+word".to_owned())));
-        assert_eq!(endpoint.redact("no p@ss+word here"), "no *** here");
+        assert_eq!(endpoint.basic, Some(("me".to_owned(), "p@ss+word".to_owned())));
+        assert_eq!(endpoint.credentials.redact("no p@ss+word here"), "no *** here");
     }
 
     #[test]
     fn options_that_cannot_work_are_refused_without_saying_a_secret() {
-        let token = Some("s3cret\n".to_owned());
+        let token = Some(BearerToken::Text("s3cret\n".to_owned()));
         for bad in [
             options("ftp://x:s3cret@host"),
             options("http://x:s3cret@host:port"),
             options("http://x:s3cret@host/?a"),
-            PrometheusOptions { bearer_token: token, ..options("http://host") },
+            PrometheusOptions { bearer: token, ..options("http://host") },
             PrometheusOptions { concurrency: 0, ..options("http://host") },
         ] {
-            let error = Endpoint::new(&bad).err().unwrap().to_string();
+            let error = Endpoint::new(&bad, reqwest::Client::builder()).err().unwrap().to_string();
             assert!(!error.contains("s3cret") && !format!("{bad:?}").contains("s3cret"), "{error}");
         }
     }

@@ -12,9 +12,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use forewarn_datasets::{HistorySource, PrometheusOptions, PrometheusSource, SourceError, SourceInfo};
+use forewarn_datasets::{
+    HistorySource, NoProgress, PrometheusOptions, PrometheusSource, Provenance, RawSeries, SampleQuery, SampleSource,
+    SourceError, SourceInfo,
+};
 use forewarn_features::SignalSet;
-use forewarn_schema::{LabelSet, Series, Step, TimeRange, Timestamp};
+use forewarn_schema::{LabelMatcher, LabelSet, METRIC_NAME, MatchOp, Series, Step, TimeRange, Timestamp};
 use forewarn_testkit::servers::{self, RunningServer};
 
 pub(crate) fn range(start: &str, end: &str) -> TimeRange {
@@ -52,6 +55,31 @@ pub(crate) fn shop() -> Option<(RunningServer, tempfile::TempDir)> {
     servers::copy_tree(blocks, copy.path()).unwrap();
     let server = servers::prometheus("global: {scrape_interval: 1m}\n", Some(copy.path())).unwrap()?;
     Some((server, copy))
+}
+
+/// Matchers of a selector that names a metric, with more conditions as `name=value`.
+pub(crate) fn selector(metric: &str, more: &[(&str, &str)]) -> Vec<LabelMatcher> {
+    let equal =
+        |name: &str, value: &str| LabelMatcher { name: name.to_owned(), op: MatchOp::Equal, value: value.to_owned() };
+    let more = more.iter().map(|(name, value)| equal(name, value));
+    std::iter::once(equal(METRIC_NAME, metric)).chain(more).collect()
+}
+
+/// Everything that a source of samples sends.
+pub(crate) async fn samples(
+    source: &dyn SampleSource,
+    query: &SampleQuery,
+) -> Result<(Vec<RawSeries>, Provenance), SourceError> {
+    let (sink, mut received) = tokio::sync::mpsc::channel(4);
+    let receive = async {
+        let mut all = Vec::new();
+        while let Some(series) = received.recv().await {
+            all.push(series);
+        }
+        all
+    };
+    let (done, all) = tokio::join!(source.samples(query, sink, &NoProgress), receive);
+    Ok((all, done?))
 }
 
 /// A `file://` store in a folder of its own.

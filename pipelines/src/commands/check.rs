@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
-use forewarn_datasets::{BlocksSource, Dataset, SampleQuery, SampleSource, SampledHistory, selectors_of};
+use forewarn_datasets::{BlocksSource, Dataset, Fetch, SampleQuery, SampleSource, selectors_of};
 use forewarn_features::{Role, observation::target_labels};
 use forewarn_models::ModelRegistry;
 use forewarn_schema::{LabelMatcher, METRIC_NAME, MatchOp, SignalKind, TimeRange};
@@ -41,16 +41,26 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
     let services = registry.services().await.with_context(|| format!("store {}", config.store_url))?;
     text.push_str(&format!("store {}: reachable, models of {} services\n", config.store_url, services.len()));
     text.push_str(&format!("state {}\n", config.state_url));
-    for source in open::sources(config, None)? {
+    for source in open::sources(config, None).await? {
         let version = source.version().await?;
         let what = match &source {
-            OpenSource::Queries(_) => version.as_deref().unwrap_or("version unknown"),
-            OpenSource::Blocks(_, _) => "blocks",
+            OpenSource::Queries(_) | OpenSource::Samples(..) => version.as_deref().unwrap_or("version unknown"),
+            OpenSource::Blocks(..) => "blocks",
         };
         text.push_str(&format!("source {}: reachable, {what}\n", source.name()));
+        let fetch = match &source {
+            OpenSource::Queries(_) => Some(Fetch::Steps),
+            OpenSource::Samples(_, fetch, _) => Some(*fetch),
+            OpenSource::Blocks(..) => None,
+        };
+        if let Some(fetch) = fetch {
+            let configured = config.sources.iter().find(|s| s.name == source.name()).map(|s| s.fetch);
+            let chosen = if configured == Some(fetch) { "" } else { ", the best that it can" };
+            text.push_str(&format!("  fetch: {fetch}{chosen}\n"));
+        }
         let range = pull::range(config, &source, None, None).await?;
         let blocks = match &source {
-            OpenSource::Queries(_) => Value::Null,
+            OpenSource::Queries(_) | OpenSource::Samples(..) => Value::Null,
             OpenSource::Blocks(blocks, series) => {
                 let (told, json) = look_at_blocks(config, blocks, series, range).await?;
                 text.push_str(&told);
@@ -67,13 +77,7 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
                 forewarn_features::presets::NAMES.join(", ")
             );
         }
-        let plan = match &source {
-            OpenSource::Queries(source) => dataset.plan(source.as_ref(), &config.signals, config.step, range).await?,
-            OpenSource::Blocks(blocks, _) => {
-                let history = SampledHistory::new(blocks, &dataset).await?;
-                dataset.plan(&history, &config.signals, config.step, range).await?
-            }
-        };
+        let plan = source.plan(config, &dataset, range).await?;
         let rows = found.series as u64 * config.step.count_in(range.duration()) as u64;
         let memory = rows * BYTES_PER_OBSERVATION + found.series as u64 * BYTES_PER_LIVE_SERIES;
         text.push_str(&format!(
@@ -86,6 +90,7 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
         sources.push(json!({
             "name": source.name(),
             "version": version,
+            "fetch": fetch.map(Fetch::as_str),
             "blocks": blocks,
             "range": range,
             "presets": presets(config, &found),

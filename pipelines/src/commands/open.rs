@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use forewarn_datasets::{
-    BlocksOptions, BlocksSource, Dataset, DatasetManifest, HistorySource, PrometheusOptions, PrometheusSource,
-    SampleSource,
+    BlocksOptions, BlocksSource, Dataset, DatasetManifest, Fetch, HistorySource, PrometheusSource, PullPlan,
+    SampleSource, SampledHistory,
 };
 use forewarn_features::ServiceStep;
 use forewarn_inference::StateStore;
@@ -19,50 +19,78 @@ use crate::config::{Config, ConfigError, Source, SourceKind};
 /// Per service, ordered by time.
 pub(super) type Histories = BTreeMap<Arc<str>, Vec<ServiceStep>>;
 
-/// An open source: one that evaluates expressions itself, or one of raw samples over which we do.
+/// An open source: one that evaluates expressions itself, or one of raw samples over which we do. With raw samples come
+/// the selectors of series to pull besides those that the signals read.
 pub(super) enum OpenSource {
-    /// A query API.
+    /// A query API that is asked for values at steps.
     Queries(Box<dyn HistorySource>),
-    /// Blocks, and the series to pull besides those that the signals read.
+    /// A query API that gives the samples themselves, and how they are fetched.
+    Samples(PrometheusSource, Fetch, Vec<Vec<LabelMatcher>>),
+    /// Blocks.
     Blocks(BlocksSource, Vec<Vec<LabelMatcher>>),
 }
 
 impl OpenSource {
+    /// The source and the series to pull besides, where it gives raw samples.
+    pub(super) fn sampled(&self) -> Option<(&dyn SampleSource, &[Vec<LabelMatcher>])> {
+        match self {
+            Self::Queries(_) => None,
+            Self::Samples(source, _, series) => Some((source, series)),
+            Self::Blocks(source, series) => Some((source, series)),
+        }
+    }
+
     pub(super) fn name(&self) -> &str {
         match self {
             Self::Queries(source) => source.name(),
+            Self::Samples(source, ..) => SampleSource::name(source),
             Self::Blocks(source, _) => source.name(),
         }
     }
 
     /// From the earliest to the latest data.
     pub(super) async fn extent(&self) -> anyhow::Result<Option<TimeRange>> {
-        let extent = match self {
-            Self::Queries(source) => source.extent().await,
-            Self::Blocks(source, _) => source.extent().await,
-        };
-        extent.with_context(|| format!("source {:?}", self.name()))
+        Ok(match self {
+            Self::Queries(source) => source.extent().await?,
+            Self::Samples(source, ..) => SampleSource::extent(source).await?,
+            Self::Blocks(source, _) => source.extent().await?,
+        })
     }
 
     /// What the server says of its version, or what there is instead of a server.
     pub(super) async fn version(&self) -> anyhow::Result<Option<String>> {
         Ok(match self {
             Self::Queries(source) => source.probe().await?.version,
+            Self::Samples(source, ..) => SampleSource::probe(source).await?.version,
             Self::Blocks(source, _) => source.probe().await?.version,
         })
+    }
+
+    /// What of `range` is not in the dataset yet.
+    pub(super) async fn plan(&self, config: &Config, dataset: &Dataset, range: TimeRange) -> anyhow::Result<PullPlan> {
+        let (signals, step) = (&config.signals, config.step);
+        let samples: &dyn SampleSource = match self {
+            Self::Queries(source) => return Ok(dataset.plan(source.as_ref(), signals, step, range).await?),
+            Self::Samples(source, ..) => source,
+            Self::Blocks(source, _) => source,
+        };
+        let history = SampledHistory::new(samples, dataset).await?;
+        Ok(dataset.plan(&history, signals, step, range).await?)
     }
 
     /// The label sets that `promql` gives at `at`, sorted.
     pub(super) async fn count(&self, promql: &str, at: Timestamp) -> anyhow::Result<Vec<LabelSet>> {
         Ok(match self {
             Self::Queries(source) => source.count(promql, at).await?,
+            // The server evaluates one instant with less traffic than its samples would be.
+            Self::Samples(source, ..) => HistorySource::count(source, promql, at).await?,
             Self::Blocks(source, _) => forewarn_datasets::count(source, promql, at).await?,
         })
     }
 }
 
 /// The sources, or the one named `only`.
-pub(super) fn sources(config: &Config, only: Option<&str>) -> anyhow::Result<Vec<OpenSource>> {
+pub(super) async fn sources(config: &Config, only: Option<&str>) -> anyhow::Result<Vec<OpenSource>> {
     let path = config.path.display();
     if config.sources.is_empty() {
         let hint = "[[source]]\n  kind = \"prometheus\"\n  url = \"http://127.0.0.1:9090\"";
@@ -74,13 +102,24 @@ pub(super) fn sources(config: &Config, only: Option<&str>) -> anyhow::Result<Vec
         let only = only.unwrap_or_default();
         return Err(ConfigError::new(format!("{path}: no source {only:?}, there are: {}", names.join(", "))).into());
     }
-    chosen.into_iter().map(|source| open_source(config, source)).collect()
+    let mut opened = Vec::with_capacity(chosen.len());
+    for source in chosen {
+        opened.push(open_source(config, source).await?);
+    }
+    Ok(opened)
 }
 
-fn open_source(config: &Config, source: &Source) -> anyhow::Result<OpenSource> {
+async fn open_source(config: &Config, source: &Source) -> anyhow::Result<OpenSource> {
     match source.kind {
-        SourceKind::Prometheus => Ok(OpenSource::Queries(open_prometheus(source)?)),
-        SourceKind::Blocks => Ok(OpenSource::Blocks(open_blocks(source)?, source.blocks.series.clone())),
+        SourceKind::Prometheus => {
+            let api = PrometheusSource::new(source.prometheus_options())?;
+            // Only `auto` has to ask the server.
+            Ok(match api.fetch_used().await? {
+                Fetch::Steps => OpenSource::Queries(Box::new(api)),
+                fetch => OpenSource::Samples(api, fetch, source.series.clone()),
+            })
+        }
+        SourceKind::Blocks => Ok(OpenSource::Blocks(open_blocks(source)?, source.series.clone())),
         SourceKind::Logs => Err(ConfigError::new(format!(
             "{}: source {:?} is of kind {:?}; this version reads kinds \"prometheus\" and \"blocks\" only",
             config.path.display(),
@@ -96,25 +135,10 @@ fn open_blocks(source: &Source) -> anyhow::Result<BlocksSource> {
     Ok(BlocksSource::new(BlocksOptions {
         name: source.name.clone(),
         url: source.url.clone(),
-        replica_labels: source.blocks.replica_labels.clone(),
-        ignore_delay: source.blocks.ignore_delay.unwrap_or(default.ignore_delay),
+        replica_labels: source.replica_labels.clone(),
+        ignore_delay: source.ignore_delay.unwrap_or(default.ignore_delay),
         ..default
     })?)
-}
-
-fn open_prometheus(source: &Source) -> anyhow::Result<Box<dyn HistorySource>> {
-    let options = PrometheusOptions {
-        name: source.name.clone(),
-        url: source.url.clone(),
-        bearer_token: source.token.as_ref().map(|t| t.expose().to_owned()),
-        basic: source.basic.as_ref().map(|(user, password)| (user.clone(), password.expose().to_owned())),
-        headers: source.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
-        timeout: source.timeout,
-        concurrency: source.concurrency,
-        retries: source.retries,
-        ..PrometheusOptions::default()
-    };
-    Ok(Box::new(PrometheusSource::new(options)?))
 }
 
 /// The dataset and its manifest; an error that says what to do where nothing was pulled yet.

@@ -1,7 +1,9 @@
 //! `forewarn pull`: history into the dataset, source by source; only what is missing.
 
+use std::time::Duration;
+
 use forewarn_datasets::{Dataset, PullProgress, PullSummary, SampledSummary};
-use forewarn_schema::{TimeRange, Timestamp};
+use forewarn_schema::{TimeRange, Timestamp, format_duration};
 use indicatif::ProgressBar;
 use serde_json::json;
 
@@ -13,7 +15,7 @@ use crate::outcome::Outcome;
 use crate::progress;
 
 pub(super) async fn pull(config: &Config, arguments: &Pull) -> anyhow::Result<Outcome> {
-    let sources = open::sources(config, arguments.source.as_deref())?;
+    let sources = open::sources(config, arguments.source.as_deref()).await?;
     pull_from(config, &sources, arguments.from, arguments.to).await
 }
 
@@ -31,24 +33,29 @@ pub(super) async fn pull_from(
     for source in sources {
         let range = range(config, source, from, to).await?;
         let bar = PullBar::new();
-        match source {
-            OpenSource::Queries(source) => {
-                let summary = dataset.pull(source.as_ref(), &config.signals, config.step, range, &bar).await?;
-                text.push_str(&line(source.name(), range, &summary));
-                done.push(json!({"source": source.name(), "range": range, "summary": summary}));
-            }
-            OpenSource::Blocks(blocks, series) => {
-                let summary = dataset.pull_sampled(blocks, &config.signals, series, config.step, range, &bar).await?;
-                text.push_str(&sampled_lines(source.name(), range, &summary));
-                let (samples, not_evaluated) = (&summary.samples, &summary.not_evaluated);
-                done.push(json!({
-                    "source": source.name(),
-                    "range": range,
-                    "summary": summary.steps,
-                    "samples": samples,
-                    "not_evaluated": not_evaluated,
-                }));
-            }
+        if let OpenSource::Queries(source) = source {
+            let summary = dataset.pull(source.as_ref(), &config.signals, config.step, range, &bar).await?;
+            text.push_str(&line(source.name(), range, &summary));
+            let downsampled = source.downsampled();
+            text.push_str(&downsampled_line(source.name(), &downsampled));
+            let downsampled: Vec<_> = downsampled
+                .iter()
+                .map(|(range, apart)| json!({"range": range, "resolution": format_duration(*apart)}))
+                .collect();
+            done.push(json!({
+                "source": source.name(), "range": range, "summary": summary, "downsampled": downsampled,
+            }));
+        }
+        if let Some((samples, series)) = source.sampled() {
+            let summary = dataset.pull_sampled(samples, &config.signals, series, config.step, range, &bar).await?;
+            text.push_str(&sampled_lines(source.name(), range, &summary));
+            done.push(json!({
+                "source": source.name(),
+                "range": range,
+                "summary": summary.steps,
+                "samples": summary.samples,
+                "not_evaluated": summary.not_evaluated,
+            }));
         }
     }
     if let Some(covered) = dataset.manifest().await?.and_then(|m| m.range()) {
@@ -110,6 +117,19 @@ fn sampled_lines(source: &str, range: TimeRange, summary: &SampledSummary) -> St
     }
     text.push_str(&line(source, range, &summary.steps));
     text
+}
+
+/// From when to when something came from samples that were thinned out; nothing where nothing did.
+fn downsampled_line(source: &str, windows: &[(TimeRange, Duration)]) -> String {
+    let (Some(start), Some(end), Some(coarsest)) = (
+        windows.iter().map(|(window, _)| window.start).min(),
+        windows.iter().map(|(window, _)| window.end).max(),
+        windows.iter().map(|(_, apart)| *apart).max(),
+    ) else {
+        return String::new();
+    };
+    let (count, apart) = (windows.len(), format_duration(coarsest));
+    format!("{source}: {count} windows between {start} and {end} had only samples {apart} apart\n")
 }
 
 struct PullBar(ProgressBar);

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use forewarn_datasets::{Fetch, SourceResolution};
 use forewarn_features::Signal;
 use forewarn_models::lstm::Device;
 use forewarn_schema::{Mode, Step};
@@ -65,12 +66,21 @@ pub(super) struct SourceSection {
     pub(super) concurrency: usize,
     #[serde(default = "SourceSection::retries")]
     pub(super) retries: u32,
-    /// Blocks: external labels that tell replicas apart.
+    /// External labels that tell replicas apart: of a query API, or of blocks.
     pub(super) replica_labels: Option<Vec<String>>,
-    /// Blocks: selectors of series to pull besides those that the signals read.
+    /// Selectors of series to pull besides those that the signals read.
     pub(super) series: Option<Vec<String>>,
     /// Blocks: for how long a block marked for deletion is still read.
     pub(super) ignore_delay: Option<Span>,
+    #[serde(default = "SourceSection::give_up_after")]
+    pub(super) give_up_after: Span,
+    pub(super) ca_file: Option<String>,
+    pub(super) cert_file: Option<String>,
+    pub(super) key_file: Option<String>,
+    pub(super) server_name: Option<String>,
+    pub(super) fetch: Option<Fetch>,
+    pub(super) max_source_resolution: Option<SourceResolution>,
+    pub(super) dedup: Option<bool>,
 }
 
 impl SourceSection {
@@ -82,6 +92,28 @@ impl SourceSection {
     }
     fn retries() -> u32 {
         5
+    }
+    fn give_up_after() -> Span {
+        Span::seconds(600)
+    }
+
+    /// The first key that is written and that a source of this kind does not have, and the kinds that have it.
+    pub(super) fn misplaced_key(&self) -> Option<(&'static str, &'static [SourceKind])> {
+        use SourceKind::{Blocks, Prometheus};
+        const API: &[SourceKind] = &[Prometheus];
+        const SAMPLES: &[SourceKind] = &[Prometheus, Blocks];
+        [
+            ("fetch", self.fetch.is_some(), API),
+            ("max_source_resolution", self.max_source_resolution.is_some(), API),
+            ("dedup", self.dedup.is_some(), API),
+            ("server_name", self.server_name.is_some(), API),
+            ("replica_labels", self.replica_labels.is_some(), SAMPLES),
+            ("series", self.series.is_some(), SAMPLES),
+            ("ignore_delay", self.ignore_delay.is_some(), &[Blocks]),
+        ]
+        .into_iter()
+        .find(|(_, written, kinds)| *written && !kinds.contains(&self.kind))
+        .map(|(key, _, kinds)| (key, kinds))
     }
 }
 

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use forewarn_datasets::{BearerToken, Fetch, PrometheusOptions, SourceResolution, TlsOptions};
 use forewarn_features::SignalSet;
 use forewarn_models::lstm::Device;
 use forewarn_schema::{Mode, Step};
@@ -57,18 +58,46 @@ pub(crate) struct Source {
     pub(crate) timeout: Duration,
     pub(crate) concurrency: usize,
     pub(crate) retries: u32,
-    /// What only a source of blocks has.
-    pub(crate) blocks: BlocksKeys,
-}
-
-/// What only a source of blocks has.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct BlocksKeys {
+    /// External labels that tell replicas apart.
     pub(crate) replica_labels: Vec<String>,
     /// Series to pull besides those that the signals read.
     pub(crate) series: Vec<Vec<forewarn_schema::LabelMatcher>>,
-    /// `None`: the source's own default.
+    /// Blocks: for how long a block marked for deletion is still read; `None`: the source's own default.
     pub(crate) ignore_delay: Option<Duration>,
+    pub(crate) give_up_after: Duration,
+    /// The file that `token` was read from.
+    pub(crate) token_file: Option<PathBuf>,
+    pub(crate) tls: TlsOptions,
+    pub(crate) fetch: Fetch,
+    pub(crate) max_source_resolution: SourceResolution,
+    pub(crate) dedup: Option<bool>,
+}
+
+impl Source {
+    /// How to reach it as a query API.
+    pub(crate) fn prometheus_options(&self) -> PrometheusOptions {
+        let bearer = match (&self.token_file, &self.token) {
+            (Some(path), _) => Some(BearerToken::File(path.clone())),
+            (None, token) => token.as_ref().map(|t| BearerToken::Text(t.expose().to_owned())),
+        };
+        PrometheusOptions {
+            name: self.name.clone(),
+            url: self.url.clone(),
+            bearer,
+            basic: self.basic.as_ref().map(|(user, password)| (user.clone(), password.expose().to_owned())),
+            headers: self.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
+            tls: self.tls.clone(),
+            fetch: self.fetch,
+            dedup: self.dedup,
+            replica_labels: self.replica_labels.clone(),
+            max_source_resolution: self.max_source_resolution,
+            timeout: self.timeout,
+            concurrency: self.concurrency,
+            retries: self.retries,
+            give_up_after: self.give_up_after,
+            ..PrometheusOptions::default()
+        }
+    }
 }
 
 /// What speaks at the other end.

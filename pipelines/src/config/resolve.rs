@@ -6,14 +6,16 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use forewarn_datasets::TlsOptions;
 use forewarn_features::SignalSet;
 use forewarn_features::promql::Expression;
+use forewarn_schema::LabelMatcher;
 use url::Url;
 
 use super::file::{ConfigFile, SourceSection};
 use super::load::{locate, unknown_variables};
 use super::units::Secret;
-use super::{BlocksKeys, Config, ConfigError, Requests, Serve, Source, SourceKind, Train, Webhook};
+use super::{Config, ConfigError, Requests, Serve, Source, Train, Webhook};
 
 /// Where a value stands, for messages.
 struct Place<'a> {
@@ -208,9 +210,30 @@ fn sources(place: &Place<'_>, sections: &[SourceSection]) -> Result<Vec<Source>,
         if section.concurrency == 0 {
             return Err(wrong("concurrency", "must be at least 1".to_owned()));
         }
-        let blocks = blocks_keys(place, i, section)?;
+        let series = series(place, i, section)?;
+        if let Some((key, kinds)) = section.misplaced_key() {
+            let kinds: Vec<String> = kinds.iter().map(|kind| format!("{:?}", kind.as_str())).collect();
+            let what = format!("is for kind {}, this is {:?}", kinds.join(" or "), section.kind.as_str());
+            return Err(wrong(key, what));
+        }
+        let file = |key: &str, file: &Option<String>| {
+            let file = file.as_deref().map(|file| place.expand(file)).transpose().map_err(|e| wrong(key, e))?;
+            Ok::<_, ConfigError>(file.map(|file| place.relative(&file)))
+        };
+        let tls = TlsOptions {
+            ca_file: file("ca_file", &section.ca_file)?,
+            cert_file: file("cert_file", &section.cert_file)?,
+            key_file: file("key_file", &section.key_file)?,
+            server_name: section.server_name.clone(),
+        };
+        if tls.cert_file.is_some() != tls.key_file.is_some() {
+            return Err(wrong("cert_file", "cert_file and key_file go together".to_owned()));
+        }
+        if tls != TlsOptions::default() && !url.starts_with("https://") {
+            return Err(wrong("url", "wanted https://, because TLS is set up below".to_owned()));
+        }
+        let token_file = file("token_file", &section.token_file)?;
         sources.push(Source {
-            blocks,
             name,
             kind: section.kind,
             url,
@@ -220,34 +243,29 @@ fn sources(place: &Place<'_>, sections: &[SourceSection]) -> Result<Vec<Source>,
             timeout: section.timeout.0,
             concurrency: section.concurrency,
             retries: section.retries,
+            give_up_after: section.give_up_after.0,
+            token_file,
+            tls,
+            fetch: section.fetch.unwrap_or_default(),
+            max_source_resolution: section.max_source_resolution.unwrap_or_default(),
+            dedup: section.dedup,
+            replica_labels: section.replica_labels.clone().unwrap_or_default(),
+            series,
+            ignore_delay: section.ignore_delay.as_ref().map(|span| span.0),
         });
     }
     Ok(sources)
 }
 
-fn blocks_keys(place: &Place<'_>, index: usize, section: &SourceSection) -> Result<BlocksKeys, ConfigError> {
-    if section.kind != SourceKind::Blocks {
-        let given = [
-            ("replica_labels", section.replica_labels.is_some()),
-            ("series", section.series.is_some()),
-            ("ignore_delay", section.ignore_delay.is_some()),
-        ];
-        if let Some((key, _)) = given.into_iter().find(|(_, given)| *given) {
-            let what = format!("only a source of kind \"blocks\" has it, this one is {:?}", section.kind.as_str());
-            return Err(place.wrong("source", index, key, what));
-        }
-    }
+/// The selectors of series to pull besides those that the signals read.
+fn series(place: &Place<'_>, index: usize, section: &SourceSection) -> Result<Vec<Vec<LabelMatcher>>, ConfigError> {
     let selector = |text: &String| {
         let wrong = |what: String| place.wrong("source", index, "series", what);
         let parsed = Expression::parse(text).map_err(|e| wrong(e.to_string()))?;
         let not_one = || wrong(format!("wanted a selector such as {{__name__=~\"kube_.+\"}}, got {text:?}"));
         parsed.as_selector().map(forewarn_features::promql::Selector::label_matchers).ok_or_else(not_one)
     };
-    Ok(BlocksKeys {
-        replica_labels: section.replica_labels.clone().unwrap_or_default(),
-        series: section.series.iter().flatten().map(selector).collect::<Result<_, _>>()?,
-        ignore_delay: section.ignore_delay.as_ref().map(|span| span.0),
-    })
+    section.series.iter().flatten().map(selector).collect()
 }
 
 fn signal_error(place: &Place<'_>, file: &ConfigFile, error: forewarn_features::SignalError) -> ConfigError {
@@ -375,6 +393,22 @@ mod tests {
                 "/etc/forewarn.toml:4: [source] token: the environment has no variable NOT_SET",
             ),
             (
+                "[[source]]\nkind = \"prometheus\"\nurl = \"http://x\"\nfetch = \"sample\"\n",
+                "/etc/forewarn.toml:4: unknown value \"sample\", did you mean \"samples\"? (one of auto, samples, remote_read, steps)",
+            ),
+            (
+                "[[source]]\nkind = \"blocks\"\nurl = \"s3://x/\"\nfetch = \"auto\"\n",
+                "/etc/forewarn.toml:4: [source] fetch: is for kind \"prometheus\", this is \"blocks\"",
+            ),
+            (
+                "[[source]]\nkind = \"prometheus\"\nurl = \"https://x\"\nkey_file = \"k.pem\"\n",
+                "/etc/forewarn.toml:1: [source] cert_file: cert_file and key_file go together",
+            ),
+            (
+                "[[source]]\nkind = \"prometheus\"\nurl = \"http://x\"\nca_file = \"ca.pem\"\n",
+                "/etc/forewarn.toml:3: [source] url: wanted https://, because TLS is set up below",
+            ),
+            (
                 "[signals]\npresets = [\"kubernets\"]\n",
                 "/etc/forewarn.toml:2: [signals] presets: unknown preset \"kubernets\", wanted one of kubernetes, hikaricp, http, node, blackbox; did you mean \"kubernetes\"?",
             ),
@@ -431,5 +465,30 @@ mod tests {
         assert_eq!(config.sources[0].url, "http://thanos:9090");
         assert_eq!(config.sources[0].token.as_ref().unwrap().expose(), "hunter2");
         assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_query_api_has_tls_and_a_way_to_be_asked() {
+        let text = r#"
+            [[source]]
+            kind = "prometheus"
+            url = "https://thanos:10902"
+            ca_file = "tls/ca.pem"
+            cert_file = "${DIR}/client.pem"
+            key_file = "${DIR}/client.key"
+            server_name = "thanos.example"
+            fetch = "auto"
+            max_source_resolution = "5m"
+            dedup = true
+            replica_labels = ["replica"]
+            give_up_after = "2m"
+        "#;
+        let config = load_with(text, &[("DIR", "/run/tls")]).unwrap();
+        let options = config.sources[0].prometheus_options();
+        assert_eq!(options.tls.ca_file, Some(PathBuf::from("/etc/tls/ca.pem")));
+        assert_eq!(options.tls.key_file, Some(PathBuf::from("/run/tls/client.key")));
+        assert_eq!(options.tls.server_name.as_deref(), Some("thanos.example"));
+        assert_eq!((options.fetch.as_str(), options.max_source_resolution.millis()), ("auto", 300_000));
+        assert_eq!((options.dedup, options.give_up_after.as_secs()), (Some(true), 120));
     }
 }
