@@ -57,17 +57,24 @@ impl Drop for RunningServer {
 /// Prometheus with the configuration `config` (YAML) over `tsdb`, which it writes to (give it a copy), or
 /// over an empty directory. Its remote-write receiver is on, its retention is a hundred years.
 pub fn prometheus(config: &str, tsdb: Option<&Path>) -> io::Result<Option<RunningServer>> {
+    prometheus_with(config, tsdb, &[])
+}
+
+/// [`prometheus`] with more flags, such as `--enable-feature=native-histograms`.
+pub fn prometheus_with(config: &str, tsdb: Option<&Path>, flags: &[&str]) -> io::Result<Option<RunningServer>> {
     start(&["prometheus"], "/-/ready", |dir, port| {
         let file = dir.join("prometheus.yml");
         fs::write(&file, config)?;
         let tsdb = tsdb.map_or_else(|| dir.join("tsdb"), Path::to_path_buf);
-        Ok(vec![
+        let mut arguments = vec![
             format!("--config.file={}", file.display()),
             format!("--storage.tsdb.path={}", tsdb.display()),
             "--storage.tsdb.retention.time=100y".to_owned(),
             "--web.enable-remote-write-receiver".to_owned(),
             format!("--web.listen-address=127.0.0.1:{port}"),
-        ])
+        ];
+        arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        Ok(arguments)
     })
 }
 
