@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use forewarn_schema::{LabelSet, METRIC_NAME, Sample, Step, Timestamp};
+use forewarn_schema::{HistogramSample, LabelSet, METRIC_NAME, Sample, Step, Timestamp};
 
 use crate::observation::{ServiceStep, join};
-use crate::promql::{EvalError, Expression, PushError, SampleStore, Selector};
+use crate::promql::{EvalError, Evaluator, Expression, PushError, SampleStore, Selector};
 use crate::signal::{Role, SignalError, SignalSet};
 
 /// How many steps longer than the widest window samples are kept, for what is evaluated or sent late.
@@ -36,6 +36,7 @@ struct Query {
     signal: String,
     role: Role,
     expression: Expression,
+    evaluator: Evaluator,
 }
 
 /// An expression that gave nothing at the last step, because the data did not fit it.
@@ -69,7 +70,8 @@ impl LiveSignals {
                     None => wanted_by_labels.push(selector.clone()),
                 }
             }
-            queries.push(Query { signal: query.signal, role: query.role, expression });
+            let evaluator = Evaluator::new(&expression);
+            queries.push(Query { signal: query.signal, role: query.role, expression, evaluator });
         }
         Ok(Self {
             signals,
@@ -99,6 +101,13 @@ impl LiveSignals {
         Ok(())
     }
 
+    /// Takes one native histogram, as [`Self::push`] takes a sample.
+    pub fn push_histogram(&mut self, labels: &LabelSet, sample: &HistogramSample) -> Result<(), PushError> {
+        self.store.push_histogram(labels, sample)?;
+        self.latest = self.latest.max(Some(sample.at));
+        Ok(())
+    }
+
     /// Evaluates every expression at `at` and joins the results, one step a service, sorted by service;
     /// then forgets what no later step needs. Times must not go back further than a few steps.
     ///
@@ -107,8 +116,12 @@ impl LiveSignals {
     pub fn step(&mut self, at: Timestamp) -> Result<Vec<ServiceStep>, EvalError> {
         let mut results = BTreeMap::new();
         self.failures.clear();
-        for query in &self.queries {
-            match query.expression.eval(&self.store, at) {
+        let oldest_new = self.store.take_oldest_new();
+        for query in &mut self.queries {
+            if let Some(oldest_new) = oldest_new {
+                query.evaluator.sample_came(oldest_new);
+            }
+            match query.evaluator.eval(&query.expression, &self.store, at) {
                 Ok(vector) => {
                     results.insert((query.signal.clone(), query.role), vector);
                 }
