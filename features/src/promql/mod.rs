@@ -31,6 +31,8 @@ mod over_range;
 mod place;
 mod selector;
 mod series;
+#[cfg(test)]
+mod sliding_tests;
 mod state;
 mod store;
 mod subquery;

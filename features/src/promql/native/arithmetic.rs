@@ -151,7 +151,8 @@ fn merged(a: &[(i32, f64)], b: &[(i32, f64)], sign: f64) -> Vec<(i32, f64)> {
         let next = match (a.peek(), b.peek()) {
             (Some(x), Some(y)) if x.0 == y.0 => {
                 let sum = (x.0, x.1 + sign * y.1);
-                (a.next(), b.next());
+                a.next();
+                b.next();
                 sum
             }
             (Some(x), y) if y.is_none_or(|y| x.0 < y.0) => {

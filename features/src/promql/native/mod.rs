@@ -108,19 +108,24 @@ impl FloatHistogram {
         if whole == 1024 && part == 0.0 { f64::MAX } else { part.exp2() * (whole as f64).exp2() }
     }
 
-    /// All buckets from the lowest to the highest; the zero bucket only where it holds something.
+    /// All buckets from the lowest to the highest; the zero bucket only where it holds something. A bucket
+    /// that reaches into the zero bucket ends where that begins.
     pub(super) fn buckets(&self) -> impl Iterator<Item = Bucket> {
-        let negative = self.negative.iter().rev().map(|(index, count)| Bucket {
-            lower: -self.bound(*index),
-            upper: -self.bound(index.saturating_sub(1)),
-            count: *count,
+        let edge = if self.schema == CUSTOM_BOUNDS_SCHEMA { f64::NEG_INFINITY } else { self.zero_threshold };
+        let outside = move |mut bucket: Bucket| {
+            bucket.lower = bucket.lower.max(edge);
+            bucket
+        };
+        let negative = self.negative.iter().rev().map(move |bucket| {
+            let Bucket { lower, upper, count } = outside(self.positive_bucket(*bucket));
+            Bucket { lower: -upper, upper: -lower, count }
         });
         let zero = (self.zero_count > 0.0).then_some(Bucket {
             lower: -self.zero_threshold,
             upper: self.zero_threshold,
             count: self.zero_count,
         });
-        negative.chain(zero).chain(self.positive.iter().map(|bucket| self.positive_bucket(*bucket)))
+        negative.chain(zero).chain(self.positive.iter().map(move |bucket| outside(self.positive_bucket(*bucket))))
     }
 
     fn positive_bucket(&self, (index, count): (i32, f64)) -> Bucket {
