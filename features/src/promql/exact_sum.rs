@@ -121,30 +121,70 @@ impl ExactSum {
         first
     }
 
+    /// `a * self - b * other`, rounded once; both must be finite.
+    pub(super) fn scaled_difference(&self, a: i64, other: &Self, b: i64) -> f64 {
+        let low = if self.limbs.is_empty() { other.low } else { self.low };
+        let low = if other.limbs.is_empty() { low } else { low.min(other.low) };
+        // A limb is below 2^63, a factor too, so that two products fit 128 bits; carried, they take up to
+        // three limbs more.
+        let mut products = [0_i128; MAX_LIMBS + 8];
+        let mut used = 0;
+        for (sum, factor) in [(self, i128::from(a)), (other, -i128::from(b))] {
+            let mut carried = [0_i64; MAX_LIMBS + 2];
+            let limbs = sum.carried(&mut carried);
+            for (i, limb) in limbs.iter().enumerate() {
+                let Some(product) = products.get_mut(sum.low - low.min(sum.low) + i) else { return f64::NAN };
+                *product += factor * i128::from(*limb);
+                used = used.max(sum.low - low.min(sum.low) + i + 1);
+            }
+        }
+        let mut limbs = [0_i64; MAX_LIMBS + 8];
+        let mut rest = 0_i128;
+        let wide = (used + 3).min(limbs.len());
+        for (limb, product) in limbs[..wide].iter_mut().zip(&products) {
+            let digit = product + rest;
+            *limb = (digit & 0xffff_ffff) as i64;
+            rest = digit >> LIMB_BITS;
+        }
+        // What is left is the sign.
+        limbs[wide - 1] += (rest << LIMB_BITS) as i64;
+        rounded(&mut limbs[..wide], low, 0)
+    }
+
     /// The finite part times 2^`shift`, to the nearest float, ties to even.
     fn rounded(&self, shift: i32) -> f64 {
-        let mut buffer = [0_i64; MAX_LIMBS + 2];
+        rounded(self.carried(&mut [0; MAX_LIMBS + 2]), self.low, shift)
+    }
+
+    /// The limbs carried over, in `buffer`.
+    fn carried<'b>(&self, buffer: &'b mut [i64; MAX_LIMBS + 2]) -> &'b mut [i64] {
         let used = self.limbs.len().min(MAX_LIMBS);
         buffer[..used].copy_from_slice(&self.limbs[..used]);
         let limbs = &mut buffer[..used + 2];
         carry(limbs);
-        let negative = limbs.last().is_some_and(|top| *top < 0);
-        if negative {
-            limbs.iter_mut().for_each(|limb| *limb = -*limb);
-            carry(limbs);
-        }
-        let Some(top) = limbs.iter().rposition(|limb| *limb != 0) else { return 0.0 };
-        // Four limbs hold at least 97 bits; all that is below them only breaks ties.
-        let bottom = top.saturating_sub(3);
-        let mut leading = limbs[bottom..=top].iter().rev().fold(0_u128, |n, limb| n << LIMB_BITS | *limb as u128);
-        if limbs[..bottom].iter().any(|limb| *limb != 0) {
-            leading |= 1;
-        }
-        let exponent = ((self.low + bottom) * LIMB_BITS) as i32 + LOWEST_EXPONENT + shift;
-        // In two halves: 2^exponent alone may be out of range.
-        let magnitude = leading as f64 * exp2(exponent / 2) * exp2(exponent - exponent / 2);
-        if negative { -magnitude } else { magnitude }
+        limbs
     }
+}
+
+/// The number with these carried limbs, the first of which stands at `low`, times 2^`shift`; to the nearest
+/// float, ties to even.
+fn rounded(limbs: &mut [i64], low: usize, shift: i32) -> f64 {
+    let negative = limbs.last().is_some_and(|top| *top < 0);
+    if negative {
+        limbs.iter_mut().for_each(|limb| *limb = -*limb);
+        carry(limbs);
+    }
+    let Some(top) = limbs.iter().rposition(|limb| *limb != 0) else { return 0.0 };
+    // Four limbs hold at least 97 bits; all that is below them only breaks ties.
+    let bottom = top.saturating_sub(3);
+    let mut leading = limbs[bottom..=top].iter().rev().fold(0_u128, |n, limb| n << LIMB_BITS | *limb as u128);
+    if limbs[..bottom].iter().any(|limb| *limb != 0) {
+        leading |= 1;
+    }
+    let exponent = ((low + bottom) * LIMB_BITS) as i32 + LOWEST_EXPONENT + shift;
+    // In two halves: 2^exponent alone may be out of range.
+    let magnitude = leading as f64 * exp2(exponent / 2) * exp2(exponent - exponent / 2);
+    if negative { -magnitude } else { magnitude }
 }
 
 /// Makes every limb but the last a digit in 0..2^32.
@@ -204,7 +244,25 @@ mod tests {
         assert_eq!(mixed.total(), 1.0);
     }
 
+    #[test]
+    fn a_difference_of_products_is_rounded_once() {
+        let (a, b) = (sum(&[1e17, 1.0]), sum(&[1e17]));
+        assert_eq!(a.scaled_difference(1 << 60, &b, 1 << 60), (1_u64 << 60) as f64);
+        assert_eq!(b.scaled_difference(3, &a, 3), -3.0);
+        assert_eq!(sum(&[0.1]).scaled_difference(10, &sum(&[]), 5), 10.0 * 0.1);
+        assert_eq!(sum(&[]).scaled_difference(10, &sum(&[1e-300, 1e300]), i64::MAX), -(i64::MAX as f64) * 1e300);
+    }
+
     proptest! {
+        #[test]
+        fn products_of_whole_numbers_are_whole(
+            x in -1_000_000_i64..1_000_000, y in -1_000_000_i64..1_000_000, a in any::<i32>(), b in any::<i32>(),
+        ) {
+            let exact = i128::from(x) * i128::from(a) - i128::from(y) * i128::from(b);
+            let difference = sum(&[x as f64]).scaled_difference(a.into(), &sum(&[y as f64]), b.into());
+            prop_assert_eq!(difference, exact as f64);
+        }
+
         #[test]
         fn taking_away_leaves_what_the_rest_alone_would_be(
             bits in prop::collection::vec(any::<u64>(), 0..60), gone in prop::collection::vec(any::<u64>(), 0..60),

@@ -22,6 +22,7 @@ mod evaluator;
 mod exact_sum;
 mod expression;
 mod functions;
+mod line;
 mod lower;
 mod memo;
 mod names;

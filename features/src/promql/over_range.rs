@@ -2,11 +2,10 @@
 //! window includes both ends, staleness markers are left out.
 //!
 //! Where a window keeps count of what a function needs, the function only reads it: rate, increase, delta,
-//! irate, idelta, changes, resets, and sum, avg, min, max, count, last, present over time cost the same for
-//! any width. Sums and means are rounded once from the exact sum; upstream's are compensated, which differs
-//! in the last bits. The others look at every sample each time: deriv, predict_linear and holt_winters, whose
-//! own rounding upstream can be large, so that agreement asks for its order of operations, and stddev,
-//! stdvar and quantile.
+//! irate, idelta, changes, resets, deriv, predict_linear, and sum, avg, min, max, count, last, present over
+//! time cost the same for any width. Sums and means are rounded once from the exact sum; upstream's are
+//! compensated, which differs in the last bits. holt_winters and stddev, stdvar, quantile over time look at
+//! every sample each time.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use std::sync::Arc;
 use forewarn_schema::Sample;
 
 use super::eval::EvalError;
+use super::line::{self, CompensatedSum};
 use super::native::growth;
 use super::node::RangeFunction;
 use super::series::{HistogramPoint, Point};
@@ -123,12 +123,15 @@ impl Floats<'_> {
             (RangeFunction::Min | RangeFunction::Max, Kept::Extreme { candidates, .. }) => {
                 Some(candidates.front().map_or(f64::NAN, |(_, value)| *value))
             }
-            (RangeFunction::Deriv, _) => {
-                let samples = self.samples();
-                regression(&samples, samples.first()?.at.millis()).map(|(slope, _)| slope)
+            (RangeFunction::Deriv, Kept::Line(sums)) => {
+                let first = self.first()?;
+                let samples = || self.samples().into_owned();
+                line::regression(sums, samples, first, first.at.millis(), None).map(|line| line.slope)
             }
-            (RangeFunction::PredictLinear, _) => {
-                regression(&self.samples(), self.at_ms).map(|(slope, intercept)| slope * parameter(0) + intercept)
+            (RangeFunction::PredictLinear, Kept::Line(sums)) => {
+                let (ahead, samples) = (parameter(0), || self.samples().into_owned());
+                line::regression(sums, samples, self.first()?, self.at_ms, Some(ahead))
+                    .map(|line| line.slope * ahead + line.intercept)
             }
             (RangeFunction::HoltWinters, _) => smoothed(&self.samples(), parameter(0), parameter(1)),
             (RangeFunction::Stddev, _) => Some(variance(&self.samples()).sqrt()),
@@ -139,6 +142,10 @@ impl Floats<'_> {
             }
             _ => None,
         }
+    }
+
+    fn first(&self) -> Option<&Sample> {
+        self.window.floats.iter().find(|s| !s.is_stale())
     }
 
     /// The samples without staleness markers.
@@ -153,7 +160,7 @@ impl Floats<'_> {
     /// The difference between the last sample and the first, extrapolated; of a counter, with what resets
     /// took away.
     fn extrapolated(&self, function: RangeFunction, kept: &Kept) -> Option<f64> {
-        let first = self.window.floats.iter().find(|s| !s.is_stale())?;
+        let first = self.first()?;
         let last = self.window.floats.iter().rev().find(|s| !s.is_stale())?;
         let count = self.window.tally.count;
         if count < 2 {
@@ -178,30 +185,6 @@ impl Floats<'_> {
     }
 }
 
-/// Slope a second and value at `origin_ms` of the least-squares line.
-fn regression(samples: &[Sample], origin_ms: i64) -> Option<(f64, f64)> {
-    let [first, _, ..] = samples else { return None };
-    if samples.iter().skip(1).all(|s| s.value == first.value) {
-        let infinite = first.value.is_infinite();
-        return Some(if infinite { (f64::NAN, f64::NAN) } else { (0.0, first.value) });
-    }
-    let (mut sum_x, mut sum_y) = (CompensatedSum::default(), CompensatedSum::default());
-    let (mut sum_xy, mut sum_xx) = (CompensatedSum::default(), CompensatedSum::default());
-    for sample in samples {
-        let x = (sample.at.millis() - origin_ms) as f64 / 1000.0;
-        sum_x = sum_x.plus(x);
-        sum_y = sum_y.plus(sample.value);
-        sum_xy = sum_xy.plus(x * sample.value);
-        sum_xx = sum_xx.plus(x * x);
-    }
-    let n = samples.len() as f64;
-    let (sum_x, sum_y) = (sum_x.total(), sum_y.total());
-    let covariance = sum_xy.total() - sum_x * sum_y / n;
-    let variance = sum_xx.total() - sum_x * sum_x / n;
-    let slope = covariance / variance;
-    Some((slope, sum_y / n - slope * sum_x / n))
-}
-
 /// Double exponential smoothing (Holt 1957): the level after the last sample.
 fn smoothed(samples: &[Sample], level_factor: f64, trend_factor: f64) -> Option<f64> {
     let [first, second, ..] = samples else { return None };
@@ -215,25 +198,6 @@ fn smoothed(samples: &[Sample], level_factor: f64, trend_factor: f64) -> Option<
         (before, level) = (level, next);
     }
     Some(level)
-}
-
-/// A sum and what rounding took from it (Neumaier 1974).
-#[derive(Clone, Copy, Debug, Default)]
-struct CompensatedSum {
-    sum: f64,
-    lost: f64,
-}
-
-impl CompensatedSum {
-    fn plus(self, value: f64) -> Self {
-        let sum = self.sum + value;
-        let lost = if self.sum.abs() >= value.abs() { (self.sum - sum) + value } else { (value - sum) + self.sum };
-        Self { sum, lost: self.lost + lost }
-    }
-
-    fn total(self) -> f64 {
-        self.sum + self.lost
-    }
 }
 
 /// Whether an infinite `mean` stays what it is when `value` is added.

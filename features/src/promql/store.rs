@@ -12,6 +12,8 @@ use super::series::{StoredSeries, Track};
 
 /// A week of samples every 10 s fits; a sender that exceeds it is not sending metrics.
 const MAX_SAMPLES_PER_SERIES: usize = 65_536;
+/// A sample a second for twelve days; sums over times are sized for it.
+const MOST_SAMPLES_PER_SERIES: usize = 1 << 20;
 
 /// Samples per series, found by metric name.
 #[derive(Clone, Debug)]
@@ -104,9 +106,9 @@ impl SampleStore {
         }
     }
 
-    /// The same with room for `max` samples of one series: history may have a sample every second.
+    /// The same with room for `max` samples of one series, at most 2^20: history may have one a second.
     pub fn with_max_samples_per_series(mut self, max: usize) -> Self {
-        self.max_samples_per_series = max;
+        self.max_samples_per_series = max.min(MOST_SAMPLES_PER_SERIES);
         self
     }
 

@@ -20,6 +20,8 @@ pub(super) struct SubqueryState {
     /// The first and the last multiple of the step for which there are results; all between are there.
     evaluated: Option<(i64, i64)>,
     step_ms: i64,
+    /// Where the window started last. What is older has left it, and may be forgotten.
+    started_ms: Option<i64>,
     series: Vec<(StoredSeries, SeriesWindow)>,
     numbers: LabelNumbers,
     /// Indices into `series`, sorted by labels.
@@ -43,7 +45,9 @@ impl SubqueryState {
         if self.evaluated.is_some_and(|(from, to)| first < from || first > to.saturating_add(step)) {
             *self = Self { step_ms: step, ..Self::default() };
         }
-        self.forget(first);
+        // Not yet what leaves only now: the windows must see it leave.
+        self.forget(self.started_ms.unwrap_or(first).min(first));
+        self.started_ms = Some(first);
         let mut at_ms = self.evaluated.map_or(first, |(_, last)| last.saturating_add(step));
         while at_ms <= end_ms {
             let elements = evaluation.at(at_ms).vector(&node.of)?;

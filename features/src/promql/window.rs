@@ -12,6 +12,7 @@ use std::sync::Arc;
 use forewarn_schema::Sample;
 
 use super::exact_sum::ExactSum;
+use super::line::LineSums;
 use super::node::RangeFunction;
 use super::series::{HistogramPoint, Point, StoredSeries, Track};
 use super::value::Value;
@@ -143,6 +144,8 @@ pub(super) enum Kept {
     Pairs { counts: fn(f64, f64) -> bool, number: usize },
     /// The sum.
     Sum(ExactSum),
+    /// What makes a line.
+    Line(Box<LineSums>),
     /// Samples that are or may yet become the extreme, the extreme first; of equals the oldest. NaN is none.
     Extreme { beats: fn(f64, f64) -> bool, candidates: VecDeque<(u64, f64)> },
 }
@@ -157,6 +160,7 @@ impl Tally {
             }
             Some(RangeFunction::Resets) => Kept::Pairs { counts: |a, b| b < a, number: 0 },
             Some(RangeFunction::Sum | RangeFunction::Avg) => Kept::Sum(ExactSum::default()),
+            Some(RangeFunction::Deriv | RangeFunction::PredictLinear) => Kept::Line(Box::default()),
             Some(RangeFunction::Max) => extreme(|a, b| a > b),
             Some(RangeFunction::Min) => extreme(|a, b| a < b),
             _ => Kept::Nothing,
@@ -174,6 +178,7 @@ impl Watch<Sample> for Tally {
             Kept::Resets(entries) | Kept::Extreme { candidates: entries, .. } => entries.clear(),
             Kept::Pairs { number, .. } => *number = 0,
             Kept::Sum(sum) => *sum = ExactSum::default(),
+            Kept::Line(sums) => **sums = LineSums::default(),
         }
     }
 
@@ -189,6 +194,7 @@ impl Watch<Sample> for Tally {
                 *number += usize::from(self.last.is_some_and(|(_, before)| counts(before, value)));
             }
             Kept::Sum(sum) => sum.add(value),
+            Kept::Line(sums) => sums.enter(sample, self.last.map(|(_, before)| before)),
             Kept::Extreme { .. } if value.is_nan() => {}
             Kept::Extreme { beats, candidates } => {
                 while candidates.back().is_some_and(|(_, candidate)| beats(value, *candidate)) {
@@ -217,6 +223,7 @@ impl Watch<Sample> for Tally {
                 *number -= usize::from(next.is_some_and(|next| counts(sample.value, next.value)));
             }
             Kept::Sum(sum) => sum.remove(sample.value),
+            Kept::Line(sums) => sums.leave(sample, rest.iter().find(|s| !s.is_stale()).map(|s| s.value)),
         }
         self.count -= 1;
         if self.count == 0 {
