@@ -234,6 +234,21 @@ mod tests {
     }
 
     #[test]
+    fn a_late_sample_reaches_into_a_subquery_that_was_evaluated_already() {
+        let text = r#"{"name": "peak", "kind": "context", "value": "max_over_time(sum by (service) (container_memory_working_set_bytes)[10m:1m])"}"#;
+        let mut live = live(&[], vec![serde_json::from_str(text).unwrap()]);
+        let mut peak = |samples: &[(i64, f64)], minute| {
+            for (minute, value) in samples {
+                live.push(&memory("cart-1"), Sample { at: at(*minute), value: *value }).unwrap();
+            }
+            live.step(at(minute)).unwrap()[0].observations[0].value
+        };
+        assert_eq!(peak(&[(1, 1.0), (2, 2.0), (4, 3.0)], 5), 3.0);
+        assert_eq!(peak(&[(3, 9.0)], 6), 9.0);
+        assert_eq!(peak(&[], 14), 3.0);
+    }
+
+    #[test]
     fn one_expression_that_fails_does_not_hold_up_the_others() {
         let text = r#"{"name": "ambiguous", "kind": "context", "value": "container_memory_working_set_bytes + on(service) container_memory_working_set_bytes"}"#;
         let mut live = live(&["kubernetes"], vec![serde_json::from_str(text).unwrap()]);
