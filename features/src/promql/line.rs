@@ -14,7 +14,7 @@ use super::exact_sum::ExactSum;
 const MOST_MAGNIFIED: f64 = 262_144.0;
 /// Up to here, the year 2109, a million times add up in 64 bits and their squares, multiplied by their
 /// count, in 128.
-const MOST_MS: i64 = 1 << 42;
+const MOST_MS: u64 = 1 << 42;
 
 /// Sums over time *t* in milliseconds and value *y*.
 #[derive(Clone, Debug, Default)]
@@ -71,7 +71,7 @@ impl LineSums {
     /// The line with its value at `origin_ms`, and `ahead` seconds after that, where the sums suffice to be
     /// as near to Prometheus' as promised.
     fn line(&self, first: &Sample, origin_ms: i64, ahead: Option<f64>) -> Option<Line> {
-        if self.wild > 0 || origin_ms.abs() > MOST_MS {
+        if self.wild > 0 || origin_ms.unsigned_abs() > MOST_MS {
             return None;
         }
         if self.unequal == 0 {
@@ -103,7 +103,7 @@ fn exact_product(sample: &Sample) -> Option<(i64, [f64; 2])> {
     /// Below this the lower part of a product may be lost.
     const LEAST: f64 = 1e-250;
     let t = sample.at.millis();
-    if t.abs() > MOST_MS {
+    if t.unsigned_abs() > MOST_MS {
         return None;
     }
     let product = t as f64 * sample.value;

@@ -30,6 +30,8 @@ mod native;
 mod node;
 mod over_range;
 mod place;
+mod push_error;
+mod reach;
 mod selector;
 mod series;
 #[cfg(test)]
@@ -43,8 +45,9 @@ mod window;
 pub use eval::EvalError;
 pub(crate) use evaluator::Evaluator;
 pub use expression::{Expression, ExpressionError};
+pub use push_error::PushError;
 pub use selector::Selector;
-pub use store::{PushError, SampleStore};
+pub use store::SampleStore;
 
 /// How far back an instant selector looks for a sample; Prometheus' default, in milliseconds.
 const LOOKBACK_MS: i64 = 300_000;

@@ -106,6 +106,22 @@ fn parsed() -> Vec<Expression> {
     EXPRESSIONS.iter().map(|text| Expression::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"))).collect()
 }
 
+#[test]
+fn the_ends_of_time_are_no_reason_to_panic() {
+    let mut store = SampleStore::new(100);
+    let times = [i64::MIN, i64::MIN + 1, -1, 0, 60_000, i64::MAX - 1, i64::MAX].map(Timestamp::from_millis);
+    for (i, at) in times.into_iter().enumerate() {
+        store.push(&labels("m", 0), Sample { at, value: i as f64 }).unwrap();
+        store.push_histogram(&labels("h", 0), &histogram(at, i as u8, 0)).unwrap();
+    }
+    for expression in parsed() {
+        let mut evaluator = Evaluator::new(&expression);
+        for at in times {
+            assert_eq!(bits(evaluator.eval(&expression, &store, at)), bits(expression.eval(&store, at)));
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 

@@ -48,15 +48,15 @@ impl SubqueryState {
         // Not yet what leaves only now: the windows must see it leave.
         self.forget(self.started_ms.unwrap_or(first).min(first));
         self.started_ms = Some(first);
-        let mut at_ms = self.evaluated.map_or(first, |(_, last)| last.saturating_add(step));
-        while at_ms <= end_ms {
+        let mut next = self.evaluated.map_or(Some(first), |(_, last)| last.checked_add(step));
+        while let Some(at_ms) = next.filter(|at_ms| *at_ms <= end_ms) {
             let elements = evaluation.at(at_ms).vector(&node.of)?;
             for element in elements {
                 self.take(at_ms, element, function);
             }
             let from = self.evaluated.map_or(first, |(from, _)| from);
             self.evaluated = Some((from, at_ms));
-            at_ms = at_ms.saturating_add(step);
+            next = at_ms.checked_add(step);
         }
         Ok(())
     }

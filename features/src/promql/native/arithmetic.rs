@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::FloatHistogram;
+use super::{FloatHistogram, SCHEMAS};
 use crate::promql::series::HistogramPoint;
 
 impl FloatHistogram {
@@ -37,7 +37,7 @@ impl FloatHistogram {
         if self.count < before.count || self.schema > before.schema || self.zero_threshold < before.zero_threshold {
             return true;
         }
-        if self.custom_bounds != before.custom_bounds {
+        if self.is_custom() != before.is_custom() || self.custom_bounds != before.custom_bounds {
             return true;
         }
         let (zero_count, threshold) = before.zero_at(self.zero_threshold);
@@ -77,9 +77,9 @@ impl FloatHistogram {
         self.schema == forewarn_schema::CUSTOM_BOUNDS_SCHEMA
     }
 
-    /// At a coarser schema: 2^(difference) neighbours become one bucket.
+    /// At a coarser schema: 2^(difference) neighbours become one bucket. Custom buckets have none.
     fn at_schema(&self, schema: i32) -> Cow<'_, Self> {
-        if schema >= self.schema {
+        if schema >= self.schema || self.is_custom() || !SCHEMAS.contains(&schema) {
             return Cow::Borrowed(self);
         }
         let by = self.schema - schema;
@@ -193,6 +193,8 @@ pub(in crate::promql) fn growth(points: &[&HistogramPoint], counter: bool) -> Op
 #[cfg(test)]
 mod tests {
     use super::*;
+    use forewarn_schema::Timestamp;
+    use std::sync::Arc;
 
     fn histogram(schema: i32, positive: &[(i32, f64)]) -> FloatHistogram {
         let count = positive.iter().map(|(_, count)| count).sum();
@@ -236,5 +238,14 @@ mod tests {
         assert!(custom(&[1.0]).add(&custom(&[1.0])));
         assert!(!custom(&[1.0]).add(&custom(&[2.0])));
         assert!(!histogram(0, &[]).add(&custom(&[1.0])));
+        assert!(
+            custom(&[]).is_after_reset(&histogram(8, &[])) && histogram(8, &[(1, 1.0)]).is_after_reset(&custom(&[]))
+        );
+        let point = |histogram: FloatHistogram| HistogramPoint {
+            at: Timestamp::from_seconds(0),
+            histogram: Arc::new(histogram),
+            after_reset: true,
+        };
+        assert_eq!(growth(&[&point(custom(&[])), &point(histogram(8, &[]))], true), None);
     }
 }

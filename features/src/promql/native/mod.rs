@@ -156,6 +156,7 @@ mod tests {
             spans in prop::collection::vec((any::<i32>(), 0..9_u32), 0..4),
             counts in prop::collection::vec(any::<f64>(), 0..12),
             custom_bounds in prop::collection::vec(any::<f64>(), 0..4),
+            (other, threshold) in (prop_oneof![-4..=8_i32, Just(CUSTOM_BOUNDS_SCHEMA)], 0.0..10_f64),
         ) {
             let spans = spans.into_iter().map(|(offset, length)| BucketSpan { offset, length }).collect();
             let positive = Buckets { spans, counts };
@@ -164,6 +165,8 @@ mod tests {
                 let mut sum = read.clone();
                 sum.add(&read);
                 let _ = (sum.buckets().count(), read.is_after_reset(&sum), sum.quantile(0.5), sum.fraction(-1.0, 1.0));
+                let another = FloatHistogram { schema: other, zero_threshold: threshold, ..read.clone() };
+                let _ = (sum.subtract(&another), another.is_after_reset(&sum), sum.is_after_reset(&another));
             }
         }
     }
