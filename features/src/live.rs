@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use forewarn_schema::{LabelSet, METRIC_NAME, Sample, Step, Timestamp};
+use forewarn_schema::{HistogramSample, LabelSet, METRIC_NAME, Sample, Step, Timestamp};
 
 use crate::observation::{ServiceStep, join};
-use crate::promql::{EvalError, Expression, PushError, SampleStore, Selector};
+use crate::promql::{EvalError, Evaluator, Expression, PushError, SampleStore, Selector};
 use crate::signal::{Role, SignalError, SignalSet};
 
 /// How many steps longer than the widest window samples are kept, for what is evaluated or sent late.
@@ -36,6 +36,7 @@ struct Query {
     signal: String,
     role: Role,
     expression: Expression,
+    evaluator: Evaluator,
 }
 
 /// An expression that gave nothing at the last step, because the data did not fit it.
@@ -69,7 +70,8 @@ impl LiveSignals {
                     None => wanted_by_labels.push(selector.clone()),
                 }
             }
-            queries.push(Query { signal: query.signal, role: query.role, expression });
+            let evaluator = Evaluator::new(&expression);
+            queries.push(Query { signal: query.signal, role: query.role, expression, evaluator });
         }
         Ok(Self {
             signals,
@@ -99,6 +101,13 @@ impl LiveSignals {
         Ok(())
     }
 
+    /// Takes one native histogram, as [`Self::push`] takes a sample.
+    pub fn push_histogram(&mut self, labels: &LabelSet, sample: &HistogramSample) -> Result<(), PushError> {
+        self.store.push_histogram(labels, sample)?;
+        self.latest = self.latest.max(Some(sample.at));
+        Ok(())
+    }
+
     /// Evaluates every expression at `at` and joins the results, one step a service, sorted by service;
     /// then forgets what no later step needs. Times must not go back further than a few steps.
     ///
@@ -107,8 +116,12 @@ impl LiveSignals {
     pub fn step(&mut self, at: Timestamp) -> Result<Vec<ServiceStep>, EvalError> {
         let mut results = BTreeMap::new();
         self.failures.clear();
-        for query in &self.queries {
-            match query.expression.eval(&self.store, at) {
+        let oldest_new = self.store.take_oldest_new();
+        for query in &mut self.queries {
+            if let Some(oldest_new) = oldest_new {
+                query.evaluator.sample_came(oldest_new);
+            }
+            match query.evaluator.eval(&query.expression, &self.store, at) {
                 Ok(vector) => {
                     results.insert((query.signal.clone(), query.role), vector);
                 }
@@ -218,6 +231,21 @@ mod tests {
         ));
         assert_eq!(live.step(at(99)).unwrap()[0].observations.len(), 3);
         assert_eq!(live.latest(), Some(at(99)));
+    }
+
+    #[test]
+    fn a_late_sample_reaches_into_a_subquery_that_was_evaluated_already() {
+        let text = r#"{"name": "peak", "kind": "context", "value": "max_over_time(sum by (service) (container_memory_working_set_bytes)[10m:1m])"}"#;
+        let mut live = live(&[], vec![serde_json::from_str(text).unwrap()]);
+        let mut peak = |samples: &[(i64, f64)], minute| {
+            for (minute, value) in samples {
+                live.push(&memory("cart-1"), Sample { at: at(*minute), value: *value }).unwrap();
+            }
+            live.step(at(minute)).unwrap()[0].observations[0].value
+        };
+        assert_eq!(peak(&[(1, 1.0), (2, 2.0), (4, 3.0)], 5), 3.0);
+        assert_eq!(peak(&[(3, 9.0)], 6), 9.0);
+        assert_eq!(peak(&[], 14), 3.0);
     }
 
     #[test]

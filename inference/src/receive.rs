@@ -90,6 +90,7 @@ fn reason(error: &PushError) -> &'static str {
     match error {
         PushError::OutOfOrder { .. } => "too_old",
         PushError::Duplicate { .. } => "duplicate_timestamp",
+        PushError::BadHistogram { .. } => "bad_histogram",
         PushError::TooManySeries { .. } => "too_many_series",
         PushError::TooManySamples { .. } => "too_many_samples",
     }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use forewarn_schema::{LabelSet, METRIC_NAME};
 
-use super::eval::{Element, EvalError, without_name};
+use super::eval::{EvalError, nameless};
+use super::memo::{LabelMemo, address, distinct};
+use super::native::FloatHistogram;
 use super::node::{BinaryOp, Cardinality, MatchLabels, Matching, SetOp};
-
-/// The labels that two elements must share, borrowed from one of them.
-type Signature<'l> = Vec<(&'l str, &'l str)>;
+use super::value::{Element, Value};
 
 impl BinaryOp {
     fn compares(self) -> bool {
@@ -34,6 +34,36 @@ impl BinaryOp {
             Self::GreaterEqual => (left, left >= right),
         }
     }
+
+    /// The same for values of any kind; `None` where they do not go together. Native histograms are added
+    /// and subtracted, multiplied and divided by a number.
+    fn apply_values(self, left: &Value, right: &Value) -> Option<(Value, bool)> {
+        let scaled = |histogram: &FloatHistogram, factor: f64| {
+            let mut histogram = histogram.clone();
+            histogram.scale(factor);
+            histogram
+        };
+        let result = match (self, left, right) {
+            (_, Value::Float(left), Value::Float(right)) => {
+                let (value, keep) = self.apply(*left, *right);
+                return Some((Value::Float(value), keep));
+            }
+            (Self::Add | Self::Sub, Value::Histogram(left), Value::Histogram(right)) => {
+                let mut result = FloatHistogram::clone(left);
+                let met = if self == Self::Add { result.add(right) } else { result.subtract(right) };
+                if !met {
+                    return None;
+                }
+                result.compact();
+                result
+            }
+            (Self::Mul, Value::Histogram(histogram), Value::Float(factor))
+            | (Self::Mul, Value::Float(factor), Value::Histogram(histogram)) => scaled(histogram, *factor),
+            (Self::Div, Value::Histogram(histogram), Value::Float(divisor)) => scaled(histogram, 1.0 / divisor),
+            _ => return None,
+        };
+        Some((Value::Histogram(Arc::new(result)), true))
+    }
 }
 
 /// Between two scalars; a comparison is 1 or 0.
@@ -49,93 +79,103 @@ pub(super) fn with_scalar(
     scalar: f64,
     scalar_first: bool,
     return_bool: bool,
-) -> Vec<Element> {
-    let drops_name = !op.compares() || return_bool;
+    memo: &mut LabelMemo,
+) -> Result<Vec<Element>, EvalError> {
+    let scalar = Value::Float(scalar);
     let mut result = Vec::with_capacity(vector.len());
     for element in vector {
-        let (left, right) = if scalar_first { (scalar, element.value) } else { (element.value, scalar) };
-        let (mut value, keep) = op.apply(left, right);
+        let (left, right) = if scalar_first { (&scalar, &element.value) } else { (&element.value, &scalar) };
+        let Some((mut value, keep)) = op.apply_values(left, right) else { continue };
         if op.compares() {
-            value = if return_bool { f64::from(u8::from(keep)) } else { element.value };
+            value = if return_bool { as_flag(keep) } else { element.value };
         }
         if keep || return_bool {
-            let labels = if drops_name { without_name(element.labels) } else { element.labels };
-            result.push(Element { labels, value });
+            result.push(Element { labels: element.labels, value });
         }
     }
-    result
+    if op.compares() && !return_bool { Ok(result) } else { nameless(result, memo) }
+}
+
+fn as_flag(holds: bool) -> Value {
+    Value::Float(f64::from(u8::from(holds)))
+}
+
+/// Two vectors, each element with what it must share with a partner; equal signatures are one object.
+pub(super) struct Signed<'e> {
+    lhs: Vec<(Arc<LabelSet>, &'e Element)>,
+    rhs: Vec<(Arc<LabelSet>, &'e Element)>,
+}
+
+/// Takes the labels to be matched out of both sides.
+pub(super) fn sign<'e>(lhs: &'e [Element], rhs: &'e [Element], by: &MatchLabels, memo: &mut LabelMemo) -> Signed<'e> {
+    let mut side = |elements: &'e [Element]| {
+        elements.iter().map(|e| (memo.make(&e.labels, |labels| signature(by, labels)), e)).collect()
+    };
+    Signed { lhs: side(lhs), rhs: side(rhs) }
 }
 
 /// Between two vectors, matched one to one, or many to one where the expression asks for it.
 pub(super) fn join(
     op: BinaryOp,
-    lhs: &[Element],
-    rhs: &[Element],
+    signed: &Signed<'_>,
     matching: &Matching,
     return_bool: bool,
+    memo: &mut LabelMemo,
 ) -> Result<Vec<Element>, EvalError> {
     let one_to_many = matches!(matching.cardinality, Cardinality::OneToMany(_));
     // From here the "one" side is on the right; values swap back when they meet.
-    let (many, one) = if one_to_many { (rhs, lhs) } else { (lhs, rhs) };
+    let (many, one) = if one_to_many { (&signed.rhs, &signed.lhs) } else { (&signed.lhs, &signed.rhs) };
     if many.is_empty() || one.is_empty() {
         return Ok(vec![]);
     }
-    let mut by_signature: HashMap<Signature<'_>, &Element> = HashMap::with_capacity(one.len());
-    for element in one {
-        let signature = signature(&matching.labels, &element.labels);
-        if let Some(other) = by_signature.insert(signature.clone(), element) {
+    let mut partners: HashMap<usize, &Element> = HashMap::with_capacity(one.len());
+    for (signature, element) in one {
+        if let Some(other) = partners.insert(address(signature), element) {
             let side = if one_to_many { "left" } else { "right" };
-            let group = signature.into_iter().collect();
             let (first, second) = ((*other.labels).clone(), (*element.labels).clone());
-            return Err(EvalError::ManyToMany { side, group, first, second });
+            return Err(EvalError::ManyToMany { side, group: (**signature).clone(), first, second });
         }
     }
-    let mut matched: HashSet<Signature<'_>> = HashSet::new();
+    let drops_name = !op.compares() || return_bool;
+    let mut matched: HashSet<usize> = HashSet::new();
     let mut result = Vec::with_capacity(many.len());
-    for element in many {
-        let signature = signature(&matching.labels, &element.labels);
-        let Some(partner) = by_signature.get(&signature) else { continue };
-        let (left, right) = if one_to_many { (partner.value, element.value) } else { (element.value, partner.value) };
-        let (mut value, keep) = op.apply(left, right);
+    for (signature, element) in many {
+        let Some(partner) = partners.get(&address(signature)) else { continue };
+        let (left, right) =
+            if one_to_many { (&partner.value, &element.value) } else { (&element.value, &partner.value) };
+        let Some((mut value, keep)) = op.apply_values(left, right) else { continue };
         if return_bool {
-            value = f64::from(u8::from(keep));
+            value = as_flag(keep);
         } else if !keep {
             continue;
         }
-        if matches!(matching.cardinality, Cardinality::OneToOne) && !matched.insert(signature.clone()) {
-            return Err(EvalError::MultipleMatches(signature.into_iter().collect()));
+        if matches!(matching.cardinality, Cardinality::OneToOne) && !matched.insert(address(signature)) {
+            return Err(EvalError::MultipleMatches((**signature).clone()));
         }
-        let drops_name = !op.compares() || return_bool;
-        let labels = result_labels(&element.labels, &partner.labels, matching, drops_name);
+        let labels = memo.make_from_two(&element.labels, &partner.labels, |many, one| {
+            result_labels(many, one, matching, drops_name)
+        });
         result.push(Element { labels, value });
     }
-    Ok(result)
+    distinct(result)
 }
 
 /// `and` keeps the left elements that have a partner, `unless` those that have none, `or` adds the
 /// right elements that have none on the left.
-pub(super) fn set(op: SetOp, lhs: Vec<Element>, rhs: Vec<Element>, labels: &MatchLabels) -> Vec<Element> {
-    let signatures = |side: &[Element]| -> HashSet<Vec<(String, String)>> {
-        side.iter().map(|e| owned(signature(labels, &e.labels))).collect()
-    };
-    let (kept, mut result) = match op {
-        SetOp::Or => (signatures(&lhs), lhs),
-        SetOp::And | SetOp::Unless => (signatures(&rhs), lhs),
-    };
-    let has_partner = |e: &Element| kept.contains(&owned(signature(labels, &e.labels)));
+pub(super) fn set(op: SetOp, signed: &Signed<'_>) -> Vec<Element> {
+    let (lhs, rhs) = (&signed.lhs, &signed.rhs);
+    let partners = if op == SetOp::Or { lhs } else { rhs };
+    let partners: HashSet<usize> = partners.iter().map(|(signature, _)| address(signature)).collect();
+    let has_partner = |(signature, _): &&(Arc<LabelSet>, &Element)| partners.contains(&address(signature));
+    let cloned = |(_, element): &(Arc<LabelSet>, &Element)| (*element).clone();
     match op {
-        SetOp::And => result.retain(|e| has_partner(e)),
-        SetOp::Unless => result.retain(|e| !has_partner(e)),
-        SetOp::Or => result.extend(rhs.into_iter().filter(|e| !has_partner(e))),
+        SetOp::And => lhs.iter().filter(has_partner).map(cloned).collect(),
+        SetOp::Unless => lhs.iter().filter(|e| !has_partner(e)).map(cloned).collect(),
+        SetOp::Or => lhs.iter().chain(rhs.iter().filter(|e| !has_partner(e))).map(cloned).collect(),
     }
-    result
 }
 
-fn owned(signature: Signature<'_>) -> Vec<(String, String)> {
-    signature.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-}
-
-fn signature<'l>(by: &MatchLabels, labels: &'l LabelSet) -> Signature<'l> {
+fn signature(by: &MatchLabels, labels: &LabelSet) -> LabelSet {
     let named = |names: &[String], name: &str| names.binary_search_by(|n| n.as_str().cmp(name)).is_ok();
     match by {
         MatchLabels::On(names) => labels.iter().filter(|(name, _)| named(names, name)).collect(),
@@ -147,17 +187,15 @@ fn signature<'l>(by: &MatchLabels, labels: &'l LabelSet) -> Signature<'l> {
 
 /// The "many" side's labels, in a one-to-one match only those matched on; and from the "one" side those
 /// that the group modifier names.
-fn result_labels(many: &Arc<LabelSet>, one: &LabelSet, matching: &Matching, drops_name: bool) -> Arc<LabelSet> {
+fn result_labels(many: &LabelSet, one: &LabelSet, matching: &Matching, drops_name: bool) -> LabelSet {
     let (includes, one_to_one) = match &matching.cardinality {
         Cardinality::OneToOne => (&[][..], true),
         Cardinality::ManyToOne(labels) | Cardinality::OneToMany(labels) => (labels.as_slice(), false),
     };
     let mut labels = match &matching.labels {
         MatchLabels::On(on) if one_to_one => many.only(&borrowed(on)),
-        MatchLabels::Ignoring(ignored) if one_to_one && !ignored.is_empty() => many.without(&borrowed(ignored)),
-        _ if includes.is_empty() && !drops_name => return Arc::clone(many),
-        _ if includes.is_empty() => return without_name(Arc::clone(many)),
-        _ => (**many).clone(),
+        MatchLabels::Ignoring(ignored) if one_to_one => many.without(&borrowed(ignored)),
+        _ => many.clone(),
     };
     if drops_name {
         labels.remove(METRIC_NAME);
@@ -166,7 +204,7 @@ fn result_labels(many: &Arc<LabelSet>, one: &LabelSet, matching: &Matching, drop
         // An absent label has the empty value, which removes it here too.
         labels.insert(name.clone(), one.get(name).unwrap_or("").to_owned());
     }
-    Arc::new(labels)
+    labels
 }
 
 fn borrowed(names: &[String]) -> Vec<&str> {
@@ -178,7 +216,7 @@ mod tests {
     use super::*;
 
     fn element(text: &[(&str, &str)], value: f64) -> Element {
-        Element { labels: Arc::new(text.iter().copied().collect()), value }
+        Element::float(Arc::new(text.iter().copied().collect()), value)
     }
 
     fn matching(labels: MatchLabels, cardinality: Cardinality) -> Matching {
@@ -190,7 +228,17 @@ mod tests {
     }
 
     fn shown(elements: &[Element]) -> Vec<(String, f64)> {
-        elements.iter().map(|e| (e.labels.to_string(), e.value)).collect()
+        elements.iter().map(|e| (e.labels.to_string(), e.value.float().unwrap())).collect()
+    }
+
+    fn join(op: BinaryOp, lhs: &[Element], rhs: &[Element], matching: &Matching) -> Result<Vec<Element>, EvalError> {
+        let mut signatures = LabelMemo::default();
+        let signed = sign(lhs, rhs, &matching.labels, &mut signatures);
+        super::join(op, &signed, matching, false, &mut LabelMemo::default())
+    }
+
+    fn with_half(vector: Vec<Element>, scalar_first: bool, return_bool: bool) -> Vec<Element> {
+        with_scalar(BinaryOp::Greater, vector, 0.5, scalar_first, return_bool, &mut LabelMemo::default()).unwrap()
     }
 
     #[test]
@@ -202,11 +250,11 @@ mod tests {
         ];
         let limit = [element(&[("__name__", "limit"), ("node", "n1"), ("zone", "eu")], 12.0)];
         let many = matching(on(&["node"]), Cardinality::ManyToOne(vec!["zone".into()]));
-        let share = join(BinaryOp::Div, &used, &limit, &many, false).unwrap();
+        let share = join(BinaryOp::Div, &used, &limit, &many).unwrap();
         let expected = [(r#"{node="n1",pod="a",zone="eu"}"#, 0.5), (r#"{node="n1",pod="b",zone="eu"}"#, 0.25)];
         assert_eq!(shown(&share), expected.map(|(l, v)| (l.to_owned(), v)));
         let one = matching(on(&["node"]), Cardinality::OneToMany(vec![]));
-        let above = join(BinaryOp::Greater, &limit, &used, &one, false).unwrap();
+        let above = join(BinaryOp::Greater, &limit, &used, &one).unwrap();
         assert_eq!(shown(&above)[0], (r#"used{node="n1",pod="a"}"#.to_owned(), 12.0));
     }
 
@@ -215,20 +263,17 @@ mod tests {
         let pods = [element(&[("node", "n1"), ("pod", "a")], 1.0), element(&[("node", "n1"), ("pod", "b")], 2.0)];
         let node = [element(&[("node", "n1")], 1.0)];
         let one_to_one = matching(on(&["node"]), Cardinality::OneToOne);
-        let many_left = join(BinaryOp::Add, &pods, &node, &one_to_one, false).unwrap_err();
+        let many_left = join(BinaryOp::Add, &pods, &node, &one_to_one).unwrap_err();
         assert!(matches!(many_left, EvalError::MultipleMatches(_)), "{many_left}");
-        let many_right = join(BinaryOp::Add, &node, &pods, &one_to_one, false).unwrap_err();
+        let many_right = join(BinaryOp::Add, &node, &pods, &one_to_one).unwrap_err();
         assert!(many_right.to_string().contains(r#"right side, got {node="n1",pod="a"}"#), "{many_right}");
     }
 
     #[test]
     fn a_comparison_filters_or_with_bool_says_so() {
         let pods = || vec![element(&[("__name__", "up"), ("pod", "a")], 1.0), element(&[("__name__", "up")], 0.0)];
-        assert_eq!(
-            shown(&with_scalar(BinaryOp::Greater, pods(), 0.5, false, false)),
-            [(r#"up{pod="a"}"#.to_owned(), 1.0)]
-        );
-        let flags = with_scalar(BinaryOp::Greater, pods(), 0.5, true, true);
+        assert_eq!(shown(&with_half(pods(), false, false)), [(r#"up{pod="a"}"#.to_owned(), 1.0)]);
+        let flags = with_half(pods(), true, true);
         assert_eq!(shown(&flags), [(r#"{pod="a"}"#.to_owned(), 0.0), ("{}".to_owned(), 1.0)]);
         assert_eq!(of_scalars(BinaryOp::LessEqual, 1.0, 1.0), 1.0);
     }
@@ -240,7 +285,10 @@ mod tests {
         let b =
             || vec![element(&[("__name__", "b"), ("pod", "y")], 3.0), element(&[("__name__", "b"), ("pod", "z")], 4.0)];
         let all = MatchLabels::Ignoring(vec![]);
-        let names = |op| shown(&set(op, a(), b(), &all)).into_iter().map(|(l, _)| l).collect::<Vec<_>>();
+        let names = |op| {
+            let (a, b, mut memo) = (a(), b(), LabelMemo::default());
+            shown(&set(op, &sign(&a, &b, &all, &mut memo))).into_iter().map(|(l, _)| l).collect::<Vec<_>>()
+        };
         assert_eq!(names(SetOp::And), [r#"a{pod="y"}"#]);
         assert_eq!(names(SetOp::Unless), [r#"a{pod="x"}"#]);
         assert_eq!(names(SetOp::Or), [r#"a{pod="x"}"#, r#"a{pod="y"}"#, r#"b{pod="z"}"#]);

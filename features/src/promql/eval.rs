@@ -1,14 +1,17 @@
 //! Walks the checked tree at one time. Each kind of node has its file; here they meet.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use forewarn_schema::{LabelSet, METRIC_NAME, is_stale};
+use forewarn_schema::{LabelSet, METRIC_NAME};
 
-use super::node::{ScalarNode, VectorNode};
-use super::selector::Selector;
-use super::store::{SampleStore, StoredSeries};
-use super::{LOOKBACK_MS, aggregate, binary, functions, histogram, over_range};
+use super::memo::{LabelMemo, distinct};
+use super::node::{RangeFunction, RangeNode, RangeSource, ScalarNode, SelectNode, VectorNode};
+use super::series::{Point, StoredSeries};
+use super::state::State;
+use super::store::SampleStore;
+use super::value::{Element, Value};
+use super::window::WindowView;
+use super::{LOOKBACK_MS, aggregate, binary, classic, functions, over_range};
 
 /// The data does not fit the expression at this time; at another time it may.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -34,28 +37,30 @@ pub enum EvalError {
     /// `topk` or `bottomk` of a number that counts nothing.
     #[error("topk and bottomk need a number that fits 64 bits, got {0}")]
     NotACount(f64),
+    /// `holt_winters` with a factor that smooths nothing or everything.
+    #[error("a smoothing factor must be between 0 and 1, got {0}")]
+    NotAFactor(f64),
 }
 
-/// One evaluation: where the samples are, and when.
+/// One evaluation: where the samples are, when, and what is remembered of earlier times.
 pub(super) struct Evaluation<'s> {
     pub(super) store: &'s SampleStore,
+    pub(super) state: &'s mut State,
     pub(super) at_ms: i64,
 }
 
-/// One element of an instant vector while it is computed. Labels are shared, never changed in place.
-#[derive(Clone, Debug)]
-pub(super) struct Element {
-    pub(super) labels: Arc<LabelSet>,
-    pub(super) value: f64,
-}
-
 impl Evaluation<'_> {
-    pub(super) fn scalar(&self, node: &ScalarNode) -> Result<f64, EvalError> {
+    /// The same at another time, for a subquery.
+    pub(super) fn at(&mut self, at_ms: i64) -> Evaluation<'_> {
+        Evaluation { store: self.store, state: self.state, at_ms }
+    }
+
+    pub(super) fn scalar(&mut self, node: &ScalarNode) -> Result<f64, EvalError> {
         Ok(match node {
             ScalarNode::Number(value) => *value,
             ScalarNode::Time => self.at_ms as f64 / 1000.0,
             ScalarNode::OfVector(of) => match self.vector(of)?.as_slice() {
-                [only] => only.value,
+                [only] => only.value.float().unwrap_or(f64::NAN),
                 _ => f64::NAN,
             },
             ScalarNode::Negate(of) => -self.scalar(of)?,
@@ -63,89 +68,162 @@ impl Evaluation<'_> {
         })
     }
 
-    pub(super) fn vector(&self, node: &VectorNode) -> Result<Vec<Element>, EvalError> {
+    pub(super) fn vector(&mut self, node: &VectorNode) -> Result<Vec<Element>, EvalError> {
         match node {
-            VectorNode::Select(selector) => Ok(self.newest(selector, |series| &series.labels, |_, value| value)),
-            VectorNode::SampleTime(selector) => {
-                let times = self.newest(selector, |series| &series.nameless, |at_ms, _| at_ms as f64 / 1000.0);
-                unless_named(selector, times)
+            VectorNode::Select(select) => {
+                Ok(self.newest(select, |series, _, value| Element { labels: Arc::clone(&series.labels), value }))
             }
-            VectorNode::OverRange { function, selector, range_ms, parameter } => {
-                let parameter = parameter.as_ref().map_or(Ok(f64::NAN), |p| self.scalar(p))?;
-                unless_named(selector, over_range::apply(self, *function, selector, *range_ms, parameter))
+            VectorNode::SampleTime { select, labels } => {
+                let times = self.newest(select, |series, at_ms, _| {
+                    Element::float(Arc::clone(&series.nameless), at_ms as f64 / 1000.0)
+                });
+                if select.selector.metric_name().is_some() {
+                    return Ok(times);
+                }
+                nameless(times, self.state.labels(*labels, 0))
             }
-            VectorNode::Map { function, of, parameters } => {
+            VectorNode::OverRange { function, range, parameters, labels } => {
+                let parameters = self.scalars(parameters)?;
+                over_range::check(*function, &parameters)?;
+                let at_ms = self.at_ms;
+                let mut elements = Vec::new();
+                self.windows(range, Some(*function), |series, window| {
+                    // It acts like an offset, so the name stays.
+                    let keeps_name = *function == RangeFunction::Last;
+                    let labels = if keeps_name { &series.labels } else { &series.nameless };
+                    if let Some(value) = over_range::value(*function, &parameters, window, at_ms) {
+                        elements.push(Element { labels: Arc::clone(labels), value });
+                    }
+                })?;
+                match &range.of {
+                    // Series of one name cannot become the same without it.
+                    RangeSource::Select(select) if select.selector.metric_name().is_some() => Ok(elements),
+                    _ => same(elements, self.state.labels(*labels, 0)),
+                }
+            }
+            VectorNode::AbsentOverTime { range, fixed } => {
+                let mut nothing = true;
+                self.windows(range, Some(RangeFunction::Present), |_, window| {
+                    nothing &= window.tally.count == 0 && window.histograms.iter().all(Point::is_stale);
+                })?;
+                Ok(absent(nothing, fixed))
+            }
+            VectorNode::Map { function, of, parameters, labels } => {
                 let of = self.vector(of)?;
-                let parameters = parameters.iter().map(|p| self.scalar(p)).collect::<Result<Vec<_>, _>>()?;
-                distinct(functions::map(*function, of, &parameters, self.at_ms))
+                let parameters = self.scalars(parameters)?;
+                let memo = self.state.labels(*labels, of.len());
+                functions::map(*function, of, &parameters, self.at_ms, memo)
             }
-            VectorNode::LabelReplace { of, target, replacement, source, pattern } => {
-                distinct(functions::label_replace(self.vector(of)?, target, replacement, source, pattern))
+            VectorNode::Relabel { of, rule, labels } => {
+                let of = self.vector(of)?;
+                let memo = self.state.labels(*labels, of.len());
+                functions::relabel(of, rule, memo)
             }
-            VectorNode::Absent { of, labels } => {
-                let nothing = self.vector(of)?.is_empty();
-                Ok(nothing.then(|| Element { labels: Arc::new(labels.clone()), value: 1.0 }).into_iter().collect())
+            VectorNode::Absent { of, fixed } => Ok(absent(self.vector(of)?.is_empty(), fixed)),
+            VectorNode::HistogramQuantile { quantile, of, labels } => {
+                let (quantile, of) = (self.scalar(quantile)?, self.vector(of)?);
+                let memo = self.state.labels(*labels, of.len());
+                classic::quantiles(quantile, &of, memo)
             }
-            VectorNode::HistogramQuantile { quantile, of } => {
-                let quantile = self.scalar(quantile)?;
-                distinct(histogram::quantiles(quantile, &self.vector(of)?))
-            }
-            VectorNode::OfScalar(scalar) => Ok(vec![Element { labels: Arc::default(), value: self.scalar(scalar)? }]),
-            VectorNode::Aggregate { op, parameter, grouping, of } => {
+            VectorNode::OfScalar(scalar) => Ok(vec![Element::float(Arc::default(), self.scalar(scalar)?)]),
+            VectorNode::Aggregate { op, parameter, grouping, of, labels } => {
                 let parameter = parameter.as_ref().map_or(Ok(f64::NAN), |p| self.scalar(p))?;
-                aggregate::apply(*op, parameter, grouping, &self.vector(of)?)
+                let of = self.vector(of)?;
+                let memo = self.state.labels(*labels, of.len());
+                aggregate::apply(*op, parameter, grouping, &of, memo)
             }
-            VectorNode::WithScalar { op, vector, scalar, scalar_first, return_bool } => {
+            VectorNode::CountValues { label, grouping, of } => {
+                Ok(aggregate::count_values(label, grouping, &self.vector(of)?))
+            }
+            VectorNode::WithScalar { op, vector, scalar, scalar_first, return_bool, labels } => {
                 let (vector, scalar) = (self.vector(vector)?, self.scalar(scalar)?);
-                distinct(binary::with_scalar(*op, vector, scalar, *scalar_first, *return_bool))
+                let memo = self.state.labels(*labels, vector.len());
+                binary::with_scalar(*op, vector, scalar, *scalar_first, *return_bool, memo)
             }
-            VectorNode::Join { op, lhs, rhs, matching, return_bool } => {
+            VectorNode::Join { op, lhs, rhs, matching, return_bool, signatures, labels } => {
                 let (lhs, rhs) = (self.vector(lhs)?, self.vector(rhs)?);
-                distinct(binary::join(*op, &lhs, &rhs, matching, *return_bool)?)
+                let signed =
+                    binary::sign(&lhs, &rhs, &matching.labels, self.state.labels(*signatures, lhs.len() + rhs.len()));
+                let memo = self.state.labels(*labels, lhs.len() + rhs.len());
+                binary::join(*op, &signed, matching, *return_bool, memo)
             }
-            VectorNode::Set { op, lhs, rhs, labels } => {
-                distinct(binary::set(*op, self.vector(lhs)?, self.vector(rhs)?, labels))
+            VectorNode::Set { op, lhs, rhs, on, signatures } => {
+                let (lhs, rhs) = (self.vector(lhs)?, self.vector(rhs)?);
+                let memo = self.state.labels(*signatures, lhs.len() + rhs.len());
+                Ok(binary::set(*op, &binary::sign(&lhs, &rhs, on, memo)))
             }
         }
     }
 
-    /// The newest sample of each series within the look-back, unless it says that the series has ended.
-    fn newest(
-        &self,
-        selector: &Selector,
-        labels: impl Fn(&StoredSeries) -> &Arc<LabelSet>,
-        value: impl Fn(i64, f64) -> f64,
-    ) -> Vec<Element> {
-        let to = self.at_ms.saturating_sub(selector.offset_ms);
+    fn scalars(&mut self, nodes: &[ScalarNode]) -> Result<Vec<f64>, EvalError> {
+        nodes.iter().map(|node| self.scalar(node)).collect()
+    }
+
+    /// The newest point of each series within the look-back, unless it says that the series has ended.
+    fn newest(&mut self, node: &SelectNode, element: impl Fn(&StoredSeries, i64, Value) -> Element) -> Vec<Element> {
+        let to = self.at_ms.saturating_sub(node.selector.offset_ms);
         let from = to.saturating_sub(LOOKBACK_MS);
+        let selected = &mut self.state.selects[node.slot];
+        selected.refresh(self.store, &node.selector, None);
         let mut elements = Vec::new();
-        for series in self.store.select(selector) {
-            if let Some(sample) = series.newest(from, to).filter(|s| !is_stale(s.value)) {
-                let value = value(sample.at.millis(), sample.value);
-                elements.push(Element { labels: Arc::clone(labels(series)), value });
+        for selected in &mut selected.series {
+            let series = self.store.series(selected.position);
+            if let Some((at_ms, value)) = selected.window.slide(series, from, to).newest() {
+                elements.push(element(series, at_ms, value));
             }
         }
         elements
     }
-}
 
-/// The same labels without the metric name; shared where there is none.
-pub(super) fn without_name(labels: Arc<LabelSet>) -> Arc<LabelSet> {
-    if labels.get(METRIC_NAME).is_none() { labels } else { Arc::new(labels.without(&[METRIC_NAME])) }
-}
-
-/// Refuses elements with the same labels.
-fn distinct(elements: Vec<Element>) -> Result<Vec<Element>, EvalError> {
-    let mut seen = HashSet::with_capacity(elements.len());
-    for element in &elements {
-        if !seen.insert(&element.labels) {
-            return Err(EvalError::SameLabels((*element.labels).clone()));
+    /// Calls `visit` with each series of a range and what its window holds.
+    fn windows(
+        &mut self,
+        range: &RangeNode,
+        function: Option<RangeFunction>,
+        mut visit: impl FnMut(&StoredSeries, WindowView<'_>),
+    ) -> Result<(), EvalError> {
+        let end_ms = self.at_ms.saturating_sub(range.offset_ms());
+        let start_ms = end_ms.saturating_sub(range.width_ms);
+        match &range.of {
+            RangeSource::Select(node) => {
+                let selected = &mut self.state.selects[node.slot];
+                selected.refresh(self.store, &node.selector, function);
+                for selected in &mut selected.series {
+                    let series = self.store.series(selected.position);
+                    visit(series, selected.window.slide(series, start_ms, end_ms));
+                }
+            }
+            RangeSource::Subquery(node) => {
+                // Out of its place while its own inner nodes are evaluated.
+                let mut subquery = std::mem::take(&mut self.state.subqueries[node.slot]);
+                let refreshed = subquery.refresh(self, node, function, start_ms, end_ms);
+                if refreshed.is_ok() {
+                    subquery.each(start_ms, end_ms, visit);
+                }
+                self.state.subqueries[node.slot] = subquery;
+                refreshed?;
+            }
         }
+        Ok(())
     }
-    Ok(elements)
 }
 
-/// [`distinct`] where the metric name was dropped: series of one name cannot become the same.
-fn unless_named(selector: &Selector, elements: Vec<Element>) -> Result<Vec<Element>, EvalError> {
-    if selector.metric_name().is_some() { Ok(elements) } else { distinct(elements) }
+fn absent(nothing: bool, fixed: &LabelSet) -> Vec<Element> {
+    if nothing { vec![Element::float(Arc::new(fixed.clone()), 1.0)] } else { vec![] }
+}
+
+/// The elements without metric names; an error where that makes two of them the same.
+pub(super) fn nameless(mut elements: Vec<Element>, memo: &mut LabelMemo) -> Result<Vec<Element>, EvalError> {
+    for element in &mut elements {
+        element.labels = memo.make(&element.labels, |labels| labels.without(&[METRIC_NAME]));
+    }
+    distinct(elements)
+}
+
+/// The elements as they are; an error where two of them are the same.
+fn same(mut elements: Vec<Element>, memo: &mut LabelMemo) -> Result<Vec<Element>, EvalError> {
+    for element in &mut elements {
+        element.labels = memo.make(&element.labels, LabelSet::clone);
+    }
+    distinct(elements)
 }

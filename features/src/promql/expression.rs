@@ -4,17 +4,20 @@ use std::time::Duration;
 
 use forewarn_schema::{LabelSet, Timestamp};
 
-use super::eval::{EvalError, Evaluation};
+use super::eval::EvalError;
+use super::evaluator::Evaluator;
 use super::lower::{self, Lowered};
+use super::node::{ScalarNode, VectorNode};
 use super::selector::Selector;
+use super::state::Slots;
 use super::store::SampleStore;
-use super::{LOOKBACK_MS, node::ScalarNode, node::VectorNode};
 use crate::observation::VectorSample;
 
 /// A PromQL expression inside the subset.
 #[derive(Clone, Debug)]
 pub struct Expression {
-    root: Lowered,
+    pub(super) root: Lowered,
+    pub(super) slots: Slots,
     window_ms: i64,
 }
 
@@ -56,17 +59,16 @@ pub enum ExpressionError {
 impl Expression {
     /// Parses and checks against the subset; nothing that parses is refused later for what it is.
     pub fn parse(text: &str) -> Result<Self, ExpressionError> {
-        let root = lower::parse(text)?;
+        let (root, slots) = lower::parse(text)?;
         let mut window_ms = 0;
-        root.selectors(&mut |selector, range_ms| {
-            let back = if range_ms > 0 { range_ms } else { LOOKBACK_MS };
-            window_ms = window_ms.max(selector.offset_ms + back);
-        });
-        Ok(Self { root, window_ms })
+        root.selectors(&mut |_, back_ms| window_ms = window_ms.max(back_ms));
+        // Each range is within the cap; those of nested subqueries add up.
+        lower::check_window(window_ms)?;
+        Ok(Self { root, slots, window_ms })
     }
 
-    /// How far back it looks: ranges, offsets and the 5-minute look-back of an instant selector
-    /// included. Zero where it reads no series.
+    /// How far back it looks: ranges, offsets, subqueries and the 5-minute look-back of an instant
+    /// selector included. Zero where it reads no series.
     pub fn window(&self) -> Duration {
         Duration::from_millis(self.window_ms.unsigned_abs())
     }
@@ -92,25 +94,18 @@ impl Expression {
     }
 
     /// Its value at `at` from samples up to `at` only, sorted by labels, no label set twice. A scalar is
-    /// one sample without labels. A value may be NaN or infinite.
+    /// one sample without labels. A value may be NaN or infinite. An element that is a native histogram is no
+    /// number and is left out: ask for its `histogram_count`, `histogram_quantile` and so on.
     pub fn eval(&self, store: &SampleStore, at: Timestamp) -> Result<Vec<VectorSample>, EvalError> {
-        let evaluation = Evaluation { store, at_ms: at.millis() };
-        match &self.root {
-            Lowered::Scalar(node) => Ok(vec![(LabelSet::new(), evaluation.scalar(node)?)]),
-            Lowered::Vector(node) => {
-                let mut elements = evaluation.vector(node)?;
-                elements.sort_by(|a, b| a.labels.cmp(&b.labels));
-                Ok(elements.into_iter().map(|e| ((*e.labels).clone(), e.value)).collect())
-            }
-        }
+        Evaluator::new(self).eval(self, store, at)
     }
 }
 
 impl Lowered {
     fn selectors<'n>(&'n self, visit: &mut dyn FnMut(&'n Selector, i64)) {
         match self {
-            Self::Scalar(node) => ScalarNode::selectors(node, visit),
-            Self::Vector(node) => VectorNode::selectors(node, visit),
+            Self::Scalar(node) => ScalarNode::selectors(node, 0, visit),
+            Self::Vector(node) => VectorNode::selectors(node, 0, visit),
         }
     }
 }
@@ -128,25 +123,33 @@ mod tests {
 
     #[test]
     fn what_is_outside_the_subset_is_refused_with_place_and_advice() {
-        let error = refusal("max(rate(a[5m])) + max_over_time(rate(b[5m])[1h:1m])");
-        assert!(error.starts_with("a subquery is not supported, at column 45"), "{error}");
-        assert!(error.contains("recording rule"), "{error}");
+        let error = refusal("rate(a[5m]) + (a + b)[1h:1m]");
+        assert!(error.contains("not PromQL"), "{error}");
+        let error = refusal("(a + b)[1h:1m]");
+        assert!(error.starts_with("a subquery as a value is not supported, at column 8"), "{error}");
         let error = refusal(r#"a{b="@ 5"} + c @ 1700000000"#);
         assert!(error.starts_with("the @ modifier is not supported, at column 16"), "{error}");
-        let error = refusal(r#"label_join(up, "a", "-", "b")"#);
-        assert!(error.starts_with("label_join() is not supported, at column 1"), "{error}");
+        let error = refusal("sum(a) + limitk(2, b)");
+        assert!(error.starts_with("limitk() is not supported, at column 10"), "{error}");
+        assert!(error.contains("recording rule"), "{error}");
         let error = refusal("rate(up[5m] offset -1m)");
         assert!(error.starts_with("a negative offset is not supported, at column 13"), "{error}");
         for text in [
-            "sort(up)",
-            "count_values(\"v\", up)",
+            "count_values(\"a-b\", up)",
+            "label_join(up, \"a\", \"-\", \"b c\")",
             "up atan2 up",
-            "stddev(holt_winters(up[5m], 0.5, 0.5))",
+            "double_exponential_smoothing(up[5m], 0.5, 0.5)",
+            "max_over_time(up[1h:1m] @ 1700000000)",
+            "max_over_time(up[1h:1m] offset -5m)",
+            "max_over_time(up[1h:0s])",
+            "max_over_time(max_over_time(up[1d:1m])[1d:1m])",
+            "max_over_time(max_over_time(up[1s:1d])[31d:1d])",
             "up[5m]",
             "\"text\"",
             "a * on(b) fill(0) c",
             "{a=\"b\" or c=\"d\"}",
-            "absent_over_time(up[5m])",
+            "mad_over_time(up[5m])",
+            "sort_by_label(up, \"a\")",
             "ln(-1)",
             "limitk(2, up)",
         ] {
@@ -245,6 +248,7 @@ mod tests {
         assert_eq!(window("up"), 300);
         assert_eq!(window("up offset 1h"), 3900);
         assert_eq!(window("rate(up[1h] offset 10m) / up"), 4200);
+        assert_eq!(window("max_over_time(rate(up[5m] offset 1m)[1h:1m] offset 2h) or up"), 360 + 3600 + 7200);
         assert_eq!(window("time() - 5"), 0);
     }
 

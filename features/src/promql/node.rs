@@ -21,33 +21,107 @@ pub(super) enum ScalarNode {
     Binary { op: BinaryOp, lhs: Box<ScalarNode>, rhs: Box<ScalarNode> },
 }
 
-/// Evaluates to an instant vector.
+/// Evaluates to an instant vector. Where a node has a `slot` or `labels`, that is its place in the
+/// [`State`](super::state::State) of an evaluation.
 #[derive(Clone, Debug)]
 pub(super) enum VectorNode {
     /// The newest sample of each series within the look-back.
-    Select(Selector),
+    Select(SelectNode),
     /// `timestamp(selector)`: when those samples were taken.
-    SampleTime(Selector),
+    SampleTime { select: SelectNode, labels: LabelsSlot },
     /// A function over the samples of a window.
-    OverRange { function: RangeFunction, selector: Selector, range_ms: i64, parameter: Option<Box<ScalarNode>> },
+    OverRange { function: RangeFunction, range: RangeNode, parameters: Vec<ScalarNode>, labels: LabelsSlot },
+    /// `absent_over_time(v[range])`, with the labels its selector fixes.
+    AbsentOverTime { range: RangeNode, fixed: LabelSet },
     /// A function of each element by itself.
-    Map { function: MapFunction, of: Box<VectorNode>, parameters: Vec<ScalarNode> },
-    /// `label_replace`.
-    LabelReplace { of: Box<VectorNode>, target: String, replacement: String, source: String, pattern: Regex },
+    Map { function: MapFunction, of: Box<VectorNode>, parameters: Vec<ScalarNode>, labels: LabelsSlot },
+    /// `label_replace` and `label_join`.
+    Relabel { of: Box<VectorNode>, rule: RelabelRule, labels: LabelsSlot },
     /// `absent(v)`, with the labels its selector fixes.
-    Absent { of: Box<VectorNode>, labels: LabelSet },
-    /// `histogram_quantile` over classic buckets.
-    HistogramQuantile { quantile: Box<ScalarNode>, of: Box<VectorNode> },
+    Absent { of: Box<VectorNode>, fixed: LabelSet },
+    /// `histogram_quantile` over classic buckets and native histograms.
+    HistogramQuantile { quantile: Box<ScalarNode>, of: Box<VectorNode>, labels: LabelsSlot },
     /// `vector(s)`.
     OfScalar(Box<ScalarNode>),
     /// An aggregation.
-    Aggregate { op: AggregateOp, parameter: Option<Box<ScalarNode>>, grouping: Grouping, of: Box<VectorNode> },
+    Aggregate {
+        op: AggregateOp,
+        parameter: Option<Box<ScalarNode>>,
+        grouping: Grouping,
+        of: Box<VectorNode>,
+        labels: LabelsSlot,
+    },
+    /// `count_values`.
+    CountValues { label: String, grouping: Grouping, of: Box<VectorNode> },
     /// A vector with a scalar on its right, or on its left where `scalar_first`.
-    WithScalar { op: BinaryOp, vector: Box<VectorNode>, scalar: Box<ScalarNode>, scalar_first: bool, return_bool: bool },
+    WithScalar {
+        op: BinaryOp,
+        vector: Box<VectorNode>,
+        scalar: Box<ScalarNode>,
+        scalar_first: bool,
+        return_bool: bool,
+        labels: LabelsSlot,
+    },
     /// Two vectors, matched by labels.
-    Join { op: BinaryOp, lhs: Box<VectorNode>, rhs: Box<VectorNode>, matching: Matching, return_bool: bool },
+    Join {
+        op: BinaryOp,
+        lhs: Box<VectorNode>,
+        rhs: Box<VectorNode>,
+        matching: Matching,
+        return_bool: bool,
+        signatures: LabelsSlot,
+        labels: LabelsSlot,
+    },
     /// `and`, `or`, `unless`.
-    Set { op: SetOp, lhs: Box<VectorNode>, rhs: Box<VectorNode>, labels: MatchLabels },
+    Set { op: SetOp, lhs: Box<VectorNode>, rhs: Box<VectorNode>, on: MatchLabels, signatures: LabelsSlot },
+}
+
+/// The place of a [`LabelMemo`](super::memo::LabelMemo).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LabelsSlot(pub(super) usize);
+
+/// A selector and the place of the windows over its series.
+#[derive(Clone, Debug)]
+pub(super) struct SelectNode {
+    pub(super) selector: Selector,
+    pub(super) slot: usize,
+}
+
+/// The samples of a window.
+#[derive(Clone, Debug)]
+pub(super) struct RangeNode {
+    pub(super) of: RangeSource,
+    /// Positive.
+    pub(super) width_ms: i64,
+}
+
+/// Whose samples.
+#[derive(Clone, Debug)]
+pub(super) enum RangeSource {
+    /// Of series in the store.
+    Select(SelectNode),
+    /// Of a vector that is evaluated at every multiple of a step.
+    Subquery(Box<SubqueryNode>),
+}
+
+/// `v[range:step] offset o`, but for the range.
+#[derive(Clone, Debug)]
+pub(super) struct SubqueryNode {
+    pub(super) of: VectorNode,
+    /// Positive.
+    pub(super) step_ms: i64,
+    /// Not negative.
+    pub(super) offset_ms: i64,
+    pub(super) slot: usize,
+}
+
+/// How labels are changed.
+#[derive(Clone, Debug)]
+pub(super) enum RelabelRule {
+    /// `label_replace`.
+    Replace { target: String, replacement: String, source: String, pattern: Regex },
+    /// `label_join`.
+    Join { target: String, separator: String, sources: Vec<String> },
 }
 
 /// A function over a window of samples.
@@ -60,6 +134,7 @@ pub(super) enum RangeFunction {
     Idelta,
     Deriv,
     PredictLinear,
+    HoltWinters,
     Changes,
     Resets,
     Avg,
@@ -74,7 +149,7 @@ pub(super) enum RangeFunction {
     Present,
 }
 
-/// A function of one element's value, its parameters scalars. All drop the metric name.
+/// A function of one element's value, its parameters scalars. All but `Same` drop the metric name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MapFunction {
     Negate,
@@ -93,6 +168,19 @@ pub(super) enum MapFunction {
     ClampMax,
     /// `timestamp` of anything but a selector: the evaluation time.
     EvaluationTime,
+    /// `sort` and `sort_desc`: a vector has no order here.
+    Same,
+    Minute,
+    Hour,
+    DayOfWeek,
+    DayOfMonth,
+    DayOfYear,
+    DaysInMonth,
+    Month,
+    Year,
+    HistogramCount,
+    HistogramSum,
+    HistogramFraction,
 }
 
 /// An aggregation over the elements of a group.
@@ -165,60 +253,4 @@ pub(super) enum Cardinality {
     ManyToOne(Vec<String>),
     /// `group_right`.
     OneToMany(Vec<String>),
-}
-
-impl ScalarNode {
-    /// Calls `visit` with every selector below, and the width of its range (0: an instant).
-    pub(super) fn selectors<'n>(&'n self, visit: &mut dyn FnMut(&'n Selector, i64)) {
-        match self {
-            Self::Number(_) | Self::Time => {}
-            Self::OfVector(of) => of.selectors(visit),
-            Self::Negate(of) => of.selectors(visit),
-            Self::Binary { lhs, rhs, .. } => {
-                lhs.selectors(visit);
-                rhs.selectors(visit);
-            }
-        }
-    }
-}
-
-impl VectorNode {
-    /// Calls `visit` with every selector below, and the width of its range (0: an instant).
-    pub(super) fn selectors<'n>(&'n self, visit: &mut dyn FnMut(&'n Selector, i64)) {
-        match self {
-            Self::Select(selector) | Self::SampleTime(selector) => visit(selector, 0),
-            Self::OverRange { selector, range_ms, parameter, .. } => {
-                visit(selector, *range_ms);
-                if let Some(parameter) = parameter {
-                    parameter.selectors(visit);
-                }
-            }
-            Self::Map { of, parameters, .. } => {
-                of.selectors(visit);
-                for parameter in parameters {
-                    parameter.selectors(visit);
-                }
-            }
-            Self::LabelReplace { of, .. } | Self::Absent { of, .. } => of.selectors(visit),
-            Self::HistogramQuantile { quantile, of } => {
-                quantile.selectors(visit);
-                of.selectors(visit);
-            }
-            Self::OfScalar(scalar) => scalar.selectors(visit),
-            Self::Aggregate { parameter, of, .. } => {
-                if let Some(parameter) = parameter {
-                    parameter.selectors(visit);
-                }
-                of.selectors(visit);
-            }
-            Self::WithScalar { vector, scalar, .. } => {
-                vector.selectors(visit);
-                scalar.selectors(visit);
-            }
-            Self::Join { lhs, rhs, .. } | Self::Set { lhs, rhs, .. } => {
-                lhs.selectors(visit);
-                rhs.selectors(visit);
-            }
-        }
-    }
 }

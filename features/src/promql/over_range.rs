@@ -1,184 +1,203 @@
 //! Functions over the samples of a window, as Prometheus 2.42's `promql/functions.go` has them: the
-//! window includes both ends, staleness markers are left out, and sums are compensated (Neumaier).
+//! window includes both ends, staleness markers are left out.
+//!
+//! Where a window keeps count of what a function needs, the function only reads it: rate, increase, delta,
+//! irate, idelta, changes, resets, deriv, predict_linear, and sum, avg, min, max, count, last, present over
+//! time cost the same for any width. Sums and means are rounded once from the exact sum; upstream's are
+//! compensated, which differs in the last bits. holt_winters and stddev, stdvar, quantile over time look at
+//! every sample each time.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use forewarn_schema::{Sample, is_stale};
+use forewarn_schema::Sample;
 
-use super::eval::{Element, Evaluation};
+use super::eval::EvalError;
+use super::line::{self, CompensatedSum};
+use super::native::growth;
 use super::node::RangeFunction;
-use super::selector::Selector;
+use super::series::{HistogramPoint, Point};
+use super::value::Value;
+use super::window::{Kept, WindowView};
 
-/// Applies `function` to each series' samples in `[at - offset - range, at - offset]`. A series without
-/// samples there, or with too few for the function, gives nothing.
-pub(super) fn apply(
-    evaluation: &Evaluation<'_>,
-    function: RangeFunction,
-    selector: &Selector,
-    range_ms: i64,
-    parameter: f64,
-) -> Vec<Element> {
-    let end_ms = evaluation.at_ms.saturating_sub(selector.offset_ms);
-    let start_ms = end_ms.saturating_sub(range_ms);
-    let mut elements = Vec::new();
-    for series in evaluation.store.select(selector) {
-        let samples = live(series.window(start_ms, end_ms));
-        if samples.is_empty() {
-            continue;
-        }
-        let window = Window { samples: &samples, start_ms, end_ms };
-        if let Some(value) = window.value(function, parameter, evaluation.at_ms) {
-            // It acts like an offset, so the name stays.
-            let keeps_name = function == RangeFunction::Last;
-            let labels = if keeps_name { &series.labels } else { &series.nameless };
-            elements.push(Element { labels: Arc::clone(labels), value });
-        }
-    }
-    elements
-}
-
-fn live(samples: &[Sample]) -> Cow<'_, [Sample]> {
-    if samples.iter().any(|s| is_stale(s.value)) {
-        Cow::Owned(samples.iter().copied().filter(|s| !is_stale(s.value)).collect())
-    } else {
-        Cow::Borrowed(samples)
+/// Refuses parameters that no window fits.
+pub(super) fn check(function: RangeFunction, parameters: &[f64]) -> Result<(), EvalError> {
+    let wrong = parameters.iter().find(|factor| !(**factor > 0.0 && **factor < 1.0));
+    match wrong {
+        Some(factor) if function == RangeFunction::HoltWinters => Err(EvalError::NotAFactor(*factor)),
+        _ => Ok(()),
     }
 }
 
-/// At least one sample, none stale, sorted by time.
-struct Window<'s> {
-    samples: &'s [Sample],
-    start_ms: i64,
-    end_ms: i64,
-}
-
-impl Window<'_> {
-    fn value(&self, function: RangeFunction, parameter: f64, at_ms: i64) -> Option<f64> {
-        let values = || self.samples.iter().map(|s| s.value);
-        match function {
-            RangeFunction::Rate => {
-                let seconds = (self.end_ms - self.start_ms) as f64 / 1000.0;
-                self.extrapolated(true, seconds)
-            }
-            RangeFunction::Increase => self.extrapolated(true, 1.0),
-            RangeFunction::Delta => self.extrapolated(false, 1.0),
-            RangeFunction::Irate => self.last_difference(true),
-            RangeFunction::Idelta => self.last_difference(false),
-            RangeFunction::Deriv => self.regression(self.samples[0].at.millis()).map(|(slope, _)| slope),
-            RangeFunction::PredictLinear => {
-                self.regression(at_ms).map(|(slope, intercept)| slope * parameter + intercept)
-            }
-            RangeFunction::Changes => Some(self.count_pairs(|a, b| a != b && !(a.is_nan() && b.is_nan()))),
-            RangeFunction::Resets => Some(self.count_pairs(|a, b| b < a)),
-            RangeFunction::Avg => Some(mean(values())),
-            RangeFunction::Min => values().reduce(|min, v| if v < min || min.is_nan() { v } else { min }),
-            RangeFunction::Max => values().reduce(|max, v| if v > max || max.is_nan() { v } else { max }),
-            RangeFunction::Sum => Some(values().fold(CompensatedSum::default(), CompensatedSum::plus).total()),
-            RangeFunction::Count => Some(self.samples.len() as f64),
-            RangeFunction::Last => self.samples.last().map(|s| s.value),
-            RangeFunction::Stddev => Some(variance(values()).sqrt()),
-            RangeFunction::Stdvar => Some(variance(values())),
-            RangeFunction::Quantile => Some(quantile(parameter, &mut values().collect::<Vec<_>>())),
-            RangeFunction::Present => Some(1.0),
-        }
+/// The value of `function` over a window that ends at or before `at_ms`; `None` without samples, or with
+/// too few for the function. Native histograms are counted, and have a last one, a rate, an increase and a
+/// delta; for all else they are no samples.
+pub(super) fn value(function: RangeFunction, parameters: &[f64], window: WindowView<'_>, at_ms: i64) -> Option<Value> {
+    let histograms: Vec<&HistogramPoint> = window.histograms.iter().filter(|p| !p.is_stale()).collect();
+    if histograms.is_empty() && window.tally.count == 0 {
+        return None;
     }
-
-    /// The difference between the last sample and the first, counter resets added up where `counter`,
-    /// extrapolated to the window's edges where samples come close to them, per `seconds`.
-    fn extrapolated(&self, counter: bool, seconds: f64) -> Option<f64> {
-        let [first, .., last] = self.samples else { return None };
-        let mut difference = last.value - first.value;
-        if counter {
-            for pair in self.samples.windows(2) {
-                if pair[1].value < pair[0].value {
-                    difference += pair[0].value;
+    match function {
+        RangeFunction::Count => Some(Value::Float((window.tally.count + histograms.len()) as f64)),
+        RangeFunction::Present => Some(Value::Float(1.0)),
+        RangeFunction::Last => {
+            let float = window.floats.iter().rev().find(|s| !s.is_stale());
+            match (float, histograms.last()) {
+                (Some(float), histogram) if histogram.is_none_or(|h| h.at < float.at) => {
+                    Some(Value::Float(float.value))
                 }
+                (_, histogram) => histogram.map(|h| Value::Histogram(Arc::clone(&h.histogram))),
             }
         }
-        let mut to_start = (first.at.millis() - self.start_ms) as f64 / 1000.0;
-        let to_end = (self.end_ms - last.at.millis()) as f64 / 1000.0;
-        let sampled = last.at.seconds_since(first.at);
-        let between_samples = sampled / (self.samples.len() - 1) as f64;
-        if counter && difference > 0.0 && first.value >= 0.0 {
-            // A counter starts at zero: do not extrapolate to before that.
-            let to_zero = sampled * (first.value / difference);
+        RangeFunction::Rate | RangeFunction::Increase | RangeFunction::Delta if !histograms.is_empty() => {
+            if window.tally.count > 0 {
+                return None;
+            }
+            let ends = Ends::new(&histograms)?;
+            let mut grown = growth(&histograms, function != RangeFunction::Delta)?;
+            grown.scale(ends.factor(&window, None) / per_seconds(function, &window));
+            Some(Value::Histogram(Arc::new(grown)))
+        }
+        _ if window.tally.count == 0 => None,
+        _ => Floats { window, at_ms }.value(function, parameters).map(Value::Float),
+    }
+}
+
+/// What a difference is divided by.
+fn per_seconds(function: RangeFunction, window: &WindowView<'_>) -> f64 {
+    if function == RangeFunction::Rate { (window.end_ms - window.start_ms) as f64 / 1000.0 } else { 1.0 }
+}
+
+/// First and last time of at least two points, and how many there are.
+struct Ends {
+    first_ms: i64,
+    last_ms: i64,
+    count: usize,
+}
+
+impl Ends {
+    fn new(points: &[&HistogramPoint]) -> Option<Self> {
+        let [first, .., last] = points else { return None };
+        Some(Self { first_ms: first.at.millis(), last_ms: last.at.millis(), count: points.len() })
+    }
+
+    /// How much more the window covers than the points do: a difference is extrapolated to the window's
+    /// edges where points come close to them. Of a counter, `counter` is its first value and its growth: it
+    /// starts at zero, and is not extrapolated to before that.
+    fn factor(&self, window: &WindowView<'_>, counter: Option<(f64, f64)>) -> f64 {
+        let mut to_start = (self.first_ms - window.start_ms) as f64 / 1000.0;
+        let to_end = (window.end_ms - self.last_ms) as f64 / 1000.0;
+        let sampled = (self.last_ms - self.first_ms) as f64 / 1000.0;
+        let between_points = sampled / (self.count - 1) as f64;
+        if let Some((first, growth)) = counter.filter(|(first, growth)| *growth > 0.0 && *first >= 0.0) {
+            let to_zero = sampled * (first / growth);
             to_start = if to_zero < to_start { to_zero } else { to_start };
         }
-        let threshold = between_samples * 1.1;
+        let threshold = between_points * 1.1;
         let mut covered = sampled;
-        covered += if to_start < threshold { to_start } else { between_samples / 2.0 };
-        covered += if to_end < threshold { to_end } else { between_samples / 2.0 };
-        Some(difference * (covered / sampled / seconds))
+        covered += if to_start < threshold { to_start } else { between_points / 2.0 };
+        covered += if to_end < threshold { to_end } else { between_points / 2.0 };
+        covered / sampled
+    }
+}
+
+/// At least one sample that is not stale.
+struct Floats<'w> {
+    window: WindowView<'w>,
+    at_ms: i64,
+}
+
+impl Floats<'_> {
+    fn value(&self, function: RangeFunction, parameters: &[f64]) -> Option<f64> {
+        let parameter = |i: usize| parameters.get(i).copied().unwrap_or(f64::NAN);
+        let count = self.window.tally.count;
+        match (function, &self.window.tally.kept) {
+            (RangeFunction::Rate | RangeFunction::Increase | RangeFunction::Delta, kept) => {
+                self.extrapolated(function, kept)
+            }
+            (RangeFunction::Irate, _) => self.last_difference(true),
+            (RangeFunction::Idelta, _) => self.last_difference(false),
+            (RangeFunction::Changes | RangeFunction::Resets, Kept::Pairs { number, .. }) => Some(*number as f64),
+            (RangeFunction::Sum, Kept::Sum(sum)) => Some(sum.total()),
+            (RangeFunction::Avg, Kept::Sum(sum)) => Some(sum.mean(count)),
+            (RangeFunction::Min | RangeFunction::Max, Kept::Extreme { candidates, .. }) => {
+                Some(candidates.front().map_or(f64::NAN, |(_, value)| *value))
+            }
+            (RangeFunction::Deriv, Kept::Line(sums)) => {
+                let first = self.first()?;
+                let samples = || self.samples().into_owned();
+                line::regression(sums, samples, first, first.at.millis(), None).map(|line| line.slope)
+            }
+            (RangeFunction::PredictLinear, Kept::Line(sums)) => {
+                let (ahead, samples) = (parameter(0), || self.samples().into_owned());
+                line::regression(sums, samples, self.first()?, self.at_ms, Some(ahead))
+                    .map(|line| line.slope * ahead + line.intercept)
+            }
+            (RangeFunction::HoltWinters, _) => smoothed(&self.samples(), parameter(0), parameter(1)),
+            (RangeFunction::Stddev, _) => Some(variance(&self.samples()).sqrt()),
+            (RangeFunction::Stdvar, _) => Some(variance(&self.samples())),
+            (RangeFunction::Quantile, _) => {
+                let mut values: Vec<f64> = self.samples().iter().map(|s| s.value).collect();
+                Some(quantile(parameter(0), &mut values))
+            }
+            _ => None,
+        }
+    }
+
+    fn first(&self) -> Option<&Sample> {
+        self.window.floats.iter().find(|s| !s.is_stale())
+    }
+
+    /// The samples without staleness markers.
+    fn samples(&self) -> Cow<'_, [Sample]> {
+        let all = self.window.floats;
+        if all.len() == self.window.tally.count {
+            return Cow::Borrowed(all);
+        }
+        Cow::Owned(all.iter().copied().filter(|s| !s.is_stale()).collect())
+    }
+
+    /// The difference between the last sample and the first, extrapolated; of a counter, with what resets
+    /// took away.
+    fn extrapolated(&self, function: RangeFunction, kept: &Kept) -> Option<f64> {
+        let first = self.first()?;
+        let last = self.window.floats.iter().rev().find(|s| !s.is_stale())?;
+        let count = self.window.tally.count;
+        if count < 2 {
+            return None;
+        }
+        let mut difference = last.value - first.value;
+        if let Kept::Resets(resets) = kept {
+            resets.iter().for_each(|(_, before)| difference += before);
+        }
+        let counter = (function != RangeFunction::Delta).then_some((first.value, difference));
+        let ends = Ends { first_ms: first.at.millis(), last_ms: last.at.millis(), count };
+        Some(difference * (ends.factor(&self.window, counter) / per_seconds(function, &self.window)))
     }
 
     /// The difference of the last two samples; per second, and knowing of resets, where `rate`.
     fn last_difference(&self, rate: bool) -> Option<f64> {
-        let [.., before, last] = self.samples else { return None };
+        let mut newest = self.window.floats.iter().rev().filter(|s| !s.is_stale());
+        let (last, before) = (newest.next()?, newest.next()?);
         let reset = rate && last.value < before.value;
         let difference = if reset { last.value } else { last.value - before.value };
         Some(if rate { difference / last.at.seconds_since(before.at) } else { difference })
     }
-
-    /// Slope a second and value at `origin_ms` of the least-squares line.
-    fn regression(&self, origin_ms: i64) -> Option<(f64, f64)> {
-        let [first, _, ..] = self.samples else { return None };
-        if self.samples.iter().skip(1).all(|s| s.value == first.value) {
-            let infinite = first.value.is_infinite();
-            return Some(if infinite { (f64::NAN, f64::NAN) } else { (0.0, first.value) });
-        }
-        let (mut sum_x, mut sum_y) = (CompensatedSum::default(), CompensatedSum::default());
-        let (mut sum_xy, mut sum_xx) = (CompensatedSum::default(), CompensatedSum::default());
-        for sample in self.samples {
-            let x = (sample.at.millis() - origin_ms) as f64 / 1000.0;
-            sum_x = sum_x.plus(x);
-            sum_y = sum_y.plus(sample.value);
-            sum_xy = sum_xy.plus(x * sample.value);
-            sum_xx = sum_xx.plus(x * x);
-        }
-        let n = self.samples.len() as f64;
-        let (sum_x, sum_y) = (sum_x.sum + sum_x.lost, sum_y.sum + sum_y.lost);
-        let covariance = sum_xy.sum + sum_xy.lost - sum_x * sum_y / n;
-        let variance = sum_xx.sum + sum_xx.lost - sum_x * sum_x / n;
-        let slope = covariance / variance;
-        Some((slope, sum_y / n - slope * sum_x / n))
-    }
-
-    fn count_pairs(&self, counts: impl Fn(f64, f64) -> bool) -> f64 {
-        self.samples.windows(2).filter(|pair| counts(pair[0].value, pair[1].value)).count() as f64
-    }
 }
 
-/// A sum and what rounding took from it (Neumaier 1974).
-#[derive(Clone, Copy, Debug, Default)]
-struct CompensatedSum {
-    sum: f64,
-    lost: f64,
-}
-
-impl CompensatedSum {
-    fn plus(self, value: f64) -> Self {
-        let sum = self.sum + value;
-        let lost = if self.sum.abs() >= value.abs() { (self.sum - sum) + value } else { (value - sum) + self.sum };
-        Self { sum, lost: self.lost + lost }
-    }
-
-    fn total(self) -> f64 {
-        if self.sum.is_infinite() { self.sum } else { self.sum + self.lost }
-    }
-}
-
-/// The running mean; an infinite mean stays, except against an infinity of the other sign or a NaN.
-fn mean(values: impl Iterator<Item = f64>) -> f64 {
-    let mut mean = CompensatedSum::default();
-    for (i, value) in values.enumerate() {
-        let count = (i + 1) as f64;
-        if mean.sum.is_infinite() && mean_absorbs(mean.sum, value) {
-            continue;
+/// Double exponential smoothing (Holt 1957): the level after the last sample.
+fn smoothed(samples: &[Sample], level_factor: f64, trend_factor: f64) -> Option<f64> {
+    let [first, second, ..] = samples else { return None };
+    let (mut before, mut level) = (0.0, first.value);
+    let mut trend = second.value - first.value;
+    for (i, sample) in samples.iter().skip(1).enumerate() {
+        if i > 0 {
+            trend = trend_factor * (level - before) + (1.0 - trend_factor) * trend;
         }
-        mean = mean.plus(value / count - mean.sum / count);
+        let next = level_factor * sample.value + (1.0 - level_factor) * (level + trend);
+        (before, level) = (level, next);
     }
-    mean.total()
+    Some(level)
 }
 
 /// Whether an infinite `mean` stays what it is when `value` is added.
@@ -187,16 +206,16 @@ pub(super) fn mean_absorbs(mean: f64, value: f64) -> bool {
 }
 
 /// The population variance (Welford 1962).
-fn variance(values: impl Iterator<Item = f64>) -> f64 {
+fn variance(samples: &[Sample]) -> f64 {
     let (mut mean, mut squares) = (CompensatedSum::default(), CompensatedSum::default());
     let mut count = 0.0;
-    for value in values {
+    for sample in samples {
         count += 1.0;
-        let delta = value - (mean.sum + mean.lost);
+        let delta = sample.value - mean.total();
         mean = mean.plus(delta / count);
-        squares = squares.plus(delta * (value - (mean.sum + mean.lost)));
+        squares = squares.plus(delta * (sample.value - mean.total()));
     }
-    (squares.sum + squares.lost) / count
+    squares.total() / count
 }
 
 /// The `q`-quantile by linear interpolation; a NaN is the smallest value. NaN for no values or a NaN
@@ -222,6 +241,8 @@ pub(super) fn quantile(q: f64, values: &mut [f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::promql::series::{StoredSeries, Track};
+    use crate::promql::window::SeriesWindow;
     use forewarn_schema::{STALE_NAN_BITS, Timestamp};
 
     fn samples(points: &[(i64, f64)]) -> Vec<Sample> {
@@ -229,9 +250,11 @@ mod tests {
     }
 
     fn over(function: RangeFunction, range: (i64, i64), points: &[(i64, f64)]) -> Option<f64> {
-        let samples = samples(points);
-        let window = Window { samples: &samples, start_ms: range.0 * 1000, end_ms: range.1 * 1000 };
-        window.value(function, 60.0, range.1 * 1000)
+        let mut series = StoredSeries::new(0, Arc::default());
+        series.floats = Track::from_sorted(samples(points));
+        let mut window = SeriesWindow::new(Some(function));
+        let view = window.slide(&series, range.0 * 1000, range.1 * 1000);
+        value(function, &[60.0], view, range.1 * 1000).and_then(|v| v.float())
     }
 
     #[test]
@@ -273,8 +296,8 @@ mod tests {
     #[test]
     fn an_average_with_infinities_is_what_the_limit_is() {
         let inf = f64::INFINITY;
-        assert_eq!(mean([1.0, inf, 2.0, inf].into_iter()), inf);
-        assert!(mean([inf, -inf].into_iter()).is_nan());
+        assert_eq!(over(RangeFunction::Avg, (0, 9), &[(0, 1.0), (1, inf), (2, 2.0), (3, inf)]), Some(inf));
+        assert!(over(RangeFunction::Avg, (0, 9), &[(0, inf), (1, -inf)]).unwrap().is_nan());
     }
 
     #[test]
@@ -287,7 +310,16 @@ mod tests {
 
     #[test]
     fn staleness_markers_are_no_samples_but_other_nans_are() {
-        let points = samples(&[(0, 1.0), (60, f64::from_bits(STALE_NAN_BITS)), (120, f64::NAN)]);
-        assert_eq!(live(&points).len(), 2);
+        let points = [(0, 1.0), (60, f64::from_bits(STALE_NAN_BITS)), (120, f64::NAN)];
+        assert_eq!(over(RangeFunction::Count, (0, 120), &points), Some(2.0));
+        assert_eq!(over(RangeFunction::Max, (0, 120), &points), Some(1.0));
+    }
+
+    #[test]
+    fn smoothing_follows_level_and_trend() {
+        let line: Vec<_> = (0..5).map(|i| (i * 60, 10.0 + 2.0 * i as f64)).collect();
+        let samples = samples(&line);
+        assert!((smoothed(&samples, 0.3, 0.7).unwrap() - 18.0).abs() < 1e-12);
+        assert_eq!(check(RangeFunction::HoltWinters, &[0.5, 1.0]), Err(EvalError::NotAFactor(1.0)));
     }
 }

@@ -4,117 +4,120 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use forewarn_schema::{LabelSet, METRIC_NAME, Sample, Timestamp};
+use forewarn_schema::{HistogramSample, LabelSet, METRIC_NAME, Sample, Series, Timestamp};
 
+use super::native::FloatHistogram;
+use super::push_error::PushError;
 use super::selector::Selector;
+use super::series::{StoredSeries, Track};
 
 /// A week of samples every 10 s fits; a sender that exceeds it is not sending metrics.
 const MAX_SAMPLES_PER_SERIES: usize = 65_536;
+/// A sample a second for twelve days; sums over times are sized for it.
+const MOST_SAMPLES_PER_SERIES: usize = 1 << 20;
 
 /// Samples per series, found by metric name.
 #[derive(Clone, Debug)]
 pub struct SampleStore {
-    metrics: BTreeMap<String, Metric>,
+    series: Vec<StoredSeries>,
+    by_labels: HashMap<Arc<LabelSet>, usize>,
+    /// By metric name, indices into `series`, sorted by labels: sums are added up in the same order
+    /// every time.
+    metrics: BTreeMap<String, Vec<usize>>,
     max_series: usize,
-    series_count: usize,
+    max_samples_per_series: usize,
     sample_count: usize,
     /// What is older has been pruned and is not taken back.
     oldest: Option<Timestamp>,
-}
-
-/// All series of one metric name.
-#[derive(Clone, Debug, Default)]
-struct Metric {
-    series: Vec<StoredSeries>,
-    by_labels: HashMap<Arc<LabelSet>, usize>,
-    /// Indices into `series`, sorted by labels: sums are added up in the same order every time.
-    order: Vec<usize>,
-}
-
-/// One series. Its labels are shared with the vectors that evaluation makes.
-#[derive(Clone, Debug)]
-pub(super) struct StoredSeries {
-    pub(super) labels: Arc<LabelSet>,
-    /// Without the metric name, as functions return them.
-    pub(super) nameless: Arc<LabelSet>,
-    pub(super) samples: Vec<Sample>,
-}
-
-/// A sample was not taken.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum PushError {
-    /// Older than what is still kept.
-    #[error("a sample must not be older than {oldest}, got {at} (series {series})")]
-    OutOfOrder {
-        /// The series.
-        series: String,
-        /// The sample's time.
-        at: Timestamp,
-        /// The oldest time still kept.
-        oldest: Timestamp,
-    },
-    /// The series has another value at that time. The first one stays.
-    #[error("a series has one value at a time, got {got} after {kept} at {at} (series {series})")]
-    Duplicate {
-        /// The series.
-        series: String,
-        /// The sample's time.
-        at: Timestamp,
-        /// The value that stays.
-        kept: f64,
-        /// The value refused.
-        got: f64,
-    },
-    /// One series more than the store may hold.
-    #[error("at most {max} series are kept in memory, got one more (series {series})")]
-    TooManySeries {
-        /// The series refused.
-        series: String,
-        /// The cap.
-        max: usize,
-    },
-    /// One sample more than a series may hold.
-    #[error("at most {max} samples of a series are kept in memory, got one more (series {series})")]
-    TooManySamples {
-        /// The series.
-        series: String,
-        /// The cap.
-        max: usize,
-    },
+    next_id: u64,
+    /// Changes whenever a series comes or goes.
+    membership: u64,
+    /// The oldest sample since this was asked last.
+    oldest_new: Option<Timestamp>,
 }
 
 impl SampleStore {
-    /// An empty store that refuses more than `max_series` series.
+    /// An empty store that refuses more than `max_series` series, and more than 65,536 samples of one.
     pub fn new(max_series: usize) -> Self {
-        Self { metrics: BTreeMap::new(), max_series, series_count: 0, sample_count: 0, oldest: None }
+        Self {
+            series: Vec::new(),
+            by_labels: HashMap::new(),
+            metrics: BTreeMap::new(),
+            max_series,
+            max_samples_per_series: MAX_SAMPLES_PER_SERIES,
+            sample_count: 0,
+            oldest: None,
+            next_id: 0,
+            membership: 0,
+            oldest_new: None,
+        }
+    }
+
+    /// The same with room for `max` samples of one series, at most 2^20: history may have one a second.
+    pub fn with_max_samples_per_series(mut self, max: usize) -> Self {
+        self.max_samples_per_series = max.min(MOST_SAMPLES_PER_SERIES);
+        self
     }
 
     /// Takes one sample, in whatever order they come: a late one is put where it belongs, unless it is
     /// older than what [`Self::prune`] left. The same value at the same time twice is fine. NaN and the
     /// staleness marker are values like any other, compared by their bits.
     pub fn push(&mut self, labels: &LabelSet, sample: Sample) -> Result<(), PushError> {
-        if let Some(oldest) = self.oldest.filter(|oldest| sample.at < *oldest) {
-            return Err(PushError::OutOfOrder { series: labels.to_string(), at: sample.at, oldest });
-        }
-        let name = labels.get(METRIC_NAME).unwrap_or("");
-        let known = self.metrics.get(name).and_then(|metric| metric.by_labels.get(labels)).copied();
-        if known.is_none() && self.series_count >= self.max_series {
-            return Err(PushError::TooManySeries { series: labels.to_string(), max: self.max_series });
-        }
-        if !self.metrics.contains_key(name) {
-            self.metrics.insert(name.to_owned(), Metric::default());
-        }
-        let metric = self.metrics.get_mut(name).expect("inserted above where it was missing");
-        let index = match known {
-            Some(index) => index,
-            None => {
-                self.series_count += 1;
-                metric.insert(labels)
+        self.refuse_old(labels, sample.at)?;
+        let index = self.find_or_add(labels)?;
+        let series = &self.series[index];
+        if let Some(kept) = series.value_at(sample.at) {
+            if series.floats.at(sample.at).is_some_and(|kept| kept.value.to_bits() == sample.value.to_bits()) {
+                return Ok(());
             }
-        };
-        if insert_sorted(&mut metric.series[index], sample)? {
-            self.sample_count += 1;
+            let series = labels.to_string();
+            return Err(PushError::Duplicate { series, at: sample.at, kept, got: sample.value });
         }
+        self.refuse_more(index)?;
+        self.series[index].floats.insert(sample);
+        self.counted(1, sample.at);
+        Ok(())
+    }
+
+    /// Takes one native histogram, as [`Self::push`] takes a sample. A series may change from one kind to
+    /// the other.
+    pub fn push_histogram(&mut self, labels: &LabelSet, sample: &HistogramSample) -> Result<(), PushError> {
+        let at = sample.at;
+        self.refuse_old(labels, at)?;
+        let histogram = FloatHistogram::read(&sample.histogram).map_err(|wanted| PushError::BadHistogram {
+            series: labels.to_string(),
+            at,
+            wanted,
+        })?;
+        let index = self.find_or_add(labels)?;
+        let series = &self.series[index];
+        if let Some(kept) = series.value_at(at) {
+            if series.histograms.at(at).is_some_and(|p| p.histogram.same_bits(&histogram)) {
+                return Ok(());
+            }
+            return Err(PushError::Duplicate { series: labels.to_string(), at, kept, got: histogram.sum });
+        }
+        self.refuse_more(index)?;
+        self.series[index].insert_histogram(at, Arc::new(histogram));
+        self.counted(1, at);
+        Ok(())
+    }
+
+    /// Takes a whole series at once. Where it is new and its samples are sorted they are taken as they
+    /// are, otherwise one by one.
+    pub fn push_series(&mut self, series: Series) -> Result<(), PushError> {
+        let sorted = series.samples.windows(2).all(|pair| pair[0].at < pair[1].at);
+        let (Some(first), true) = (series.samples.first().map(|s| s.at), sorted) else {
+            return series.samples.iter().try_for_each(|sample| self.push(&series.labels, *sample));
+        };
+        self.refuse_old(&series.labels, first)?;
+        let index = self.find_or_add(&series.labels)?;
+        if self.series[index].len() > 0 || series.samples.len() > self.max_samples_per_series {
+            return series.samples.iter().try_for_each(|sample| self.push(&series.labels, *sample));
+        }
+        let count = series.samples.len();
+        self.series[index].floats = Track::from_sorted(series.samples);
+        self.counted(count, first);
         Ok(())
     }
 
@@ -124,27 +127,31 @@ impl SampleStore {
         let before = self.oldest.map_or(before, |oldest| oldest.max(before));
         self.oldest = Some(before);
         self.sample_count = 0;
-        self.series_count = 0;
-        for metric in self.metrics.values_mut() {
-            metric.prune(before);
-            self.series_count += metric.series.len();
-            self.sample_count += metric.series.iter().map(|s| s.samples.len()).sum::<usize>();
+        let mut emptied = false;
+        for series in &mut self.series {
+            series.forget(before);
+            self.sample_count += series.len();
+            emptied |= series.len() == 0;
         }
-        self.metrics.retain(|_, metric| !metric.series.is_empty());
+        if emptied {
+            self.series.retain(|series| series.len() > 0);
+            self.index_anew();
+        }
     }
 
     /// How many series it holds.
     pub fn series_count(&self) -> usize {
-        self.series_count
+        self.series.len()
     }
 
-    /// How many samples it holds.
+    /// How many samples it holds, native histograms included.
     pub fn sample_count(&self) -> usize {
         self.sample_count
     }
 
-    /// The series that `selector` selects, sorted by metric name and then labels.
-    pub(super) fn select<'s>(&'s self, selector: &'s Selector) -> impl Iterator<Item = &'s StoredSeries> {
+    /// The positions of the series that `selector` selects, sorted by metric name and then labels. They
+    /// hold as long as [`Self::membership`] is the same.
+    pub(super) fn select(&self, selector: &Selector) -> Vec<usize> {
         let exact = selector.metric_name().map(|name| self.metrics.get_key_value(name));
         let (one, many) = match exact {
             Some(found) => (found, None),
@@ -152,83 +159,92 @@ impl SampleStore {
         };
         one.into_iter()
             .chain(many.into_iter().flatten())
-            .flat_map(|(_, metric)| metric.order.iter().map(|i| &metric.series[*i]))
-            .filter(|series| selector.matches_rest(&series.labels))
-    }
-}
-
-impl StoredSeries {
-    /// The newest sample in `[from, to]`, also where that is a staleness marker.
-    pub(super) fn newest(&self, from: i64, to: i64) -> Option<Sample> {
-        let end = self.samples.partition_point(|s| s.at.millis() <= to);
-        let sample = *self.samples.get(end.checked_sub(1)?)?;
-        (sample.at.millis() >= from).then_some(sample)
+            .flat_map(|(_, series)| series.iter().copied())
+            .filter(|at| selector.matches_rest(&self.series[*at].labels))
+            .collect()
     }
 
-    /// The samples in `[from, to]`, both ends included.
-    pub(super) fn window(&self, from: i64, to: i64) -> &[Sample] {
-        let start = self.samples.partition_point(|s| s.at.millis() < from);
-        let end = self.samples.partition_point(|s| s.at.millis() <= to);
-        &self.samples[start..end.max(start)]
+    /// The series at a position that [`Self::select`] gave.
+    pub(super) fn series(&self, position: usize) -> &StoredSeries {
+        &self.series[position]
     }
-}
 
-impl Metric {
-    fn insert(&mut self, labels: &LabelSet) -> usize {
-        let labels = Arc::new(labels.clone());
-        let nameless = Arc::new(labels.without(&[METRIC_NAME]));
+    /// Changes whenever a series comes or goes.
+    pub(super) fn membership(&self) -> u64 {
+        self.membership
+    }
+
+    /// The time of the oldest sample that came since this was asked last.
+    pub(crate) fn take_oldest_new(&mut self) -> Option<Timestamp> {
+        self.oldest_new.take()
+    }
+
+    fn refuse_old(&self, labels: &LabelSet, at: Timestamp) -> Result<(), PushError> {
+        match self.oldest.filter(|oldest| at < *oldest) {
+            Some(oldest) => Err(PushError::OutOfOrder { series: labels.to_string(), at, oldest }),
+            None => Ok(()),
+        }
+    }
+
+    fn refuse_more(&self, index: usize) -> Result<(), PushError> {
+        let (series, max) = (&self.series[index], self.max_samples_per_series);
+        if series.len() >= max {
+            return Err(PushError::TooManySamples { series: series.labels.to_string(), max });
+        }
+        Ok(())
+    }
+
+    fn find_or_add(&mut self, labels: &LabelSet) -> Result<usize, PushError> {
+        if let Some(index) = self.by_labels.get(labels) {
+            return Ok(*index);
+        }
+        if self.series.len() >= self.max_series {
+            return Err(PushError::TooManySeries { series: labels.to_string(), max: self.max_series });
+        }
         let index = self.series.len();
-        let place = self.order.partition_point(|i| self.series[*i].labels < labels);
-        self.order.insert(place, index);
-        self.by_labels.insert(Arc::clone(&labels), index);
-        self.series.push(StoredSeries { labels, nameless, samples: Vec::new() });
-        index
+        let labels = Arc::new(labels.clone());
+        self.series.push(StoredSeries::new(self.next_id, Arc::clone(&labels)));
+        self.next_id += 1;
+        self.membership += 1;
+        let name = labels.get(METRIC_NAME).unwrap_or("");
+        if !self.metrics.contains_key(name) {
+            self.metrics.insert(name.to_owned(), Vec::new());
+        }
+        let order = self.metrics.get_mut(name).expect("inserted above where it was missing");
+        let place = order.partition_point(|i| self.series[*i].labels < labels);
+        order.insert(place, index);
+        self.by_labels.insert(labels, index);
+        Ok(index)
     }
 
-    fn prune(&mut self, before: Timestamp) {
-        let mut emptied = false;
-        for series in &mut self.series {
-            let gone = series.samples.partition_point(|s| s.at < before);
-            series.samples.drain(..gone);
-            emptied |= series.samples.is_empty();
+    fn counted(&mut self, samples: usize, oldest: Timestamp) {
+        self.sample_count += samples;
+        self.oldest_new = Some(self.oldest_new.map_or(oldest, |known| known.min(oldest)));
+    }
+
+    fn index_anew(&mut self) {
+        self.membership += 1;
+        self.by_labels.clear();
+        self.metrics.values_mut().for_each(Vec::clear);
+        for (index, series) in self.series.iter().enumerate() {
+            self.by_labels.insert(Arc::clone(&series.labels), index);
+            let name = series.labels.get(METRIC_NAME).unwrap_or("");
+            if let Some(order) = self.metrics.get_mut(name) {
+                order.push(index);
+            }
         }
-        if !emptied {
-            return;
-        }
-        self.series.retain(|s| !s.samples.is_empty());
-        self.by_labels = self.series.iter().enumerate().map(|(i, s)| (Arc::clone(&s.labels), i)).collect();
-        self.order = (0..self.series.len()).collect();
+        self.metrics.retain(|_, order| !order.is_empty());
         let series = &self.series;
-        self.order.sort_by(|a, b| series[*a].labels.cmp(&series[*b].labels));
-    }
-}
-
-/// Whether the sample was added; `false` where it was there already.
-fn insert_sorted(series: &mut StoredSeries, sample: Sample) -> Result<bool, PushError> {
-    let samples = &mut series.samples;
-    let place = match samples.last() {
-        // Nearly every sample is newer than all before it.
-        Some(last) if last.at >= sample.at => samples.partition_point(|s| s.at < sample.at),
-        _ => samples.len(),
-    };
-    if let Some(kept) = samples.get(place).filter(|s| s.at == sample.at) {
-        if kept.value.to_bits() == sample.value.to_bits() {
-            return Ok(false);
+        for order in self.metrics.values_mut() {
+            order.sort_by(|a, b| series[*a].labels.cmp(&series[*b].labels));
         }
-        let series = series.labels.to_string();
-        return Err(PushError::Duplicate { series, at: sample.at, kept: kept.value, got: sample.value });
     }
-    if samples.len() >= MAX_SAMPLES_PER_SERIES {
-        let series = series.labels.to_string();
-        return Err(PushError::TooManySamples { series, max: MAX_SAMPLES_PER_SERIES });
-    }
-    samples.insert(place, sample);
-    Ok(true)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use forewarn_schema::NativeHistogram;
 
     fn sample(seconds: i64, value: f64) -> Sample {
         Sample { at: Timestamp::from_seconds(seconds), value }
@@ -239,8 +255,8 @@ mod tests {
     }
 
     fn times(store: &SampleStore, labels: &LabelSet) -> Vec<i64> {
-        let metric = &store.metrics["up"];
-        metric.series[metric.by_labels[labels]].samples.iter().map(|s| s.at.millis() / 1000).collect()
+        let series = &store.series[store.by_labels[labels]];
+        series.floats.points().iter().map(|s| s.at.millis() / 1000).collect()
     }
 
     #[test]
@@ -281,5 +297,35 @@ mod tests {
         assert_eq!((store.series_count(), store.sample_count()), (1, 2));
         store.push(&up("c"), sample(120, 1.0)).unwrap();
         assert_eq!(times(&store, &up("b")), [120, 180]);
+    }
+
+    #[test]
+    fn a_whole_series_is_taken_at_once_or_one_by_one() {
+        let mut store = SampleStore::new(10).with_max_samples_per_series(3);
+        let series = |seconds: &[i64]| Series {
+            labels: up("a"),
+            samples: seconds.iter().map(|s| sample(*s, *s as f64)).collect(),
+        };
+        store.push_series(series(&[60, 120])).unwrap();
+        store.push_series(series(&[120, 90])).unwrap();
+        assert_eq!(times(&store, &up("a")), [60, 90, 120]);
+        assert!(matches!(store.push_series(series(&[150])), Err(PushError::TooManySamples { max: 3, .. })));
+        assert_eq!(store.sample_count(), 3);
+    }
+
+    #[test]
+    fn a_histogram_has_its_place_among_the_samples_of_a_series() {
+        let mut store = SampleStore::new(10);
+        let histogram = |seconds, schema| HistogramSample {
+            at: Timestamp::from_seconds(seconds),
+            histogram: Arc::new(NativeHistogram { schema, ..NativeHistogram::default() }),
+        };
+        store.push_histogram(&up("a"), &histogram(60, 0)).unwrap();
+        store.push_histogram(&up("a"), &histogram(60, 0)).unwrap();
+        store.push(&up("a"), sample(120, 1.0)).unwrap();
+        assert_eq!(store.sample_count(), 2);
+        assert!(matches!(store.push(&up("a"), sample(60, 1.0)), Err(PushError::Duplicate { .. })));
+        assert!(matches!(store.push_histogram(&up("a"), &histogram(60, 1)), Err(PushError::Duplicate { .. })));
+        assert!(matches!(store.push_histogram(&up("a"), &histogram(180, 9)), Err(PushError::BadHistogram { .. })));
     }
 }

@@ -1,11 +1,14 @@
-//! `histogram_quantile` over classic buckets (`le`), as Prometheus 2.42's `promql/quantile.go` has it.
+//! `histogram_quantile`: over classic buckets (`le`) as Prometheus 2.42's `promql/quantile.go` has it, and
+//! over native histograms, which answer for themselves.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use forewarn_schema::{LabelSet, METRIC_NAME};
+use forewarn_schema::LabelSet;
 
-use super::eval::Element;
+use super::eval::{EvalError, nameless};
+use super::memo::LabelMemo;
+use super::value::{Element, Value};
 
 const BUCKET_LABEL: &str = "le";
 
@@ -16,20 +19,30 @@ struct Bucket {
     count: f64,
 }
 
-/// One quantile per histogram. Elements without a number as `le` belong to none and are left out.
-pub(super) fn quantiles(q: f64, elements: &[Element]) -> Vec<Element> {
-    let mut histograms: BTreeMap<LabelSet, Vec<Bucket>> = BTreeMap::new();
+/// One quantile per histogram. Numbers without a number as `le` belong to none and are left out; where the
+/// same labels have classic buckets and a native histogram, neither counts.
+pub(super) fn quantiles(q: f64, elements: &[Element], memo: &mut LabelMemo) -> Result<Vec<Element>, EvalError> {
+    let mut classic: BTreeMap<Arc<LabelSet>, Vec<Bucket>> = BTreeMap::new();
+    let mut native = Vec::new();
     for element in elements {
-        let bound = element.labels.get(BUCKET_LABEL).and_then(|le| le.parse::<f64>().ok());
-        let Some(upper_bound) = bound else { continue };
-        let labels = element.labels.without(&[BUCKET_LABEL]);
-        histograms.entry(labels).or_default().push(Bucket { upper_bound, count: element.value });
+        let labels = memo.make(&element.labels, |labels| labels.without(&[BUCKET_LABEL]));
+        match &element.value {
+            Value::Histogram(histogram) => native.push((labels, histogram)),
+            Value::Float(count) => {
+                let bound = element.labels.get(BUCKET_LABEL).and_then(|le| le.parse::<f64>().ok());
+                let Some(upper_bound) = bound else { continue };
+                classic.entry(labels).or_default().push(Bucket { upper_bound, count: *count });
+            }
+        }
     }
-    let of = |(labels, buckets): (LabelSet, Vec<Bucket>)| Element {
-        labels: Arc::new(labels.without(&[METRIC_NAME])),
-        value: bucket_quantile(q, buckets),
-    };
-    histograms.into_iter().map(of).collect()
+    let mut result = Vec::with_capacity(classic.len() + native.len());
+    for (labels, histogram) in native {
+        if classic.remove(&labels).is_none() {
+            result.push(Element::float(labels, histogram.quantile(q)));
+        }
+    }
+    result.extend(classic.into_iter().map(|(labels, buckets)| Element::float(labels, bucket_quantile(q, buckets))));
+    nameless(result, memo)
 }
 
 /// The `q`-quantile, linear inside its bucket; the first bucket starts at 0 unless its bound is not
