@@ -13,6 +13,7 @@ mod dataset;
 mod day;
 mod error;
 mod gaps;
+mod logs;
 mod manifest;
 mod parquet_file;
 mod plan;
@@ -27,6 +28,7 @@ mod table;
 pub use dataset::Dataset;
 pub use day::Day;
 pub use error::DatasetError;
+pub use logs::{LogsOptions, LogsSource, LogsSummary, LogsSurvey};
 pub use manifest::{DatasetManifest, DayFile, FORMAT_VERSION, QueryCoverage, SourceRecord};
 pub use plan::{PlannedWindow, PullPlan};
 pub use progress::{NoProgress, PullProgress};
@@ -34,3 +36,9 @@ pub use prometheus::{PrometheusOptions, PrometheusSource};
 pub use pull::PullSummary;
 pub use sample_source::{Aggregate, Provenance, RawSeries, SampleQuery, SampleSource};
 pub use source::{HistorySource, SourceError, SourceInfo};
+
+/// Decoders of bytes from outside, for fuzzing and for benchmarks. Not part of the interface.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::logs::fuzzing::{LineCounter, count_lines};
+}

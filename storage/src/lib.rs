@@ -9,6 +9,7 @@ mod change;
 mod crypto;
 mod error;
 mod lock;
+mod objects;
 mod open;
 mod store;
 
@@ -16,4 +17,5 @@ pub use change::Change;
 pub use crypto::{install_crypto_provider, random_bytes};
 pub use error::{FailureKind, StoreError};
 pub use lock::StoreLock;
+pub use objects::{ObjectInfo, ObjectStream};
 pub use store::{Store, Version};
