@@ -81,14 +81,14 @@ pub trait SampleSource: Send + Sync {
         Ok(())
     }
 
-    /// A text that is another one whenever the samples of `range` are: what was pulled under another revision is pulled
-    /// anew. `None` where history does not change.
-    async fn revision(&self, _range: TimeRange) -> Result<Option<String>, SourceError> {
-        Ok(None)
-    }
-
     /// From the earliest to the latest data; `None` where the source is empty or cannot tell.
     async fn extent(&self) -> Result<Option<TimeRange>, SourceError>;
+
+    /// A digest of all that an answer depends on besides the query, such as which blocks there are: while it stays the
+    /// same, so does the answer. `None` where the source cannot tell; then what was pulled once is taken to stay.
+    async fn state(&self, _query: &SampleQuery) -> Result<Option<String>, SourceError> {
+        Ok(None)
+    }
 
     /// The label sets that any of the selectors selects within the range, sorted: a cheap question, for a plan.
     async fn series(&self, query: &SampleQuery) -> Result<Vec<LabelSet>, SourceError>;

@@ -57,11 +57,6 @@ impl Store {
         Ok(Some(ObjectStream { info, bytes: bytes.boxed() }))
     }
 
-    /// Whether it is a folder rather than a bucket.
-    pub fn is_folder(&self) -> bool {
-        self.folder.is_some()
-    }
-
     fn info(&self, meta: &ObjectMeta) -> ObjectInfo {
         let within = meta.location.prefix_match(&self.prefix);
         let path = match within {

@@ -41,9 +41,18 @@ impl Seen {
         Self { window_ms, max_records, newest_ms: i64::MIN, objects, known }
     }
 
-    /// The records that follow are of this object.
+    /// The records that follow are of this object; forgets what is too old for it.
     pub(crate) fn begin(&mut self, number: u64, written_ms: i64) {
         self.newest_ms = self.newest_ms.max(written_ms);
+        let oldest = self.newest_ms.saturating_sub(self.window_ms);
+        let known = &mut self.known;
+        self.objects.retain(|object| {
+            let stays = object.written_ms >= oldest && !object.records.is_empty();
+            if !stays {
+                forget(known, &object.records);
+            }
+            stays
+        });
         self.objects.push_back(SeenObject { number, written_ms, records: Vec::new() });
     }
 
@@ -65,20 +74,11 @@ impl Seen {
         true
     }
 
-    /// The object is read; forgets what is too old or too much, the oldest first.
+    /// The object is read; forgets what is too much, the oldest first.
     pub(crate) fn end(&mut self) {
         if let Some(object) = self.objects.back_mut() {
             object.records.sort_unstable();
         }
-        let oldest = self.newest_ms.saturating_sub(self.window_ms);
-        let known = &mut self.known;
-        self.objects.retain(|object| {
-            let stays = object.written_ms >= oldest && !object.records.is_empty();
-            if !stays {
-                forget(known, &object.records);
-            }
-            stays
-        });
         while self.known.len() > self.max_records
             && let Some(oldest) = self.objects.pop_front()
         {
@@ -181,8 +181,8 @@ mod tests {
         let mut seen = seen(100);
         assert_eq!(read(&mut seen, 0, 0, &["a", "b", "a"]), 2);
         assert_eq!(read(&mut seen, 1, HOUR, &["b", "c"]), 1);
-        assert_eq!(read(&mut seen, 2, HOUR + 1, &["b"]), 0, "the first object is forgotten after this one");
-        assert_eq!(read(&mut seen, 3, HOUR + 2, &["b", "c"]), 1);
+        assert_eq!(read(&mut seen, 2, HOUR + 1, &["b"]), 1, "the first object is too old");
+        assert_eq!(read(&mut seen, 3, HOUR + 2, &["b", "c"]), 0);
         assert_eq!(read(&mut Seen::new(Duration::ZERO, 100), 0, 0, &["a", "a"]), 2);
     }
 

@@ -32,7 +32,7 @@ const MINUTE_MS: i64 = 60_000;
 pub struct LogsSource {
     options: LogsOptions,
     objects: Store,
-    folder: Folder,
+    pub(super) folder: Folder,
 }
 
 impl LogsSource {
@@ -164,11 +164,11 @@ impl SampleSource for LogsSource {
         Ok(())
     }
 
-    async fn revision(&self, range: TimeRange) -> Result<Option<String>, SourceError> {
+    async fn state(&self, query: &SampleQuery) -> Result<Option<String>, SourceError> {
         let ledger = self.ledger().await?;
         let templates = self.folder.templates(&ledger).await.map_err(|e| self.failed(e))?;
         let mut text = String::new();
-        for day in self.days(&ledger, range)? {
+        for day in self.days(&ledger, query.range)? {
             let file = ledger.days.get(&day).map(|record| record.file.sha256.as_str());
             let new = templates.first_seen(day);
             text.push_str(&format!("{day} {file:?} {:?} {new:?}\n", neighbours(&ledger, day)));

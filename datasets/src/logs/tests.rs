@@ -9,7 +9,6 @@ use forewarn_schema::{LabelMatcher, MatchOp, TimeRange};
 use tokio::sync::mpsc;
 
 use super::compression::tests::{gzip, zstd};
-use super::ingest::take_in;
 use super::{LogsOptions, LogsSource};
 use crate::sample_source::{RawSeries, SampleQuery, SampleSource};
 use crate::{Dataset, NoProgress};
@@ -91,9 +90,13 @@ fn day() -> TimeRange {
     TimeRange { start, end: start + Duration::from_secs(86_400) }
 }
 
-async fn read(source: &LogsSource, metric: &str) -> Vec<RawSeries> {
+fn query(metric: &str, range: TimeRange) -> SampleQuery {
     let matcher = LabelMatcher { name: "__name__".to_owned(), op: MatchOp::Equal, value: metric.to_owned() };
-    let query = SampleQuery { selectors: vec![vec![matcher]], range: day() };
+    SampleQuery { selectors: vec![vec![matcher]], range }
+}
+
+async fn read(source: &LogsSource, metric: &str) -> Vec<RawSeries> {
+    let query = query(metric, day());
     let (sender, mut receiver) = mpsc::channel(1000);
     source.samples(&query, sender, &NoProgress).await.unwrap();
     let mut all = Vec::new();
@@ -186,11 +189,14 @@ async fn a_late_object_changes_its_day_and_no_other() {
     let source = place.source().await;
     source.take_in().await.unwrap();
     let next = TimeRange { start: day().end, end: day().end + Duration::from_secs(86_400) };
-    let revisions = (source.revision(day()).await.unwrap(), source.revision(next).await.unwrap());
+    let states = (
+        source.state(&query("log_lines", day())).await.unwrap(),
+        source.state(&query("log_lines", next)).await.unwrap(),
+    );
     place.write("late", 41, lines("cart", 1440 + 70, 10).as_bytes());
     source.take_in().await.unwrap();
-    assert_eq!(source.revision(day()).await.unwrap(), revisions.0);
-    assert_ne!(source.revision(next).await.unwrap(), revisions.1);
+    assert_eq!(source.state(&query("log_lines", day())).await.unwrap(), states.0);
+    assert_ne!(source.state(&query("log_lines", next)).await.unwrap(), states.1);
     assert_eq!(totals(&source).await, total(&[("cart", "error", 10.0), ("cart", "info", 90.0)]));
 }
 
@@ -234,7 +240,7 @@ async fn a_kill_before_any_write_changes_nothing_in_the_end() {
         }
         let source = source(place.logs.path(), killed.path()).await;
         source.folder.writes_left.store(writes, Ordering::SeqCst);
-        let interrupted = take_in(&source.objects, &source.folder, &source.options).await.is_err();
+        let interrupted = source.take_in().await.is_err();
         // What was not renamed yet when the kill came.
         std::fs::write(killed.path().join("dataset/logs/log-counts/ledger.json#1"), b"half").unwrap();
         source.folder.writes_left.store(i64::MAX, Ordering::SeqCst);

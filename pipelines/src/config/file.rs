@@ -65,6 +65,12 @@ pub(super) struct SourceSection {
     pub(super) concurrency: usize,
     #[serde(default = "SourceSection::retries")]
     pub(super) retries: u32,
+    /// This key and those below are for logs only.
+    pub(super) service_key: Option<String>,
+    pub(super) level_key: Option<String>,
+    pub(super) message_key: Option<String>,
+    pub(super) time_key: Option<String>,
+    pub(super) dedup_window: Option<Span>,
 }
 
 impl SourceSection {

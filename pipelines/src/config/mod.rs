@@ -57,6 +57,17 @@ pub(crate) struct Source {
     pub(crate) timeout: Duration,
     pub(crate) concurrency: usize,
     pub(crate) retries: u32,
+    pub(crate) logs: LogKeys,
+}
+
+/// How the lines of a source of logs are read; of others, all `None`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct LogKeys {
+    pub(crate) service: Option<String>,
+    pub(crate) level: Option<String>,
+    pub(crate) message: Option<String>,
+    pub(crate) time: Option<String>,
+    pub(crate) dedup_window: Option<Duration>,
 }
 
 /// What speaks at the other end.
