@@ -59,7 +59,8 @@ fn a_kind_that_this_version_does_not_read_is_said_so_at_use() {
     let config = write_config(dir.path(), "[[source]]\nname = \"bucket\"\nkind = \"blocks\"\nurl = \"s3://thanos/\"\n");
     let said = run(&["pull"], Some(&config)).expect_code(2);
     assert!(
-        said.stderr.contains("\"bucket\" is of kind \"blocks\"; this version reads kind \"prometheus\" only"),
+        said.stderr
+            .contains("\"bucket\" is of kind \"blocks\"; this version reads kinds \"prometheus\" and \"logs\" only"),
         "{said}"
     );
 }

@@ -10,7 +10,7 @@ use forewarn_models::ModelRegistry;
 use forewarn_schema::{METRIC_NAME, SignalKind, TimeRange};
 use serde_json::{Value, json};
 
-use super::{open, pull};
+use super::{logs, open, pull};
 use crate::config::{Config, human_bytes};
 use crate::outcome::Outcome;
 
@@ -53,7 +53,7 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
             anyhow::bail!(
                 "source {:?} has no series for any signal at {last}; presets: {}",
                 source.name(),
-                forewarn_features::presets::NAMES.join(", ")
+                forewarn_features::presets::ALL.join(", ")
             );
         }
         let plan = dataset.plan(source.as_ref(), &config.signals, config.step, range).await?;
@@ -79,6 +79,11 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
             "memory_bytes": memory,
             "windows_to_fetch": plan.windows(),
         }));
+    }
+    for source in logs::sources(config, None, &dataset)? {
+        let (of_logs, json) = logs::check(&source).await?;
+        text.push_str(&of_logs);
+        sources.push(json);
     }
     let json = json!({"config": config.path, "store": config.store_url, "state": config.state_url, "sources": sources});
     Ok(Outcome::new(text, json))
@@ -118,11 +123,7 @@ fn presets(config: &Config, found: &Found) -> Value {
         let matched: Vec<&&str> = mine.iter().filter(matching).collect();
         (!mine.is_empty()).then(|| (name.to_owned(), json!({"signals": mine, "matching": matched})))
     };
-    forewarn_features::presets::NAMES
-        .iter()
-        .filter_map(|name| of_preset(name))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
+    forewarn_features::presets::ALL.iter().filter_map(|name| of_preset(name)).collect::<serde_json::Map<_, _>>().into()
 }
 
 fn describe(config: &Config, found: &Found) -> String {

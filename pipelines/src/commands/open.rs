@@ -16,7 +16,7 @@ use crate::config::{Config, ConfigError, Source, SourceKind};
 /// Per service, ordered by time.
 pub(super) type Histories = BTreeMap<Arc<str>, Vec<ServiceStep>>;
 
-/// The sources, or the one named `only`.
+/// The sources that evaluate expressions themselves, or the one named `only`. Those of logs are opened by `logs`.
 pub(super) fn sources(config: &Config, only: Option<&str>) -> anyhow::Result<Vec<Box<dyn HistorySource>>> {
     let path = config.path.display();
     if config.sources.is_empty() {
@@ -29,13 +29,14 @@ pub(super) fn sources(config: &Config, only: Option<&str>) -> anyhow::Result<Vec
         let only = only.unwrap_or_default();
         return Err(ConfigError::new(format!("{path}: no source {only:?}, there are: {}", names.join(", "))).into());
     }
-    chosen.into_iter().map(|source| open_source(config, source)).collect()
+    let asked = chosen.into_iter().filter(|source| source.kind != SourceKind::Logs);
+    asked.map(|source| open_source(config, source)).collect()
 }
 
 fn open_source(config: &Config, source: &Source) -> anyhow::Result<Box<dyn HistorySource>> {
     if source.kind != SourceKind::Prometheus {
         return Err(ConfigError::new(format!(
-            "{}: source {:?} is of kind {:?}; this version reads kind \"prometheus\" only",
+            "{}: source {:?} is of kind {:?}; this version reads kinds \"prometheus\" and \"logs\" only",
             config.path.display(),
             source.name,
             source.kind.as_str(),

@@ -6,15 +6,39 @@ use forewarn_schema::{TimeRange, Timestamp};
 use indicatif::ProgressBar;
 use serde_json::json;
 
-use super::{now, open};
+use super::{logs, now, open};
 use crate::cli::Pull;
 use crate::config::{Config, ConfigError, human_bytes};
 use crate::outcome::Outcome;
 use crate::progress;
 
 pub(super) async fn pull(config: &Config, arguments: &Pull) -> anyhow::Result<Outcome> {
-    let sources = open::sources(config, arguments.source.as_deref())?;
+    let only = arguments.source.as_deref();
+    let sources = open::sources(config, only)?;
+    let counted = count_logs(config, only).await?;
+    if sources.is_empty() {
+        let (text, json): (Vec<String>, Vec<_>) = counted.into_iter().unzip();
+        return Ok(Outcome::new(text.concat(), json!({ "sources": json })));
+    }
+    for (text, _) in counted {
+        tracing::info!(source = text.trim_end(), "logs counted");
+    }
     pull_from(config, &sources, arguments.from, arguments.to).await
+}
+
+/// Counts the lines of new log objects, source by source.
+async fn count_logs(config: &Config, only: Option<&str>) -> anyhow::Result<Vec<(String, serde_json::Value)>> {
+    let dataset = Dataset::open(&config.store_url).await?;
+    let sources = logs::sources(config, only, &dataset)?;
+    if sources.is_empty() {
+        return Ok(Vec::new());
+    }
+    let _lock = dataset.lock()?;
+    let mut counted = Vec::new();
+    for source in &sources {
+        counted.push(logs::take_in(source).await?);
+    }
+    Ok(counted)
 }
 
 /// Pulls from these sources.
