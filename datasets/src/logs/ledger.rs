@@ -68,6 +68,9 @@ pub(crate) struct Tally {
     /// Lines longer than a line may be.
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) too_long: u64,
+    /// Lines of an object that has a million counts already.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) too_scattered: u64,
     /// Last lines that were cut off.
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) cut_off: u64,
@@ -125,6 +128,7 @@ impl Tally {
             ("lines that are not JSON objects", self.not_json),
             ("lines without a usable time", self.no_time),
             ("lines that are too long", self.too_long),
+            ("lines of too many minutes and kinds", self.too_scattered),
             ("lines that are cut off", self.cut_off),
         ];
         let objects = self.ended.iter().map(|how| (format!("objects that are {how}"), 1));
@@ -154,6 +158,9 @@ impl Ledger {
     pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, String> {
         let mut bytes = serde_json::to_vec_pretty(self).map_err(|e| e.to_string())?;
         bytes.push(b'\n');
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(format!("a ledger must be at most {MAX_BYTES} bytes, got {}", bytes.len()));
+        }
         Ok(bytes)
     }
 

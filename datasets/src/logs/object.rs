@@ -23,6 +23,8 @@ const EARLIEST_MS: i64 = 946_684_800_000;
 /// beginning.
 const CLOCK_SLACK_MS: i64 = 86_400_000;
 const MINUTE_MS: i64 = 60_000;
+/// Numbers that an object may have: minutes of kinds of lines. An honest one covers some minutes of some services.
+const MAX_NUMBERS: usize = 1_000_000;
 
 /// What lines of all objects share.
 pub(crate) struct Counter<'a> {
@@ -48,13 +50,21 @@ impl Counter<'_> {
     pub(crate) fn count(&mut self, object: impl Read, number: u64, written: Timestamp) -> ObjectCounts {
         let mut found = Tally::default();
         let mut counted: HashMap<Key, ByMinute> = HashMap::new();
+        let mut numbers = 0;
         self.seen.begin(number, written.millis());
         let ended = text_of(object, self.options.max_text, self.options.max_ratio).and_then(|mut text| {
             for_each_line(&mut text, self.options.max_line, |line| {
-                if let Some((key, minute)) = self.line(line, written, &mut found) {
-                    *counted.entry(key).or_default().entry(minute).or_default() += 1;
-                    found.lines += 1;
+                let Some((key, minute)) = self.line(line, written, &mut found) else { return };
+                let minutes = counted.entry(key).or_default();
+                if !minutes.contains_key(&minute) {
+                    if numbers == MAX_NUMBERS {
+                        found.too_scattered += 1;
+                        return;
+                    }
+                    numbers += 1;
                 }
+                *minutes.entry(minute).or_default() += 1;
+                found.lines += 1;
             })
         });
         self.seen.end();
@@ -166,6 +176,7 @@ mod tests {
                 not_json: 1,
                 no_time: 2,
                 too_long: 1,
+                too_scattered: 0,
                 cut_off: 1,
                 not_utf8: 1,
                 ended: None,
