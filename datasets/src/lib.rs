@@ -40,5 +40,5 @@ pub use source::{HistorySource, SourceError, SourceInfo};
 /// Decoders of bytes from outside, for fuzzing and for benchmarks. Not part of the interface.
 #[doc(hidden)]
 pub mod fuzzing {
-    pub use crate::logs::fuzzing::{LineCounter, count_lines};
+    pub use crate::logs::fuzzing::{LineCounter, count_lines, decode_state};
 }

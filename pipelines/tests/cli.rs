@@ -66,6 +66,29 @@ fn a_kind_that_this_version_does_not_read_is_said_so_at_use() {
 }
 
 #[test]
+fn logs_are_looked_at_by_check_and_counted_once_by_pull() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = dir.path().join("fluent-bit");
+    std::fs::create_dir(&logs).unwrap();
+    let line = |second| {
+        format!(
+            r#"{{"date":"2026-01-02T10:00:{second:02}Z","log":"ERROR no stock","kubernetes":{{"labels":{{"app":"cart"}}}}}}"#
+        )
+    };
+    let text: String = (0..10).map(|second| line(second) + "\n").collect();
+    std::fs::write(logs.join("object"), text + "not json\n").unwrap();
+    let source = format!("[[source]]\nkind = \"logs\"\nurl = \"file://{}\"\n", logs.display());
+    let config = write_config(dir.path(), &source);
+    let said = run(&["check"], Some(&config)).expect_code(0);
+    assert!(said.stdout.contains("11 lines, 1 of which would not be counted, 1 services"), "{said}");
+    assert!(said.stdout.contains("    cart\n"), "{said}");
+    let said = run(&["pull"], Some(&config)).expect_code(0);
+    assert!(said.stdout.contains("logs: 10 lines counted in 1 new objects"), "{said}");
+    let said = run(&["pull"], Some(&config)).expect_code(0);
+    assert!(said.stdout.contains("logs: no new objects"), "{said}");
+}
+
+#[test]
 fn a_source_without_a_matching_series_is_said_so() {
     let Some(prometheus) = servers::prometheus("global: {scrape_interval: 1h}\n", None).unwrap() else { return };
     let dir = tempfile::tempdir().unwrap();

@@ -39,11 +39,13 @@ pub use survey::LogsSurvey;
 pub(crate) mod fuzzing {
     use forewarn_schema::Timestamp;
 
+    use super::ledger::Ledger;
     use super::object::Counter;
     use super::record::RecordReader;
     use super::seen::Seen;
     use super::templates::Templates;
     use super::{LogsOptions, counts::DayCounts};
+    use crate::Day;
 
     /// Everything that a line goes through, without a store.
     pub struct LineCounter {
@@ -68,6 +70,16 @@ pub(crate) mod fuzzing {
             debug_assert_eq!(counts.days.values().map(DayCounts::lines).sum::<u64>(), counts.found.lines);
             counts.found.lines
         }
+    }
+
+    /// Decodes any bytes as each of the files that counts are kept in: for a fuzzer. Whether one of them could be read.
+    pub fn decode_state(bytes: &[u8]) -> bool {
+        let day = Day::of(Timestamp::from_seconds(1_767_312_000)).expect("a day of 2026");
+        let options = LogsOptions::default();
+        Ledger::from_bytes(bytes).is_ok()
+            || DayCounts::from_bytes(bytes, day).is_ok()
+            || Templates::from_bytes(bytes).is_ok()
+            || Seen::from_bytes(bytes, options.dedup_window, options.dedup_records).is_ok()
     }
 
     /// Counts any bytes as an object, with small caps: for a fuzzer.

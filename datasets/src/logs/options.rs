@@ -33,7 +33,7 @@ pub struct LogsOptions {
     pub max_text: u64,
     /// Nor text past this many times the object's size, from 16 MiB on. Default 400: logs shrink by 10 to 50.
     pub max_ratio: u64,
-    /// Compressed bytes after which what was read so far is written down. Default 256 MiB.
+    /// Compressed bytes after which what was read so far is written down. Default 1 GiB.
     pub commit_bytes: u64,
 }
 
@@ -51,7 +51,7 @@ impl Default for LogsOptions {
             max_line: 1 << 20,
             max_text: 8 << 30,
             max_ratio: 400,
-            commit_bytes: 256 << 20,
+            commit_bytes: 1 << 30,
         }
     }
 }

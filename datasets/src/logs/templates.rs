@@ -35,6 +35,8 @@ pub(crate) struct Templates {
 struct Mined {
     workload: Workload,
     drain: Drain,
+    /// Of each template its place, by its id.
+    places: BTreeMap<String, usize>,
     /// As many as there are templates.
     seen: Vec<Sightings>,
 }
@@ -73,7 +75,8 @@ impl Templates {
             None if self.masked.len() == 0 => TemplateRef::None,
             None => TemplateRef::Other,
         };
-        if mined.seen.len() < mined.drain.templates().len() {
+        if let Some(new) = mined.drain.templates().get(mined.seen.len()) {
+            mined.places.insert(new.id.clone(), mined.seen.len());
             mined.seen.push(Sightings::default());
             self.templates += 1;
         }
@@ -90,7 +93,8 @@ impl Templates {
         let workload = *self.index.entry(namespace.to_owned()).or_default().entry(service.to_owned()).or_insert(next);
         if workload == next {
             let workload = Workload { namespace: namespace.to_owned(), service: service.to_owned() };
-            self.workloads.push(Mined { workload, drain: Drain::new(DrainParams::default()), seen: Vec::new() });
+            let drain = Drain::new(DrainParams::default());
+            self.workloads.push(Mined { workload, drain, places: BTreeMap::new(), seen: Vec::new() });
         }
         workload
     }
@@ -110,16 +114,12 @@ impl Templates {
     pub(crate) fn saw(&mut self, day: Day, counts: &DayCounts) {
         let midnight = day.range().start.millis();
         let at = |minute: u16| Timestamp::from_millis(midnight + i64::from(minute) * MINUTE_MS);
-        let mut places: BTreeMap<Workload, BTreeMap<String, usize>> = BTreeMap::new();
         for (kind, minutes) in counts.by_kind() {
             let services = self.index.get(&kind.workload.namespace);
             let workload = services.and_then(|services| services.get(&kind.workload.service));
             let Some(mined) = workload.and_then(|index| self.workloads.get_mut(*index)) else { continue };
-            let places = places.entry(kind.workload.clone()).or_insert_with(|| {
-                let ids = mined.drain.templates().iter().map(|t| t.id.clone());
-                ids.enumerate().map(|(place, id)| (id, place)).collect()
-            });
-            let Some(seen) = places.get(&kind.template).and_then(|place| mined.seen.get_mut(*place)) else { continue };
+            let place = mined.places.get(&kind.template);
+            let Some(seen) = place.and_then(|place| mined.seen.get_mut(*place)) else { continue };
             seen.add(&minutes, at);
         }
     }
@@ -175,7 +175,8 @@ impl Templates {
                 return Err(format!("a workload must be there once, {:?} is twice", workload.service));
             }
             templates.templates += seen.len();
-            templates.workloads.push(Mined { workload, drain, seen });
+            let places = ids.into_iter().enumerate().map(|(place, id)| (id, place)).collect();
+            templates.workloads.push(Mined { workload, drain, places, seen });
         }
         Ok(templates)
     }

@@ -25,7 +25,7 @@ const BASE: &str = "2026-01-02T00:00:00Z";
 fn lines(service: &str, minute: u64, n: u64) -> String {
     let line = |i: u64| {
         let at = 1_767_312_000 + minute * 60 + i;
-        let level = if i % 10 == 0 { "ERROR" } else { "INFO" };
+        let level = if i.is_multiple_of(10) { "ERROR" } else { "INFO" };
         format!(
             r#"{{"date":{at}.25,"log":"{level} order {i} of {service} took {i}ms\n","kubernetes":{{"namespace_name":"shop","labels":{{"app":"{service}"}}}}}}"#
         ) + "\n"
