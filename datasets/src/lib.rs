@@ -14,6 +14,7 @@ mod dataset;
 mod day;
 mod error;
 mod gaps;
+mod logs;
 mod manifest;
 mod parquet_file;
 mod plan;
@@ -34,6 +35,7 @@ pub use blocks::{BlocksOptions, BlocksSource, BlocksSummary};
 pub use dataset::Dataset;
 pub use day::Day;
 pub use error::DatasetError;
+pub use logs::{LogsOptions, LogsSource, LogsSummary, LogsSurvey};
 pub use manifest::{DatasetManifest, DayFile, FORMAT_VERSION, QueryCoverage, SourceRecord};
 pub use plan::{PlannedWindow, PullPlan};
 pub use progress::{NoProgress, PullProgress};
@@ -46,3 +48,9 @@ pub use sampled_history::{SampledHistory, count, selectors_of};
 pub use samples::{SampleFileError, SampleFileStats, SampleFilter, SampleReader, SampleWriter};
 pub use samples_file::{DownsampledRange, MissingRange, ReplicaChoice, SamplesFile};
 pub use source::{HistorySource, SourceError, SourceInfo};
+
+/// Decoders of bytes from outside, for fuzzing and for benchmarks. Not part of the interface.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::logs::fuzzing::{LineCounter, count_lines, decode_state};
+}

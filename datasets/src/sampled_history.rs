@@ -166,9 +166,11 @@ fn empty_store() -> SampleStore {
     SampleStore::new(MAX_SERIES)
 }
 
-/// Adds a series to what expressions read. Histograms have no place there yet, and are left out.
+/// Adds a series to what expressions read.
 fn fill(store: &mut SampleStore, series: RawSeries) -> Result<(), PushError> {
-    series.samples.into_iter().try_for_each(|sample| store.push(&series.labels, sample))
+    let RawSeries { labels, samples, histograms, .. } = series;
+    histograms.iter().try_for_each(|sample| store.push_histogram(&labels, sample))?;
+    store.push_series(Series { labels, samples })
 }
 
 /// Evaluates at every step of the range, in as many parts as memory wants.
@@ -226,12 +228,8 @@ fn evaluate(
     step: Step,
     answer: &mut BTreeMap<LabelSet, Vec<Sample>>,
 ) -> Result<(), String> {
-    let mut at = part.start;
-    while at < part.end {
-        for (labels, value) in expression.eval(store, at).map_err(|e| format!("at {at}: {e}"))? {
-            answer.entry(labels).or_default().push(Sample { at, value });
-        }
-        at = at + step.duration();
+    for series in expression.eval_range(store, part, step).map_err(|e| e.to_string())? {
+        answer.entry(series.labels).or_default().extend(series.samples);
     }
     Ok(())
 }

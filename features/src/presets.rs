@@ -2,7 +2,7 @@
 //!
 //! Metric names are those of kube-state-metrics and cAdvisor (`kubernetes`), HikariCP's Micrometer
 //! binding (`hikaricp`), the usual HTTP server middleware (`http`), node_exporter (`node`) and
-//! blackbox_exporter (`blackbox`).
+//! blackbox_exporter (`blackbox`). Those of `logs` are what a source of kind `logs` makes of log lines.
 
 use forewarn_schema::{BreachKind, Direction, SignalKind};
 
@@ -10,6 +10,9 @@ use crate::signal::{Signal, SignalLimit};
 
 /// The names of the presets, in the order of the default configuration.
 pub const NAMES: [&str; 5] = ["kubernetes", "hikaricp", "http", "node", "blackbox"];
+
+/// The names of all presets: besides the default ones those that only some can use.
+pub const ALL: [&str; 6] = ["kubernetes", "hikaricp", "http", "node", "blackbox", "logs"];
 
 /// The signals of one preset; `None` where there is no such preset.
 pub fn preset(name: &str) -> Option<Vec<Signal>> {
@@ -71,6 +74,19 @@ pub fn preset(name: &str) -> Option<Vec<Signal>> {
                 "renew-certificate",
             )
         }],
+        // `log_lines` holds counts of whole minutes, not a counter: a sum over five minutes is the lines in them. A service
+        // that is silent for five minutes has no error rate.
+        "logs" => vec![
+            breach(
+                "log_errors",
+                BreachKind::ErrorRate,
+                r#"sum by (service) (sum_over_time(log_lines{level=~"error|fatal"}[5m])) / (sum by (service) (sum_over_time(log_lines[5m])) > 0)"#,
+                SignalLimit::Number(0.1),
+                "roll-back-deployment",
+            ),
+            context("log_traffic", "sum by (service) (sum_over_time(log_lines[5m])) / 300"),
+            context("log_novelty", "sum by (service) (sum_over_time(log_new_templates[15m]))"),
+        ],
         _ => return None,
     };
     Some(signals)
@@ -107,10 +123,11 @@ mod tests {
 
     #[test]
     fn every_preset_parses_and_together_they_hold_every_kind() {
-        let names: Vec<String> = NAMES.iter().map(|n| (*n).to_owned()).collect();
+        let names: Vec<String> = ALL.iter().map(|n| (*n).to_owned()).collect();
         let set = SignalSet::new(&names, vec![]).unwrap();
         for kind in BreachKind::ALL.into_iter().filter(|k| *k != BreachKind::Custom) {
             assert!(set.iter().any(|s| s.kind == SignalKind::Breach(kind)), "no preset signal for {kind}");
         }
+        assert!(NAMES.iter().all(|name| ALL.contains(name)));
     }
 }

@@ -74,7 +74,7 @@ pub struct SignalSet(Vec<Signal>);
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SignalError {
     /// The preset does not exist.
-    #[error("unknown preset {got:?}, wanted one of {}", crate::presets::NAMES.join(", "))]
+    #[error("unknown preset {got:?}, wanted one of {}", crate::presets::ALL.join(", "))]
     UnknownPreset {
         /// What was asked for.
         got: String,

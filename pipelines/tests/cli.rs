@@ -54,15 +54,26 @@ fn an_unreachable_source_exits_3_and_is_named() {
 }
 
 #[test]
-fn a_kind_that_this_version_does_not_read_is_said_so_at_use() {
+fn logs_are_looked_at_by_check_and_counted_once_by_pull() {
     let dir = tempfile::tempdir().unwrap();
-    let config = write_config(dir.path(), "[[source]]\nname = \"bucket\"\nkind = \"logs\"\nurl = \"s3://logs/\"\n");
-    let said = run(&["pull"], Some(&config)).expect_code(2);
-    assert!(
-        said.stderr
-            .contains("\"bucket\" is of kind \"logs\"; this version reads kinds \"prometheus\" and \"blocks\" only"),
-        "{said}"
-    );
+    let logs = dir.path().join("fluent-bit");
+    std::fs::create_dir(&logs).unwrap();
+    let line = |second| {
+        format!(
+            r#"{{"date":"2026-01-02T10:00:{second:02}Z","log":"ERROR no stock","kubernetes":{{"labels":{{"app":"cart"}}}}}}"#
+        )
+    };
+    let text: String = (0..10).map(|second| line(second) + "\n").collect();
+    std::fs::write(logs.join("object"), text + "not json\n").unwrap();
+    let source = format!("[[source]]\nkind = \"logs\"\nurl = \"file://{}\"\n", logs.display());
+    let config = write_config(dir.path(), &source);
+    let said = run(&["check"], Some(&config)).expect_code(0);
+    assert!(said.stdout.contains("11 lines, 1 of which would not be counted, 1 services"), "{said}");
+    assert!(said.stdout.contains("    cart\n"), "{said}");
+    let said = run(&["pull"], Some(&config)).expect_code(0);
+    assert!(said.stdout.contains("logs: 10 lines counted in 1 new objects"), "{said}");
+    let said = run(&["pull"], Some(&config)).expect_code(0);
+    assert!(said.stdout.contains("logs: no new objects"), "{said}");
 }
 
 #[test]

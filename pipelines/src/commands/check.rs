@@ -11,7 +11,7 @@ use forewarn_schema::{LabelMatcher, METRIC_NAME, MatchOp, SignalKind, TimeRange}
 use serde_json::{Value, json};
 
 use super::open::OpenSource;
-use super::{open, pull};
+use super::{logs, open, pull};
 use crate::config::{Config, human_bytes};
 use crate::outcome::Outcome;
 
@@ -41,7 +41,13 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
     let services = registry.services().await.with_context(|| format!("store {}", config.store_url))?;
     text.push_str(&format!("store {}: reachable, models of {} services\n", config.store_url, services.len()));
     text.push_str(&format!("state {}\n", config.state_url));
-    for source in open::sources(config, None).await? {
+    for source in open::sources(config, None, &dataset).await? {
+        if let OpenSource::Logs(source) = &source {
+            let (of_logs, json) = logs::check(source).await?;
+            text.push_str(&of_logs);
+            sources.push(json);
+            continue;
+        }
         let version = source.version().await?;
         let what = match &source {
             OpenSource::Queries(_) | OpenSource::Samples(..) => version.as_deref().unwrap_or("version unknown"),
@@ -74,7 +80,7 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
             anyhow::bail!(
                 "source {:?} has no series for any signal at {last}; presets: {}",
                 source.name(),
-                forewarn_features::presets::NAMES.join(", ")
+                forewarn_features::presets::ALL.join(", ")
             );
         }
         let plan = source.plan(config, &dataset, range).await?;
@@ -183,11 +189,7 @@ fn presets(config: &Config, found: &Found) -> Value {
         let matched: Vec<&&str> = mine.iter().filter(matching).collect();
         (!mine.is_empty()).then(|| (name.to_owned(), json!({"signals": mine, "matching": matched})))
     };
-    forewarn_features::presets::NAMES
-        .iter()
-        .filter_map(|name| of_preset(name))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
+    forewarn_features::presets::ALL.iter().filter_map(|name| of_preset(name)).collect::<serde_json::Map<_, _>>().into()
 }
 
 fn describe(config: &Config, found: &Found) -> String {

@@ -7,6 +7,7 @@ mod csv;
 mod demo;
 mod evaluate;
 mod label;
+mod logs;
 mod models;
 mod open;
 mod promote;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use forewarn_datasets::{
-    BlocksOptions, BlocksSource, Dataset, DatasetManifest, Fetch, HistorySource, PrometheusSource, PullPlan,
-    SampleSource, SampledHistory,
+    BlocksOptions, BlocksSource, Dataset, DatasetManifest, Fetch, HistorySource, LogsSource, PrometheusSource,
+    PullPlan, SampleSource, SampledHistory,
 };
 use forewarn_features::ServiceStep;
 use forewarn_inference::StateStore;
@@ -14,6 +14,7 @@ use forewarn_models::decision::DecisionParams;
 use forewarn_models::{Engine, EngineOptions, ModelBundle, ModelRegistry};
 use forewarn_schema::{Feedback, LabelMatcher, LabelSet, TimeRange, Timestamp};
 
+use super::logs;
 use crate::config::{Config, ConfigError, Source, SourceKind};
 
 /// Per service, ordered by time.
@@ -28,6 +29,8 @@ pub(super) enum OpenSource {
     Samples(PrometheusSource, Fetch, Vec<Vec<LabelMatcher>>),
     /// Blocks.
     Blocks(BlocksSource, Vec<Vec<LabelMatcher>>),
+    /// Log lines, counted.
+    Logs(LogsSource),
 }
 
 impl OpenSource {
@@ -37,6 +40,7 @@ impl OpenSource {
             Self::Queries(_) => None,
             Self::Samples(source, _, series) => Some((source, series)),
             Self::Blocks(source, series) => Some((source, series)),
+            Self::Logs(source) => Some((source, &[])),
         }
     }
 
@@ -45,6 +49,7 @@ impl OpenSource {
             Self::Queries(source) => source.name(),
             Self::Samples(source, ..) => SampleSource::name(source),
             Self::Blocks(source, _) => source.name(),
+            Self::Logs(source) => source.name(),
         }
     }
 
@@ -54,6 +59,7 @@ impl OpenSource {
             Self::Queries(source) => source.extent().await?,
             Self::Samples(source, ..) => SampleSource::extent(source).await?,
             Self::Blocks(source, _) => source.extent().await?,
+            Self::Logs(source) => source.extent().await?,
         })
     }
 
@@ -63,6 +69,7 @@ impl OpenSource {
             Self::Queries(source) => source.probe().await?.version,
             Self::Samples(source, ..) => SampleSource::probe(source).await?.version,
             Self::Blocks(source, _) => source.probe().await?.version,
+            Self::Logs(source) => source.probe().await?.version,
         })
     }
 
@@ -73,6 +80,7 @@ impl OpenSource {
             Self::Queries(source) => return Ok(dataset.plan(source.as_ref(), signals, step, range).await?),
             Self::Samples(source, ..) => source,
             Self::Blocks(source, _) => source,
+            Self::Logs(source) => source,
         };
         let history = SampledHistory::new(samples, dataset).await?;
         Ok(dataset.plan(&history, signals, step, range).await?)
@@ -85,12 +93,13 @@ impl OpenSource {
             // The server evaluates one instant with less traffic than its samples would be.
             Self::Samples(source, ..) => HistorySource::count(source, promql, at).await?,
             Self::Blocks(source, _) => forewarn_datasets::count(source, promql, at).await?,
+            Self::Logs(source) => forewarn_datasets::count(source, promql, at).await?,
         })
     }
 }
 
 /// The sources, or the one named `only`.
-pub(super) async fn sources(config: &Config, only: Option<&str>) -> anyhow::Result<Vec<OpenSource>> {
+pub(super) async fn sources(config: &Config, only: Option<&str>, dataset: &Dataset) -> anyhow::Result<Vec<OpenSource>> {
     let path = config.path.display();
     if config.sources.is_empty() {
         let hint = "[[source]]\n  kind = \"prometheus\"\n  url = \"http://127.0.0.1:9090\"";
@@ -104,12 +113,12 @@ pub(super) async fn sources(config: &Config, only: Option<&str>) -> anyhow::Resu
     }
     let mut opened = Vec::with_capacity(chosen.len());
     for source in chosen {
-        opened.push(open_source(config, source).await?);
+        opened.push(open_source(source, dataset).await?);
     }
     Ok(opened)
 }
 
-async fn open_source(config: &Config, source: &Source) -> anyhow::Result<OpenSource> {
+async fn open_source(source: &Source, dataset: &Dataset) -> anyhow::Result<OpenSource> {
     match source.kind {
         SourceKind::Prometheus => {
             let api = PrometheusSource::new(source.prometheus_options())?;
@@ -120,13 +129,7 @@ async fn open_source(config: &Config, source: &Source) -> anyhow::Result<OpenSou
             })
         }
         SourceKind::Blocks => Ok(OpenSource::Blocks(open_blocks(source)?, source.series.clone())),
-        SourceKind::Logs => Err(ConfigError::new(format!(
-            "{}: source {:?} is of kind {:?}; this version reads kinds \"prometheus\" and \"blocks\" only",
-            config.path.display(),
-            source.name,
-            source.kind.as_str(),
-        ))
-        .into()),
+        SourceKind::Logs => Ok(OpenSource::Logs(LogsSource::new(logs::options(source), dataset)?)),
     }
 }
 

@@ -8,14 +8,15 @@ use indicatif::ProgressBar;
 use serde_json::json;
 
 use super::open::OpenSource;
-use super::{now, open};
+use super::{logs, now, open};
 use crate::cli::Pull;
 use crate::config::{Config, ConfigError, human_bytes};
 use crate::outcome::Outcome;
 use crate::progress;
 
 pub(super) async fn pull(config: &Config, arguments: &Pull) -> anyhow::Result<Outcome> {
-    let sources = open::sources(config, arguments.source.as_deref()).await?;
+    let dataset = Dataset::open(&config.store_url).await?;
+    let sources = open::sources(config, arguments.source.as_deref(), &dataset).await?;
     pull_from(config, &sources, arguments.from, arguments.to).await
 }
 
@@ -31,6 +32,12 @@ pub(super) async fn pull_from(
     let mut text = String::new();
     let mut done = Vec::new();
     for source in sources {
+        let mut counted = None;
+        if let OpenSource::Logs(source) = source {
+            let (told, json) = logs::take_in(source).await?;
+            text.push_str(&told);
+            counted = Some(json);
+        }
         let range = range(config, source, from, to).await?;
         let bar = PullBar::new();
         if let OpenSource::Queries(source) = source {
@@ -55,6 +62,7 @@ pub(super) async fn pull_from(
                 "summary": summary.steps,
                 "samples": summary.samples,
                 "not_evaluated": summary.not_evaluated,
+                "logs": counted,
             }));
         }
     }

@@ -81,6 +81,12 @@ pub(super) struct SourceSection {
     pub(super) fetch: Option<Fetch>,
     pub(super) max_source_resolution: Option<SourceResolution>,
     pub(super) dedup: Option<bool>,
+    /// Logs: where a line says what; and how far apart copies of one line may lie.
+    pub(super) service_key: Option<String>,
+    pub(super) level_key: Option<String>,
+    pub(super) message_key: Option<String>,
+    pub(super) time_key: Option<String>,
+    pub(super) dedup_window: Option<Span>,
 }
 
 impl SourceSection {
@@ -99,7 +105,7 @@ impl SourceSection {
 
     /// The first key that is written and that a source of this kind does not have, and the kinds that have it.
     pub(super) fn misplaced_key(&self) -> Option<(&'static str, &'static [SourceKind])> {
-        use SourceKind::{Blocks, Prometheus};
+        use SourceKind::{Blocks, Logs, Prometheus};
         const API: &[SourceKind] = &[Prometheus];
         const SAMPLES: &[SourceKind] = &[Prometheus, Blocks];
         [
@@ -110,6 +116,11 @@ impl SourceSection {
             ("replica_labels", self.replica_labels.is_some(), SAMPLES),
             ("series", self.series.is_some(), SAMPLES),
             ("ignore_delay", self.ignore_delay.is_some(), &[Blocks]),
+            ("service_key", self.service_key.is_some(), &[Logs]),
+            ("level_key", self.level_key.is_some(), &[Logs]),
+            ("message_key", self.message_key.is_some(), &[Logs]),
+            ("time_key", self.time_key.is_some(), &[Logs]),
+            ("dedup_window", self.dedup_window.is_some(), &[Logs]),
         ]
         .into_iter()
         .find(|(_, written, kinds)| *written && !kinds.contains(&self.kind))

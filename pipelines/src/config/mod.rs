@@ -71,6 +71,7 @@ pub(crate) struct Source {
     pub(crate) fetch: Fetch,
     pub(crate) max_source_resolution: SourceResolution,
     pub(crate) dedup: Option<bool>,
+    pub(crate) logs: LogKeys,
 }
 
 impl Source {
@@ -98,6 +99,16 @@ impl Source {
             ..PrometheusOptions::default()
         }
     }
+}
+
+/// How the lines of a source of logs are read; of others, all `None`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct LogKeys {
+    pub(crate) service: Option<String>,
+    pub(crate) level: Option<String>,
+    pub(crate) message: Option<String>,
+    pub(crate) time: Option<String>,
+    pub(crate) dedup_window: Option<Duration>,
 }
 
 /// What speaks at the other end.

@@ -15,7 +15,7 @@ use url::Url;
 use super::file::{ConfigFile, SourceSection};
 use super::load::{locate, unknown_variables};
 use super::units::Secret;
-use super::{Config, ConfigError, Requests, Serve, Source, Train, Webhook};
+use super::{Config, ConfigError, LogKeys, Requests, Serve, Source, Train, Webhook};
 
 /// Where a value stands, for messages.
 struct Place<'a> {
@@ -233,6 +233,7 @@ fn sources(place: &Place<'_>, sections: &[SourceSection]) -> Result<Vec<Source>,
             return Err(wrong("url", "wanted https://, because TLS is set up below".to_owned()));
         }
         let token_file = file("token_file", &section.token_file)?;
+        let logs = log_keys(section).map_err(|(key, what)| wrong(key, what))?;
         sources.push(Source {
             name,
             kind: section.kind,
@@ -252,6 +253,7 @@ fn sources(place: &Place<'_>, sections: &[SourceSection]) -> Result<Vec<Source>,
             replica_labels: section.replica_labels.clone().unwrap_or_default(),
             series,
             ignore_delay: section.ignore_delay.as_ref().map(|span| span.0),
+            logs,
         });
     }
     Ok(sources)
@@ -268,11 +270,31 @@ fn series(place: &Place<'_>, index: usize, section: &SourceSection) -> Result<Ve
     section.series.iter().flatten().map(selector).collect()
 }
 
+/// Where the lines of logs say what.
+fn log_keys(section: &SourceSection) -> Result<LogKeys, (&'static str, String)> {
+    let keys = [
+        ("service_key", &section.service_key),
+        ("level_key", &section.level_key),
+        ("message_key", &section.message_key),
+        ("time_key", &section.time_key),
+    ];
+    if let Some((key, _)) = keys.iter().find(|(_, value)| value.as_ref().is_some_and(String::is_empty)) {
+        return Err((key, "wanted the path of a field such as \"kubernetes.labels.app\", got \"\"".to_owned()));
+    }
+    Ok(LogKeys {
+        service: section.service_key.clone(),
+        level: section.level_key.clone(),
+        message: section.message_key.clone(),
+        time: section.time_key.clone(),
+        dedup_window: section.dedup_window.map(|window| window.0),
+    })
+}
+
 fn signal_error(place: &Place<'_>, file: &ConfigFile, error: forewarn_features::SignalError) -> ConfigError {
     use forewarn_features::SignalError;
     let name = match &error {
         SignalError::UnknownPreset { got } => {
-            let hint = super::load::closest(got, forewarn_features::presets::NAMES.into_iter())
+            let hint = super::load::closest(got, forewarn_features::presets::ALL.into_iter())
                 .map(|meant| format!("; did you mean {meant:?}?"))
                 .unwrap_or_default();
             return place.wrong("signals", 0, "presets", format!("{error}{hint}"));
@@ -410,11 +432,15 @@ mod tests {
             ),
             (
                 "[signals]\npresets = [\"kubernets\"]\n",
-                "/etc/forewarn.toml:2: [signals] presets: unknown preset \"kubernets\", wanted one of kubernetes, hikaricp, http, node, blackbox; did you mean \"kubernetes\"?",
+                "/etc/forewarn.toml:2: [signals] presets: unknown preset \"kubernets\", wanted one of kubernetes, hikaricp, http, node, blackbox, logs; did you mean \"kubernetes\"?",
             ),
             (
                 "[[signal]]\nname = \"q\"\nkind = \"custom\"\nvalue = \"up\"\n",
                 "/etc/forewarn.toml:1: [signal] limit: signal \"q\" may breach, so it needs a limit (a number or PromQL)",
+            ),
+            (
+                "[[source]]\nkind = \"prometheus\"\nurl = \"http://x\"\nlevel_key = \"lvl\"\n",
+                "/etc/forewarn.toml:4: [source] level_key: is for kind \"logs\", this is \"prometheus\"",
             ),
             (
                 "[store]\nurl = \"ftp://x\"\n",
@@ -456,6 +482,15 @@ mod tests {
         assert!(config.signals.get("memory").is_none() && config.signals.get("disk").is_some());
         let error = load_with(text, &[("FOREWARN_DATASET_STEP", "fast")]).unwrap_err();
         assert!(error.starts_with("FOREWARN_DATASET_STEP: a duration needs"), "{error}");
+    }
+
+    #[test]
+    fn a_source_of_logs_says_which_fields_are_what() {
+        let text = "[[source]]\nkind = \"logs\"\nurl = \"s3://logs/fluent-bit/\"\nservice_key = \"app.id\"\ndedup_window = \"30m\"\n";
+        let config = load(text).unwrap();
+        assert_eq!(config.sources[0].logs.service.as_deref(), Some("app.id"));
+        assert_eq!(config.sources[0].logs.dedup_window, Some(std::time::Duration::from_secs(1800)));
+        assert_eq!(config.sources[0].logs.level, None);
     }
 
     #[test]
