@@ -12,6 +12,8 @@
 mod dataset;
 mod day;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gaps;
 mod manifest;
 mod parquet_file;
@@ -20,6 +22,7 @@ mod progress;
 mod prometheus;
 mod pull;
 mod read;
+mod read_parts;
 mod sample_source;
 mod source;
 mod table;
@@ -27,7 +30,7 @@ mod table;
 pub use dataset::Dataset;
 pub use day::Day;
 pub use error::DatasetError;
-pub use manifest::{DatasetManifest, DayFile, FORMAT_VERSION, QueryCoverage, SourceRecord};
+pub use manifest::{DatasetManifest, DayFile, FORMAT_VERSION, Footer, QueryCoverage, SourceRecord};
 pub use plan::{PlannedWindow, PullPlan};
 pub use progress::{NoProgress, PullProgress};
 pub use prometheus::{PrometheusOptions, PrometheusSource};

@@ -1,6 +1,8 @@
 //! The pull plan: what of a range is not in the dataset yet. Pure, so that its law can be tested: what is planned and
 //! what is covered make the whole, and do not overlap.
 
+use std::collections::BTreeSet;
+
 use forewarn_features::{SignalQuery, SignalSet};
 use forewarn_schema::{Step, TimeRange};
 
@@ -54,8 +56,9 @@ impl PullPlan {
                 continue;
             }
             for query in signals.queries() {
-                let digest = query_digest(&query);
-                let known = file.and_then(|f| f.query(&query.signal, query.role)).filter(|c| c.query == digest);
+                let (digest, service) = (query_digest(&query), service_label(signals, &query.signal));
+                let known = file.and_then(|f| f.query(&query.signal, query.role));
+                let known = known.filter(|c| c.answers(&digest, service));
                 let covered = known.map(|c| c.covered.clone()).unwrap_or_default();
                 let ranges = if damaged.contains(&day) {
                     // What was there has to come back too.
@@ -100,6 +103,11 @@ impl PullPlan {
     }
 }
 
+/// The label that names the services of a signal.
+pub(crate) fn service_label<'a>(signals: &'a SignalSet, signal: &str) -> &'a str {
+    signals.get(signal).map_or("", |signal| signal.service.as_str())
+}
+
 /// The days of a range that a dataset may have.
 pub(crate) fn days(range: TimeRange) -> Result<Vec<Day>, DatasetError> {
     let refused = || DatasetError::Range { range, max_days: MAX_DAYS };
@@ -111,8 +119,8 @@ pub(crate) fn days(range: TimeRange) -> Result<Vec<Day>, DatasetError> {
 }
 
 impl Dataset {
-    /// What [`pull`](Dataset::pull) would fetch. Reads the files of the range, to find damaged ones, and asks the source
-    /// nothing.
+    /// What [`pull`](Dataset::pull) would fetch. Looks at the files of the range, to find damaged ones, and asks the
+    /// source nothing.
     pub async fn plan(
         &self,
         source: &dyn HistorySource,
@@ -134,10 +142,13 @@ impl Dataset {
         step: Step,
         range: TimeRange,
     ) -> Result<(PullPlan, Vec<Day>), DatasetError> {
-        let damaged = match manifest {
-            Some(manifest) => self.damaged(manifest, source, days(range)?.into_iter()).await?,
-            None => Vec::new(),
-        };
+        let plan = PullPlan::new(manifest, source, signals, step, range, &[])?;
+        let Some(known) = manifest else { return Ok((plan, Vec::new())) };
+        let changing: BTreeSet<Day> = plan.iter().map(|window| window.day).collect();
+        let damaged = self.damaged(known, source, days(range)?, &changing).await?;
+        if damaged.is_empty() {
+            return Ok((plan, damaged));
+        }
         Ok((PullPlan::new(manifest, source, signals, step, range, &damaged)?, damaged))
     }
 

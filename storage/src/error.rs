@@ -40,6 +40,24 @@ pub enum StoreError {
         /// Its size in bytes, or as many as had arrived.
         got: u64,
     },
+    /// A part of an object that is not there, or not all of it.
+    #[error("{path} must have {wanted} bytes where they were asked for, got {got}")]
+    Short {
+        /// Its path within the store.
+        path: String,
+        /// How many bytes were asked for.
+        wanted: u64,
+        /// How many came.
+        got: u64,
+    },
+    /// A folder with more objects than the caller would list.
+    #[error("{path:?} must hold at most {cap} objects")]
+    TooMany {
+        /// Its path within the store.
+        path: String,
+        /// The most that would be listed.
+        cap: u64,
+    },
     /// Several processes changed the same object, and this one lost every time.
     #[error("{path} kept being changed by others, gave up after {attempts} attempts")]
     Contended {

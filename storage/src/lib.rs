@@ -10,10 +10,12 @@ mod crypto;
 mod error;
 mod lock;
 mod open;
+mod ranges;
 mod store;
 
 pub use change::Change;
 pub use crypto::{install_crypto_provider, random_bytes};
 pub use error::{FailureKind, StoreError};
 pub use lock::StoreLock;
+pub use ranges::Listed;
 pub use store::{Store, Version};

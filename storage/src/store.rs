@@ -66,6 +66,20 @@ impl Store {
         Ok((Some(bytes.freeze()), Version(Some(version))))
     }
 
+    /// The object's size in bytes, without reading it; `None` where there is none.
+    pub async fn size(&self, path: &str) -> Result<Option<u64>, StoreError> {
+        match self.objects.head(&self.key(path)?).await {
+            Ok(found) => Ok(Some(found.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(e) => Err(self.failed("look at", path, &e)),
+        }
+    }
+
+    /// Whether it is a folder rather than a bucket.
+    pub fn is_folder(&self) -> bool {
+        self.folder.is_some()
+    }
+
     /// Writes the object whole or not at all; replaces one that is there.
     pub async fn put(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
         let put = self.objects.put(&self.key(path)?, PutPayload::from_bytes(bytes)).await;
