@@ -42,6 +42,11 @@ impl Dataset {
         Ok(Self { store: Store::open_with(store_url, s3_options)? })
     }
 
+    /// Over a store that is open already.
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+
     /// Takes the lock that a pull needs, or says who holds it ([`DatasetError::is_in_use`]). Reading needs none. A bucket
     /// has no lock: there the manifest is written only if nobody else has.
     pub fn lock(&self) -> Result<StoreLock, DatasetError> {

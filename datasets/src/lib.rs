@@ -12,6 +12,7 @@
 mod dataset;
 mod day;
 mod error;
+mod estimate;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gaps;
@@ -30,6 +31,7 @@ mod table;
 pub use dataset::Dataset;
 pub use day::Day;
 pub use error::DatasetError;
+pub use estimate::PullEstimate;
 pub use manifest::{DatasetManifest, DayFile, FORMAT_VERSION, Footer, QueryCoverage, SourceRecord};
 pub use plan::{PlannedWindow, PullPlan};
 pub use progress::{NoProgress, PullProgress};

@@ -9,14 +9,12 @@ use forewarn_schema::{Step, TimeRange};
 use crate::Day;
 use crate::dataset::Dataset;
 use crate::error::DatasetError;
-use crate::gaps::{aligned, missing, steps, union};
+use crate::gaps::{aligned, missing, union};
 use crate::manifest::{DatasetManifest, is_source_name, query_digest};
 use crate::source::HistorySource;
 
 /// A century.
 const MAX_DAYS: usize = 36_525;
-/// Parquet bytes a row, until the dataset's own files tell: measured on a shop of a dozen services.
-const BYTES_PER_ROW: f64 = 4.0;
 
 /// One expression over one part of one day.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,8 +31,6 @@ pub struct PlannedWindow {
 #[derive(Clone, Debug, PartialEq)]
 pub struct PullPlan {
     pub(crate) windows: Vec<PlannedWindow>,
-    whole_steps: u64,
-    bytes_per_row: f64,
 }
 
 impl PullPlan {
@@ -69,12 +65,7 @@ impl PullPlan {
                 windows.extend(ranges.into_iter().map(|range| PlannedWindow { day, query: query.clone(), range }));
             }
         }
-        let learnt = manifest.filter(|m| m.rows() > 0).map(|m| m.bytes() as f64 / m.rows() as f64);
-        Ok(Self {
-            windows,
-            whole_steps: whole.map_or(0, |whole| steps(whole, step)),
-            bytes_per_row: learnt.unwrap_or(BYTES_PER_ROW),
-        })
+        Ok(Self { windows })
     }
 
     /// How many windows there are to fetch.
@@ -90,16 +81,6 @@ impl PullPlan {
     /// Whether nothing is missing.
     pub fn is_empty(&self) -> bool {
         self.windows.is_empty()
-    }
-
-    /// Rows that the whole range has, fetched or not, where `series` series are there at every step.
-    pub fn expected_rows(&self, series: u64) -> u64 {
-        series.saturating_mul(self.whole_steps)
-    }
-
-    /// Parquet bytes of these rows: at the dataset's own rate, or at 4 bytes a row before there is one.
-    pub fn expected_bytes(&self, series: u64) -> u64 {
-        (self.expected_rows(series) as f64 * self.bytes_per_row).round() as u64
     }
 }
 

@@ -125,13 +125,13 @@ impl Dataset {
 }
 
 /// What one window gave.
-struct Answer {
-    window: PlannedWindow,
-    series: Vec<Series>,
+pub(crate) struct Answer {
+    pub(crate) window: PlannedWindow,
+    pub(crate) series: Vec<Series>,
 }
 
 /// Every window's answer, in the windows' order; the first error ends it.
-async fn fetch(
+pub(crate) async fn fetch(
     source: &dyn HistorySource,
     windows: &[PlannedWindow],
     step: Step,

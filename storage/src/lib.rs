@@ -10,6 +10,9 @@ mod crypto;
 mod error;
 mod lock;
 mod open;
+mod patient;
+mod pointers;
+mod probe;
 mod ranges;
 mod store;
 
@@ -17,5 +20,7 @@ pub use change::Change;
 pub use crypto::{install_crypto_provider, random_bytes};
 pub use error::{FailureKind, StoreError};
 pub use lock::StoreLock;
+pub use pointers::{PointerError, PointerStore};
+pub use probe::Conditions;
 pub use ranges::Listed;
 pub use store::{Store, Version};

@@ -10,6 +10,7 @@ use forewarn_inference::StateStore;
 use forewarn_models::decision::DecisionParams;
 use forewarn_models::{Engine, EngineOptions, ModelBundle, ModelRegistry};
 use forewarn_schema::{Feedback, TimeRange, Timestamp};
+use forewarn_storage::{Conditions, Store};
 
 use crate::config::{Config, ConfigError, Source, SourceKind};
 
@@ -71,8 +72,32 @@ pub(super) fn covered(manifest: &DatasetManifest) -> anyhow::Result<TimeRange> {
     manifest.range().context("the dataset is empty; run `forewarn pull`")
 }
 
+/// To read models and reports, and to publish.
 pub(super) async fn registry(config: &Config) -> anyhow::Result<ModelRegistry> {
     Ok(ModelRegistry::open(&config.store_url).await?)
+}
+
+/// To move pointers too.
+pub(super) async fn moving_registry(config: &Config) -> anyhow::Result<ModelRegistry> {
+    Ok(ModelRegistry::new(changing_store(config).await?))
+}
+
+/// The store, for those who write what others may be writing too: the dataset's manifest and the registry's pointers. A
+/// bucket is tried out first; where it cannot be trusted, they lie in the state database, and the bucket has copies.
+pub(super) async fn changing_store(config: &Config) -> anyhow::Result<Store> {
+    let store = Store::open(&config.store_url)?;
+    let Conditions::Ignored(header) = store.probe_conditions().await? else { return Ok(store) };
+    let state = StateStore::open(&config.state_url).await?;
+    if state.path().is_none() {
+        return Err(ConfigError::new(format!(
+            "{} ignores {header}, so two writers could overwrite each other; name a state database on disk in [state]",
+            config.store_url
+        ))
+        .into());
+    }
+    let (store_url, state_url) = (&config.store_url, &config.state_url);
+    tracing::warn!(store_url, header, state_url, "the bucket ignores conditions: pointers lie in the state database");
+    Ok(store.with_pointers(Arc::new(state)))
 }
 
 /// As the server sets it; the same for a backtest and an evaluation.

@@ -24,7 +24,7 @@ pub(super) async fn pull_from(
     from: Option<Timestamp>,
     to: Option<Timestamp>,
 ) -> anyhow::Result<Outcome> {
-    let dataset = Dataset::open(&config.store_url).await?;
+    let dataset = Dataset::new(open::changing_store(config).await?);
     let _lock = dataset.lock()?;
     let mut text = String::new();
     let mut done = Vec::new();
