@@ -321,7 +321,7 @@ mod tests {
         refused("\"path\": \"thanos/", "\"path\": \"../", "the path must be");
         refused("\"thanos\": {", "\"../x\": {", "the path must be");
         refused("\"rows\": 2", "\"rows\": -2", "invalid");
-        refused("\"bytes\": 1,\n          \"sha256\"", "\"bytes\": 0,\n          \"sha256\"", "footer");
+        refused("\"bytes\": 1,\n          \"sha256\"", "\"bytes\": 2,\n          \"sha256\"", "footer");
         assert!(DatasetManifest::from_bytes(b"").is_err());
     }
 

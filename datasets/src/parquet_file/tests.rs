@@ -116,6 +116,39 @@ fn write_the_fixture() {
     std::fs::write(path, encode(&table(6, 10)).unwrap().bytes).unwrap();
 }
 
+/// Days `from..to` of services with four series each, smooth with some noise, as most gauges are.
+fn days(services: u64, step_seconds: i64, from: i64, to: i64) -> DayTable {
+    let noise = forewarn_testkit::noise::Noise::new(3);
+    let mut table = DayTable::default();
+    for i in 0..services * 4 {
+        let service = format!("service-{:03}", i / 4);
+        let labels = LabelSet::from([("pod", format!("{service}-{}", i % 2)), ("service", service)]);
+        let value = |at: Timestamp| (1e8 * (10.0 + noise.smooth(i, at, 3600.0))).round();
+        let times = (from * 86_400..to * 86_400).step_by(step_seconds as usize).map(Timestamp::from_seconds);
+        let samples = times.map(|at| Sample { at, value: value(at) }).collect();
+        let signal: Arc<str> = if i % 4 < 2 { "memory".into() } else { "threads".into() };
+        table.add(&signal, Role::Value, "service", vec![Series { labels, samples }]);
+    }
+    table
+}
+
+#[test]
+#[ignore = "measures: what joining a month's files would save"]
+#[allow(clippy::print_stderr, reason = "a measurement says what it measured")]
+fn a_month_in_one_file_against_thirty() {
+    for (services, step_seconds) in [(1, 300), (10, 60), (50, 60)] {
+        let size = |from, to| {
+            let (bytes, parts) = encoded(&days(services, step_seconds, from, to));
+            let last = parts.parts.last().unwrap().range.end;
+            (bytes.len() as u64, bytes.len() as u64 - last)
+        };
+        let daily: Vec<(u64, u64)> = (0..30).map(|day| size(day, day + 1)).collect();
+        let (bytes, footers) = daily.iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        let (month, footer) = size(0, 30);
+        eprintln!("{services} services, step {step_seconds} s: 30 files {bytes} (footers {footers}), 1 file {month} ({footer})");
+    }
+}
+
 #[test]
 fn labels_read_back() {
     let labels = LabelSet::from([("a", "x\"\\\n"), ("b", "é")]);

@@ -90,7 +90,7 @@ pub(super) async fn changing_store(config: &Config) -> anyhow::Result<Store> {
     let state = StateStore::open(&config.state_url).await?;
     if state.path().is_none() {
         return Err(ConfigError::new(format!(
-            "{} ignores {header}, so two writers could overwrite each other; name a state database on disk in [state]",
+            "{} ignores {header}, so two writers could overwrite each other; name a state database on disk in [store] state",
             config.store_url
         ))
         .into());
