@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use forewarn_features::{Role, SignalSet};
 use forewarn_schema::{Series, Step, TimeRange, Timestamp};
+use forewarn_storage::StoreError;
 use futures::stream::{FuturesUnordered, StreamExt};
 use serde::Serialize;
 
@@ -72,7 +73,7 @@ impl Dataset {
             let old = manifest.file(source.name(), day).cloned();
             let repaired = damaged.contains(&day);
             let (table, coverage) = match &old {
-                Some(file) if !repaired => (self.load_day(file).await?, file.coverage.clone()),
+                Some(file) if !repaired => (self.load_known(source.name(), day, file).await?, file.coverage.clone()),
                 _ => (DayTable::default(), Coverage::new()),
             };
             let signals = signals.clone();
@@ -96,6 +97,20 @@ impl Dataset {
         }
         self.sweep(&manifest, source.name())?;
         Ok(summary)
+    }
+
+    /// A day as the manifest had it. Where another pull has replaced its file since, that is said, and not that it is gone.
+    async fn load_known(&self, source: &str, day: Day, file: &DayFile) -> Result<DayTable, DatasetError> {
+        match self.load_day(file).await {
+            Err(e) if e.is_corrupt() => {
+                let now = self.manifest().await?;
+                if now.as_ref().and_then(|m| m.file(source, day)) == Some(file) {
+                    return Err(e);
+                }
+                Err(StoreError::Changed { path: in_store(manifest::PATH) }.into())
+            }
+            other => other,
+        }
     }
 
     /// Removes what killed pulls have left: day files that the manifest does not name, and half-written ones.

@@ -149,11 +149,8 @@ fn two_into_a_bucket(prometheus: &RunningServer, endpoint: &str, calm: &Path) {
         let folder = Dataset::open(&format!("file://{}", calm.join("store").display())).await.unwrap();
         let (there, wanted) = (bucket.manifest().await.unwrap().unwrap(), folder.manifest().await.unwrap().unwrap());
         assert_eq!(there.digest(), wanted.digest(), "{} {}", both[0], both[1]);
-        let signals = forewarn_features::SignalSet::new(
-            &forewarn_features::presets::NAMES.map(str::to_owned),
-            vec![],
-        )
-        .unwrap();
+        let signals =
+            forewarn_features::SignalSet::new(&forewarn_features::presets::NAMES.map(str::to_owned), vec![]).unwrap();
         let range = wanted.range().unwrap();
         assert_eq!(bucket.read(&signals, range).await.unwrap(), folder.read(&signals, range).await.unwrap());
     });

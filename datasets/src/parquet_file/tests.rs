@@ -145,7 +145,9 @@ fn a_month_in_one_file_against_thirty() {
         let daily: Vec<(u64, u64)> = (0..30).map(|day| size(day, day + 1)).collect();
         let (bytes, footers) = daily.iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         let (month, footer) = size(0, 30);
-        eprintln!("{services} services, step {step_seconds} s: 30 files {bytes} (footers {footers}), 1 file {month} ({footer})");
+        eprintln!(
+            "{services} services, step {step_seconds} s: 30 files {bytes} (footers {footers}), 1 file {month} ({footer})"
+        );
     }
 }
 
