@@ -1,8 +1,11 @@
 //! The dataset in its store: opening, the lock, the manifest, and whole files. How it is filled is in `pull`, how it is
 //! read in `read`.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use forewarn_storage::{Store, StoreError, StoreLock, Version};
+use futures::stream::{self, StreamExt};
 
 use crate::Day;
 use crate::error::DatasetError;
@@ -19,6 +22,9 @@ pub struct Dataset {
 /// The folder of the dataset within the store.
 const FOLDER: &str = "dataset";
 
+/// Files of a bucket that are asked for at a time, when only their size is wanted.
+const LOOKS_AT_A_TIME: usize = 16;
+
 /// The path within the store of what the dataset calls `path`.
 pub(crate) fn in_store(path: &str) -> String {
     format!("{FOLDER}/{path}")
@@ -34,6 +40,11 @@ impl Dataset {
     /// The same; `s3_options` (object_store's keys, such as `aws_endpoint`) win over the environment's.
     pub async fn open_with(store_url: &str, s3_options: &[(&str, &str)]) -> Result<Self, DatasetError> {
         Ok(Self { store: Store::open_with(store_url, s3_options)? })
+    }
+
+    /// Over a store that is open already.
+    pub fn new(store: Store) -> Self {
+        Self { store }
     }
 
     /// Takes the lock that a pull needs, or says who holds it ([`DatasetError::is_in_use`]). Reading needs none. A bucket
@@ -55,35 +66,38 @@ impl Dataset {
 
     /// A file that the manifest names, checked against its digest.
     pub(crate) async fn load_day(&self, file: &DayFile) -> Result<DayTable, DatasetError> {
-        let corrupt = |reason: String| DatasetError::Corrupt { path: in_store(&file.path), reason };
         let bytes = match self.store.get(&in_store(&file.path), parquet_file::MAX_BYTES).await {
             Err(StoreError::TooLarge { cap, got, .. }) => {
-                return Err(corrupt(format!("it must be at most {cap} bytes, got {got}")));
+                return Err(corrupt(file, format!("it must be at most {cap} bytes, got {got}")));
             }
             other => other?,
         };
-        let bytes = bytes.ok_or_else(|| corrupt("it is missing".to_owned()))?;
+        let bytes = bytes.ok_or_else(|| corrupt(file, "it is missing".to_owned()))?;
         let wanted = file.sha256.clone();
-        // On a thread for blocking work, also because a panic there is an error here: the Parquet library may panic on
-        // bytes that someone made to fit their digest.
-        match tokio::task::spawn_blocking(move || check_and_decode(bytes, &wanted)).await {
-            Ok(table) => table.map_err(corrupt),
-            Err(_) => Err(corrupt("it is not a readable Parquet file".to_owned())),
-        }
+        decoding(file, move || check_and_decode(bytes, &wanted)).await
     }
 
-    /// The days among `days` whose file is missing or damaged.
+    /// The days among `days` whose file is missing or damaged. A file in a folder is read; one in a bucket is only
+    /// looked at, unless its day is `changing` and it has to be read anyway: what reads it later checks its digest.
     pub(crate) async fn damaged(
         &self,
         manifest: &DatasetManifest,
         source: &str,
-        days: impl Iterator<Item = Day>,
+        days: Vec<Day>,
+        changing: &BTreeSet<Day>,
     ) -> Result<Vec<Day>, DatasetError> {
+        let files = days.into_iter().filter_map(|day| manifest.file(source, day).map(|file| (day, file)));
+        let mut checks = stream::iter(files)
+            .map(|(day, file)| async move {
+                let whole = self.store.is_folder() || changing.contains(&day);
+                let checked = if whole { self.load_day(file).await.map(|_| ()) } else { self.look_at(file).await };
+                (day, checked)
+            })
+            .buffered(if self.store.is_folder() { 1 } else { LOOKS_AT_A_TIME });
         let mut damaged = Vec::new();
-        for day in days {
-            let Some(file) = manifest.file(source, day) else { continue };
-            match self.load_day(file).await {
-                Ok(_) => {}
+        while let Some((day, checked)) = checks.next().await {
+            match checked {
+                Ok(()) => {}
                 Err(e) if e.is_corrupt() => {
                     tracing::warn!(source, %day, error = %e, "day will be fetched again");
                     damaged.push(day);
@@ -92,6 +106,32 @@ impl Dataset {
             }
         }
         Ok(damaged)
+    }
+
+    /// Whether a file is there and as long as it should be.
+    async fn look_at(&self, file: &DayFile) -> Result<(), DatasetError> {
+        match self.store.size(&in_store(&file.path)).await? {
+            Some(bytes) if bytes == file.bytes => Ok(()),
+            Some(bytes) => Err(corrupt(file, format!("it must have {} bytes, got {bytes}", file.bytes))),
+            None => Err(corrupt(file, "it is missing".to_owned())),
+        }
+    }
+}
+
+/// Says that a file is not what the manifest says.
+pub(crate) fn corrupt(file: &DayFile, reason: String) -> DatasetError {
+    DatasetError::Corrupt { path: in_store(&file.path), reason }
+}
+
+/// Runs the decoder on a thread for blocking work, also because a panic there is an error here: the Parquet library may
+/// panic on bytes that someone made to fit their digest.
+pub(crate) async fn decoding<T: Send + 'static>(
+    file: &DayFile,
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, DatasetError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(decoded) => decoded.map_err(|reason| corrupt(file, reason)),
+        Err(_) => Err(corrupt(file, "it is not a readable Parquet file".to_owned())),
     }
 }
 

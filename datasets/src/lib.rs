@@ -13,6 +13,9 @@ mod blocks;
 mod dataset;
 mod day;
 mod error;
+mod estimate;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gaps;
 mod logs;
 mod manifest;
@@ -24,6 +27,7 @@ mod pull;
 mod pull_sampled;
 mod pull_samples;
 mod read;
+mod read_parts;
 mod sample_source;
 mod sampled_history;
 mod samples;
@@ -35,8 +39,9 @@ pub use blocks::{BlocksOptions, BlocksSource, BlocksSummary};
 pub use dataset::Dataset;
 pub use day::Day;
 pub use error::DatasetError;
+pub use estimate::PullEstimate;
 pub use logs::{LogsOptions, LogsSource, LogsSummary, LogsSurvey};
-pub use manifest::{DatasetManifest, DayFile, FORMAT_VERSION, QueryCoverage, SourceRecord};
+pub use manifest::{DatasetManifest, DayFile, FORMAT_VERSION, Footer, QueryCoverage, SourceRecord};
 pub use plan::{PlannedWindow, PullPlan};
 pub use progress::{NoProgress, PullProgress};
 pub use prometheus::{BearerToken, Fetch, PrometheusOptions, PrometheusSource, SourceResolution, TlsOptions};
@@ -48,9 +53,3 @@ pub use sampled_history::{SampledHistory, count, selectors_of};
 pub use samples::{SampleFileError, SampleFileStats, SampleFilter, SampleReader, SampleWriter};
 pub use samples_file::{DownsampledRange, MissingRange, ReplicaChoice, SamplesFile};
 pub use source::{HistorySource, SourceError, SourceInfo};
-
-/// Decoders of bytes from outside, for fuzzing and for benchmarks. Not part of the interface.
-#[doc(hidden)]
-pub mod fuzzing {
-    pub use crate::logs::fuzzing::{LineCounter, count_lines, decode_state};
-}

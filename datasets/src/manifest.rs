@@ -15,8 +15,10 @@ use crate::error::DatasetError;
 use crate::gaps;
 use crate::samples_file::SamplesFile;
 
-/// The version of the manifest and of the files it names.
-pub const FORMAT_VERSION: u32 = 1;
+/// The version of the manifest and of the files that are written.
+pub const FORMAT_VERSION: u32 = 2;
+/// The oldest that is still read. Its files have no services; they get them when their day changes.
+const OLDEST_VERSION: u32 = 1;
 
 /// Where it lies within the dataset's folder.
 pub(crate) const PATH: &str = "manifest.json";
@@ -27,7 +29,7 @@ pub(crate) const MAX_BYTES: u64 = 64 << 20;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatasetManifest {
-    /// [`FORMAT_VERSION`]; another one is refused.
+    /// [`FORMAT_VERSION`], or an older one that is still read.
     pub format_version: u32,
     /// The distance between rows; one for the whole dataset.
     pub step: Step,
@@ -76,6 +78,19 @@ pub struct DayFile {
     pub coverage: BTreeMap<String, BTreeMap<Role, QueryCoverage>>,
     /// What is covered and where no query gave anything.
     pub gaps: Vec<TimeRange>,
+    /// The end of the file, from which one service's rows can be found; `None` for a file of format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub footer: Option<Footer>,
+}
+
+/// The end of a Parquet file: everything after its rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Footer {
+    /// Its size.
+    pub bytes: u64,
+    /// Its SHA-256, lower-case hexadecimal.
+    pub sha256: String,
 }
 
 /// What was asked of a source for one expression on one day.
@@ -90,6 +105,16 @@ pub struct QueryCoverage {
     pub series: u64,
     /// Rows that it gave.
     pub rows: u64,
+    /// The label that names the service, by which its rows are sorted; `None` where they are not (format 1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+}
+
+impl QueryCoverage {
+    /// Whether its rows answer the PromQL of this digest for services that are in the label `service`.
+    pub(crate) fn answers(&self, query: &str, service: &str) -> bool {
+        self.query == query && self.service.as_ref().is_none_or(|sorted_by| sorted_by == service)
+    }
 }
 
 impl DatasetManifest {
@@ -113,12 +138,12 @@ impl DatasetManifest {
 
     /// Rows in all files.
     pub fn rows(&self) -> u64 {
-        self.day_files().map(|(_, _, file)| file.rows).sum()
+        self.day_files().fold(0, |sum, (_, _, file)| sum.saturating_add(file.rows))
     }
 
     /// Size of all files.
     pub fn bytes(&self) -> u64 {
-        self.day_files().map(|(_, _, file)| file.bytes).sum()
+        self.day_files().fold(0, |sum, (_, _, file)| sum.saturating_add(file.bytes))
     }
 
     /// SHA-256 of the manifest as it is written: it names the files by theirs, so it stands for all of the dataset.
@@ -161,7 +186,7 @@ impl DatasetManifest {
         bytes
     }
 
-    /// Reads what [`to_bytes`](Self::to_bytes) wrote; everything else is refused.
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote, now or in an older version; everything else is refused.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, DatasetError> {
         #[derive(Deserialize)]
         struct VersionOnly {
@@ -170,8 +195,9 @@ impl DatasetManifest {
         let wrong = |reason: String| DatasetError::Manifest { path: in_store(PATH), reason };
         let VersionOnly { format_version } =
             serde_json::from_slice(bytes).map_err(|e| wrong(format!("it is not a manifest ({e})")))?;
-        if format_version != FORMAT_VERSION {
-            return Err(wrong(format!("format_version must be {FORMAT_VERSION}, got {format_version}")));
+        if !(OLDEST_VERSION..=FORMAT_VERSION).contains(&format_version) {
+            let wanted = format!("{OLDEST_VERSION} to {FORMAT_VERSION}");
+            return Err(wrong(format!("format_version must be {wanted}, got {format_version}")));
         }
         let manifest: Self = serde_json::from_slice(bytes).map_err(|e| wrong(e.to_string()))?;
         for (source, day, file) in manifest.day_files() {
@@ -206,9 +232,14 @@ impl DayFile {
     }
 
     fn check(&self, source: &str, day: Day) -> Result<(), String> {
-        let is_digest = self.sha256.len() == 64 && self.sha256.bytes().all(|b| b.is_ascii_hexdigit());
-        if !is_digest {
-            return Err(format!("a digest must be 64 hexadecimal digits, got {:?}", self.sha256));
+        let is_digest = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        for digest in [&self.sha256].into_iter().chain(self.footer.as_ref().map(|footer| &footer.sha256)) {
+            if !is_digest(digest) {
+                return Err(format!("a digest must be 64 hexadecimal digits, got {digest:?}"));
+            }
+        }
+        if self.footer.as_ref().is_some_and(|footer| footer.bytes > self.bytes) {
+            return Err("the footer must not be larger than the file".to_owned());
         }
         let path = Self::path_of(source, day, &self.sha256);
         if !is_source_name(source) || self.path != path {
@@ -251,13 +282,17 @@ pub(crate) fn query_digest(query: &SignalQuery) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn manifest() -> DatasetManifest {
         let day: Day = "2026-01-02".parse().unwrap();
         let sha256 = sha256(b"x");
         let covered = vec![day.range()];
-        let coverage = QueryCoverage { query: sha256.clone(), covered, series: 1, rows: 2 };
+        let service = Some("service".to_owned());
+        let coverage = QueryCoverage { query: sha256.clone(), covered, series: 1, rows: 2, service };
+        let footer = Some(Footer { bytes: 1, sha256: sha256.clone() });
         let file = DayFile {
             path: DayFile::path_of("thanos", day, &sha256),
             rows: 2,
@@ -266,6 +301,7 @@ mod tests {
             resolution: Step::MINUTE,
             coverage: BTreeMap::from([("memory".to_owned(), BTreeMap::from([(Role::Value, coverage)]))]),
             gaps: vec![],
+            footer,
         };
         let mut manifest = DatasetManifest::new(Step::MINUTE);
         manifest.files.insert("thanos".to_owned(), BTreeMap::from([(day, file)]));
@@ -283,13 +319,21 @@ mod tests {
     #[test]
     fn the_form_on_disk_stays_the_same() {
         let text = String::from_utf8(manifest().to_bytes()).unwrap();
-        assert_eq!(text, include_str!("../tests/fixtures/manifest-v1.json"));
+        assert_eq!(text, include_str!("../tests/fixtures/manifest-v2.json"));
+    }
+
+    #[test]
+    fn format_1_is_still_read_and_keeps_its_digest() {
+        let text = include_str!("../tests/fixtures/manifest-v1.json");
+        let manifest = DatasetManifest::from_bytes(text.as_bytes()).unwrap();
+        assert_eq!(manifest.digest(), sha256(text.as_bytes()));
+        assert!(manifest.day_files().all(|(_, _, file)| file.footer.is_none()));
     }
 
     #[test]
     #[ignore = "writes the fixture: for a new format version only"]
     fn write_the_fixture() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/manifest-v1.json");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/manifest-v2.json");
         std::fs::write(path, manifest().to_bytes()).unwrap();
     }
 
@@ -300,10 +344,41 @@ mod tests {
             let error = DatasetManifest::from_bytes(text.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
         };
-        refused("\"format_version\": 1", "\"format_version\": 2", "format_version must be 1, got 2");
+        refused("\"format_version\": 2", "\"format_version\": 3", "format_version must be 1 to 2, got 3");
         refused("\"path\": \"thanos/", "\"path\": \"../", "the path must be");
         refused("\"thanos\": {", "\"../x\": {", "the path must be");
         refused("\"rows\": 2", "\"rows\": -2", "invalid");
+        refused("\"bytes\": 1,\n          \"sha256\"", "\"bytes\": 2,\n          \"sha256\"", "footer");
         assert!(DatasetManifest::from_bytes(b"").is_err());
+    }
+
+    /// Lines of a manifest, so that parts meet where they should not.
+    fn lines() -> impl Strategy<Value = Vec<u8>> {
+        let text = String::from_utf8(manifest().to_bytes()).unwrap();
+        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        let n = lines.len();
+        proptest::collection::vec((0..n, 0..n), 0..4).prop_map(move |swaps| {
+            let mut lines = lines.clone();
+            swaps.into_iter().for_each(|(a, b)| lines.swap(a, b));
+            lines.join("\n").into_bytes()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_bytes_a_manifest_is_refused_or_reads_back(
+            mut bytes in lines(),
+            edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+            number in any::<u64>(),
+        ) {
+            for (at, byte) in edits {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            crate::fuzzing::manifest(&bytes);
+            // Numbers at the end of their range are where sums overflow.
+            let text = String::from_utf8_lossy(&manifest().to_bytes()).replace(": 2,", &format!(": {number},"));
+            crate::fuzzing::manifest(text.as_bytes());
+        }
     }
 }

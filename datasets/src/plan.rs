@@ -1,20 +1,20 @@
 //! The pull plan: what of a range is not in the dataset yet. Pure, so that its law can be tested: what is planned and
 //! what is covered make the whole, and do not overlap.
 
+use std::collections::BTreeSet;
+
 use forewarn_features::{SignalQuery, SignalSet};
 use forewarn_schema::{Step, TimeRange};
 
 use crate::Day;
 use crate::dataset::Dataset;
 use crate::error::DatasetError;
-use crate::gaps::{aligned, missing, steps, union};
+use crate::gaps::{aligned, missing, union};
 use crate::manifest::{DatasetManifest, is_source_name, query_digest};
 use crate::source::HistorySource;
 
 /// A century.
 const MAX_DAYS: usize = 36_525;
-/// Parquet bytes a row, until the dataset's own files tell: measured on a shop of a dozen services.
-const BYTES_PER_ROW: f64 = 4.0;
 
 /// One expression over one part of one day.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,8 +31,6 @@ pub struct PlannedWindow {
 #[derive(Clone, Debug, PartialEq)]
 pub struct PullPlan {
     pub(crate) windows: Vec<PlannedWindow>,
-    whole_steps: u64,
-    bytes_per_row: f64,
 }
 
 impl PullPlan {
@@ -54,8 +52,9 @@ impl PullPlan {
                 continue;
             }
             for query in signals.queries() {
-                let digest = query_digest(&query);
-                let known = file.and_then(|f| f.query(&query.signal, query.role)).filter(|c| c.query == digest);
+                let (digest, service) = (query_digest(&query), service_label(signals, &query.signal));
+                let known = file.and_then(|f| f.query(&query.signal, query.role));
+                let known = known.filter(|c| c.answers(&digest, service));
                 let covered = known.map(|c| c.covered.clone()).unwrap_or_default();
                 let ranges = if damaged.contains(&day) {
                     // What was there has to come back too.
@@ -66,12 +65,7 @@ impl PullPlan {
                 windows.extend(ranges.into_iter().map(|range| PlannedWindow { day, query: query.clone(), range }));
             }
         }
-        let learnt = manifest.filter(|m| m.rows() > 0).map(|m| m.bytes() as f64 / m.rows() as f64);
-        Ok(Self {
-            windows,
-            whole_steps: whole.map_or(0, |whole| steps(whole, step)),
-            bytes_per_row: learnt.unwrap_or(BYTES_PER_ROW),
-        })
+        Ok(Self { windows })
     }
 
     /// How many windows there are to fetch.
@@ -88,16 +82,11 @@ impl PullPlan {
     pub fn is_empty(&self) -> bool {
         self.windows.is_empty()
     }
+}
 
-    /// Rows that the whole range has, fetched or not, where `series` series are there at every step.
-    pub fn expected_rows(&self, series: u64) -> u64 {
-        series.saturating_mul(self.whole_steps)
-    }
-
-    /// Parquet bytes of these rows: at the dataset's own rate, or at 4 bytes a row before there is one.
-    pub fn expected_bytes(&self, series: u64) -> u64 {
-        (self.expected_rows(series) as f64 * self.bytes_per_row).round() as u64
-    }
+/// The label that names the services of a signal.
+pub(crate) fn service_label<'a>(signals: &'a SignalSet, signal: &str) -> &'a str {
+    signals.get(signal).map_or("", |signal| signal.service.as_str())
 }
 
 /// The days of a range that a dataset may have.
@@ -111,8 +100,8 @@ pub(crate) fn days(range: TimeRange) -> Result<Vec<Day>, DatasetError> {
 }
 
 impl Dataset {
-    /// What [`pull`](Dataset::pull) would fetch. Reads the files of the range, to find damaged ones, and asks the source
-    /// nothing.
+    /// What [`pull`](Dataset::pull) would fetch. Looks at the files of the range, to find damaged ones, and asks the
+    /// source nothing.
     pub async fn plan(
         &self,
         source: &dyn HistorySource,
@@ -134,10 +123,13 @@ impl Dataset {
         step: Step,
         range: TimeRange,
     ) -> Result<(PullPlan, Vec<Day>), DatasetError> {
-        let damaged = match manifest {
-            Some(manifest) => self.damaged(manifest, source, days(range)?.into_iter()).await?,
-            None => Vec::new(),
-        };
+        let plan = PullPlan::new(manifest, source, signals, step, range, &[])?;
+        let Some(known) = manifest else { return Ok((plan, Vec::new())) };
+        let changing: BTreeSet<Day> = plan.iter().map(|window| window.day).collect();
+        let damaged = self.damaged(known, source, days(range)?, &changing).await?;
+        if damaged.is_empty() {
+            return Ok((plan, damaged));
+        }
         Ok((PullPlan::new(manifest, source, signals, step, range, &damaged)?, damaged))
     }
 

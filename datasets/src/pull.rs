@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use forewarn_features::{Role, SignalSet};
 use forewarn_schema::{Series, Step, TimeRange, Timestamp};
+use forewarn_storage::StoreError;
 use futures::stream::{FuturesUnordered, StreamExt};
 use serde::Serialize;
 
@@ -14,8 +15,8 @@ use crate::dataset::{Dataset, in_store};
 use crate::error::DatasetError;
 use crate::gaps::{gaps, union};
 use crate::manifest::{self, DatasetManifest, DayFile, QueryCoverage, SourceRecord, query_digest, sha256};
-use crate::parquet_file;
-use crate::plan::PlannedWindow;
+use crate::parquet_file::{self, Encoded};
+use crate::plan::{PlannedWindow, service_label};
 use crate::source::{HistorySource, SourceError};
 use crate::table::DayTable;
 use crate::{Day, PullProgress};
@@ -74,10 +75,11 @@ impl Dataset {
             let old = manifest.file(source.name(), day).cloned();
             let repaired = damaged.contains(&day);
             let (table, coverage) = match &old {
-                Some(file) if !repaired => (self.load_day(file).await?, file.coverage.clone()),
+                Some(file) if !repaired => (self.load_known(source.name(), day, file).await?, file.coverage.clone()),
                 _ => (DayTable::default(), Coverage::new()),
             };
-            let draft = Draft { source: source.name().to_owned(), day, step, table, coverage };
+            let signals = signals.clone();
+            let draft = Draft { source: source.name().to_owned(), day, step, signals, table, coverage };
             let (file, bytes) = draft.finish(answers).await.map_err(|reason| self.not_encoded(day, reason))?;
             self.store.put(&in_store(&file.path), bytes).await?;
             for window in windows {
@@ -88,6 +90,7 @@ impl Dataset {
             summary.repaired_days += u64::from(repaired);
             let superseded = old.map(|old| old.path).filter(|path| *path != file.path);
             manifest.files.entry(source.name().to_owned()).or_default().insert(day, file);
+            manifest.format_version = manifest::FORMAT_VERSION;
             manifest.tidy();
             version = self.store.replace(&in_store(manifest::PATH), manifest.to_bytes().into(), &version).await?;
             if let Some(path) = superseded {
@@ -96,6 +99,20 @@ impl Dataset {
         }
         self.sweep(&manifest, source.name())?;
         Ok(summary)
+    }
+
+    /// A day as the manifest had it. Where another pull has replaced its file since, that is said, and not that it is gone.
+    async fn load_known(&self, source: &str, day: Day, file: &DayFile) -> Result<DayTable, DatasetError> {
+        match self.load_day(file).await {
+            Err(e) if e.is_corrupt() => {
+                let now = self.manifest().await?;
+                if now.as_ref().and_then(|m| m.file(source, day)) == Some(file) {
+                    return Err(e);
+                }
+                Err(StoreError::Changed { path: in_store(manifest::PATH) }.into())
+            }
+            other => other,
+        }
     }
 
     /// Removes what killed pulls have left: day files that the manifest does not name, and half-written ones.
@@ -125,13 +142,13 @@ impl Dataset {
 }
 
 /// What one window gave.
-struct Answer {
-    window: PlannedWindow,
-    series: Vec<Series>,
+pub(crate) struct Answer {
+    pub(crate) window: PlannedWindow,
+    pub(crate) series: Vec<Series>,
 }
 
 /// Every window's answer, in the windows' order; the first error ends it.
-async fn fetch(
+pub(crate) async fn fetch(
     source: &dyn HistorySource,
     windows: &[PlannedWindow],
     step: Step,
@@ -196,6 +213,7 @@ struct Draft {
     source: String,
     day: Day,
     step: Step,
+    signals: SignalSet,
     table: DayTable,
     coverage: Coverage,
 }
@@ -208,11 +226,12 @@ impl Draft {
     }
 
     fn finish_now(mut self, answers: Vec<Answer>) -> Result<(DayFile, Bytes), String> {
+        self.place()?;
         for Answer { window, series } in answers {
             let (signal, role) = (window.query.signal.as_str(), window.query.role);
-            let digest = query_digest(&window.query);
+            let (digest, service) = (query_digest(&window.query), service_label(&self.signals, signal));
             let roles = self.coverage.entry(signal.to_owned()).or_default();
-            if roles.get(&role).is_some_and(|known| known.query != digest) {
+            if roles.get(&role).is_some_and(|known| !known.answers(&digest, service)) {
                 // Rows of another expression do not mix with these.
                 self.table.remove(signal, role);
                 roles.remove(&role);
@@ -222,16 +241,18 @@ impl Draft {
                 covered: Vec::new(),
                 series: 0,
                 rows: 0,
+                service: Some(service.to_owned()),
             });
             known.covered = union(known.covered.drain(..).chain([window.range]));
-            self.table.add(&Arc::from(signal), role, series);
+            self.table.add(&Arc::from(signal), role, service, series);
         }
         for (signal, roles) in &mut self.coverage {
             for (role, known) in roles {
                 (known.series, known.rows) = self.table.count(signal, *role);
             }
         }
-        let bytes = Bytes::from(parquet_file::encode(&self.table)?);
+        let Encoded { bytes, footer } = parquet_file::encode(&self.table)?;
+        let (bytes, footer) = (Bytes::from(bytes), Some(footer));
         let sha256 = sha256(&bytes);
         let mut file = DayFile {
             path: DayFile::path_of(&self.source, self.day, &sha256),
@@ -241,8 +262,21 @@ impl Draft {
             resolution: self.step,
             coverage: self.coverage,
             gaps: Vec::new(),
+            footer,
         };
         file.gaps = gaps(&file.covered(), &self.table.times(), self.step);
         Ok((file, bytes))
+    }
+
+    /// Sorts rows of format 1 to their services. Those of a signal that is no longer configured stay as they are.
+    fn place(&mut self) -> Result<(), String> {
+        for (signal, roles) in &mut self.coverage {
+            let Some(service) = self.signals.get(signal).map(|signal| signal.service.as_str()) else { continue };
+            for (role, known) in roles.iter_mut().filter(|(_, known)| known.service.is_none()) {
+                self.table.place(signal, *role, service)?;
+                known.service = Some(service.to_owned());
+            }
+        }
+        Ok(())
     }
 }

@@ -1,7 +1,8 @@
 //! Reading the dataset back, as one [`ServiceStep`] a service and time: equal to what [`forewarn_features::join`] gives
-//! for the same vectors, but by walking each series once instead of joining at every step.
+//! for the same vectors, but by walking each series once instead of joining at every step. Which bytes of a file are
+//! read for some of the services only is in `read_parts`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use forewarn_features::observation::target_labels;
@@ -10,11 +11,12 @@ use forewarn_schema::{LabelSet, METRIC_NAME, TimeRange, Timestamp};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::Day;
-use crate::dataset::{Dataset, in_store};
+use crate::dataset::{Dataset, corrupt};
 use crate::error::DatasetError;
-use crate::manifest::{DatasetManifest, DayFile, sha256};
+use crate::manifest::{DatasetManifest, DayFile, query_digest};
 use crate::parquet_file::labels_of;
-use crate::table::{DayTable, Point, SeriesKey, merge, role_text};
+use crate::plan::service_label;
+use crate::table::{DayTable, Point, merge, role_of, role_text};
 
 /// Files that are in memory at a time, besides what was read from them.
 const FILES_AT_A_TIME: usize = 4;
@@ -34,14 +36,36 @@ impl Dataset {
         signals: &SignalSet,
         range: TimeRange,
     ) -> Result<BTreeMap<Arc<str>, Vec<ServiceStep>>, DatasetError> {
+        self.read_some(signals, range, None).await
+    }
+
+    /// The same for these services only, without reading the others' rows: of a file, its footer and the parts in which
+    /// one of them is. A service that is not there is left out.
+    pub async fn read_services(
+        &self,
+        signals: &SignalSet,
+        range: TimeRange,
+        services: &BTreeSet<String>,
+    ) -> Result<BTreeMap<Arc<str>, Vec<ServiceStep>>, DatasetError> {
+        self.read_some(signals, range, Some(services)).await
+    }
+
+    async fn read_some(
+        &self,
+        signals: &SignalSet,
+        range: TimeRange,
+        services: Option<&BTreeSet<String>>,
+    ) -> Result<BTreeMap<Arc<str>, Vec<ServiceStep>>, DatasetError> {
         let mut manifest = self.manifest().await?;
         loop {
             let Some(known) = &manifest else { return Ok(BTreeMap::new()) };
-            let error = match self.read_history(known, signals, range).await {
+            let error = match self.read_history(known, signals, range, services).await {
                 Ok(history) => {
                     let signals = signals.clone();
                     let steps = tokio::task::spawn_blocking(move || assemble(&signals, history)).await;
-                    return steps.map_err(|e| self.broken_task(&e));
+                    let mut steps = steps.map_err(|e| self.broken_task(&e))?;
+                    steps.retain(|service, _| services.is_none_or(|wanted| wanted.contains(&**service)));
+                    return Ok(steps);
                 }
                 Err(error) if error.is_corrupt() => error,
                 Err(error) => return Err(error),
@@ -60,6 +84,7 @@ impl Dataset {
         manifest: &DatasetManifest,
         signals: &SignalSet,
         range: TimeRange,
+        services: Option<&BTreeSet<String>>,
     ) -> Result<History, DatasetError> {
         let mut history = History::new();
         for days in manifest.files.values() {
@@ -67,12 +92,10 @@ impl Dataset {
                 days.iter().filter(|(day, _)| overlaps(**day, range)).map(|(_, file)| file).collect();
             let mut of_source = OfSource::new(signals);
             let mut tables = stream::iter(files)
-                .map(|file| async move { self.load_day(file).await.map(|table| (file, table)) })
+                .map(|file| async move { self.load_some(file, signals, services).await.map(|table| (file, table)) })
                 .buffered(FILES_AT_A_TIME);
             while let Some((file, table)) = tables.try_next().await? {
-                of_source
-                    .add(file, table, range)
-                    .map_err(|reason| DatasetError::Corrupt { path: in_store(&file.path), reason })?;
+                of_source.add(file, table, range).map_err(|reason| corrupt(file, reason))?;
             }
             drop(tables);
             for (query, series) in of_source.history {
@@ -103,8 +126,8 @@ fn overlaps(day: Day, range: TimeRange) -> bool {
 
 /// One source's history, day after day.
 struct OfSource {
-    /// (Signal, role) → the digest of its PromQL now.
-    queries: BTreeMap<(String, Role), String>,
+    /// (Signal, role) → the digest of its PromQL now, and the label of its service.
+    queries: BTreeMap<(String, Role), (String, String)>,
     /// Each labels text is parsed once.
     labels: HashMap<Arc<str>, LabelSet>,
     history: History,
@@ -112,38 +135,42 @@ struct OfSource {
 
 impl OfSource {
     fn new(signals: &SignalSet) -> Self {
-        let queries =
-            signals.queries().into_iter().map(|q| ((q.signal, q.role), sha256(q.promql.as_bytes()))).collect();
-        Self { queries, labels: HashMap::new(), history: History::new() }
+        let service = |signal: &str| service_label(signals, signal).to_owned();
+        let queries = signals.queries().into_iter().map(|q| {
+            let is_now = (query_digest(&q), service(&q.signal));
+            ((q.signal, q.role), is_now)
+        });
+        Self { queries: queries.collect(), labels: HashMap::new(), history: History::new() }
     }
 
     /// Adds a later day than those before.
     fn add(&mut self, file: &DayFile, table: DayTable, range: TimeRange) -> Result<(), String> {
-        for ((signal, role), digest) in &self.queries {
-            if file.query(signal, *role).is_none_or(|known| known.query != *digest) {
+        let answers = |query: &(String, Role), now: &(String, String)| {
+            file.query(&query.0, query.1).is_some_and(|known| known.answers(&now.0, &now.1))
+        };
+        let wanted: BTreeSet<(Arc<str>, &str)> = (self.queries.iter())
+            .filter(|(query, now)| answers(query, now))
+            .map(|((signal, role), _)| (signal.as_str().into(), role_text(*role)))
+            .collect();
+        for (key, points) in table.series {
+            let Some(role) = role_of(key.role).filter(|_| wanted.contains(&(key.signal.clone(), key.role))) else {
                 continue;
-            }
-            let signal: Arc<str> = signal.as_str().into();
-            let start = SeriesKey { signal: Arc::clone(&signal), role: role_text(*role), labels: "".into() };
-            let of_query =
-                table.series.range(start..).take_while(|(k, _)| k.signal == signal && k.role == role_text(*role));
-            let known = self.history.entry((signal.clone(), *role)).or_default();
-            for (key, points) in of_query {
-                let from = points.partition_point(|p| p.0 < range.start.millis());
-                let to = points.partition_point(|p| p.0 < range.end.millis());
-                let Some(points) = points.get(from..to).filter(|p| !p.is_empty()) else { continue };
-                let labels = match self.labels.get(&key.labels) {
-                    Some(labels) => labels,
-                    None => self.labels.entry(Arc::clone(&key.labels)).or_insert(labels_of(&key.labels)?),
-                };
-                match known.get_mut(labels) {
-                    Some(earlier) if earlier.last().zip(points.first()).is_some_and(|(a, b)| a.0 < b.0) => {
-                        earlier.extend_from_slice(points);
-                    }
-                    Some(earlier) => *earlier = merge(std::mem::take(earlier), points.to_vec()),
-                    None => {
-                        known.insert(labels.clone(), points.to_vec());
-                    }
+            };
+            let from = points.partition_point(|p| p.0 < range.start.millis());
+            let to = points.partition_point(|p| p.0 < range.end.millis());
+            let Some(points) = points.get(from..to).filter(|p| !p.is_empty()) else { continue };
+            let labels = match self.labels.get(&key.labels) {
+                Some(labels) => labels,
+                None => self.labels.entry(Arc::clone(&key.labels)).or_insert(labels_of(&key.labels)?),
+            };
+            let known = self.history.entry((key.signal, role)).or_default();
+            match known.get_mut(labels) {
+                Some(earlier) if earlier.last().zip(points.first()).is_some_and(|(a, b)| a.0 < b.0) => {
+                    earlier.extend_from_slice(points);
+                }
+                Some(earlier) => *earlier = merge(std::mem::take(earlier), points.to_vec()),
+                None => {
+                    known.insert(labels.clone(), points.to_vec());
                 }
             }
         }

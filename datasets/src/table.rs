@@ -7,12 +7,16 @@ use std::sync::Arc;
 use forewarn_features::Role;
 use forewarn_schema::{LabelSet, Series, Timestamp};
 
+use crate::parquet_file::labels_of;
+
 /// Unix milliseconds and a value.
 pub(crate) type Point = (i64, f64);
 
 /// What tells series of the dataset apart. The order of its fields is the order of rows in a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SeriesKey {
+    /// What the labels have under the signal's service label; empty where they have none.
+    pub(crate) service: Arc<str>,
     pub(crate) signal: Arc<str>,
     /// As [`role_text`] writes it.
     pub(crate) role: &'static str,
@@ -49,15 +53,17 @@ impl DayTable {
         self.series.values().map(Vec::len).sum()
     }
 
-    /// Adds what a query gave. Where a series already has a point at a time, the new one replaces it.
-    pub(crate) fn add(&mut self, signal: &Arc<str>, role: Role, answer: Vec<Series>) {
+    /// Adds what a query of a signal gave, whose services are in the label `service`. Where a series already has a point
+    /// at a time, the new one replaces it.
+    pub(crate) fn add(&mut self, signal: &Arc<str>, role: Role, service: &str, answer: Vec<Series>) {
         for series in answer {
             let points: Vec<Point> = series.samples.iter().map(|s| (s.at.millis(), s.value)).collect();
             if points.is_empty() {
                 continue;
             }
             let labels = labels_text(&series.labels).into();
-            let key = SeriesKey { signal: Arc::clone(signal), role: role_text(role), labels };
+            let service = series.labels.get(service).unwrap_or_default().into();
+            let key = SeriesKey { service, signal: Arc::clone(signal), role: role_text(role), labels };
             match self.series.entry(key) {
                 Entry::Vacant(entry) => {
                     entry.insert(points);
@@ -73,6 +79,17 @@ impl DayTable {
     /// Forgets everything of a query.
     pub(crate) fn remove(&mut self, signal: &str, role: Role) {
         self.series.retain(|key, _| &*key.signal != signal || key.role != role_text(role));
+    }
+
+    /// Gives the rows of a query their service, which is in the label `service`: rows of format 1 have none.
+    pub(crate) fn place(&mut self, signal: &str, role: Role, service: &str) -> Result<(), String> {
+        let is_of_query = |key: &SeriesKey, _: &mut Vec<Point>| *key.signal == *signal && key.role == role_text(role);
+        let unplaced: Vec<(SeriesKey, Vec<Point>)> = self.series.extract_if(.., is_of_query).collect();
+        for (key, points) in unplaced {
+            let service = labels_of(&key.labels)?.get(service).unwrap_or_default().into();
+            self.series.insert(SeriesKey { service, ..key }, points);
+        }
+        Ok(())
     }
 
     /// How many series and rows there are of a query.

@@ -1,15 +1,13 @@
 //! The same dataset in S3, as moto serves it.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails to set up should panic")]
-#![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
 mod support;
 
 use async_trait::async_trait;
 use forewarn_datasets::{Dataset, HistorySource, NoProgress, SourceError, SourceInfo};
 use forewarn_schema::{LabelSet, Sample, Series, Step, TimeRange, Timestamp};
-use forewarn_testkit::servers;
-use support::{presets, range};
+use support::{bucket, presets, range, s3_options};
 
 /// One value for every expression, everywhere.
 struct Constant;
@@ -41,22 +39,9 @@ impl HistorySource for Constant {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bucket_holds_the_same_dataset_and_notices_a_second_writer() {
-    let Some(server) = servers::s3().unwrap() else { return };
-    let bucket = std::process::Command::new("python3")
-        .args(["-c", "import sys, urllib.request as u; u.urlopen(u.Request(sys.argv[1], method='PUT'))"])
-        .arg(format!("{}/history", server.url()))
-        .status();
-    if !bucket.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: no python3 to make a bucket with");
-        return;
-    }
+    let Some(server) = bucket() else { return };
     let endpoint = server.url();
-    let options = [
-        ("aws_endpoint", endpoint.as_str()),
-        ("aws_access_key_id", "test"),
-        ("aws_secret_access_key", "test"),
-        ("aws_region", "us-east-1"),
-    ];
+    let options = s3_options(&endpoint);
     let dataset = Dataset::open_with("s3://history/team/a", &options).await.unwrap();
     let signals = presets(&["node"]);
     let lock = dataset.lock().unwrap();

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use forewarn_schema::{BreachKind, Step, TimeRange, Timestamp};
-use forewarn_testkit::servers::{self, RunningServer};
-use forewarn_testkit::{Fault, FaultPlan, Shop, ShopParams, http, remote_write};
+use forewarn_schema::{BreachKind, Timestamp};
+use forewarn_testkit::servers::RunningServer;
+use forewarn_testkit::{Fault, FaultPlan, Shop, ShopParams};
 use serde_json::{Value, json};
-use support::{run, write_config};
+use support::{prometheus_with_history, run, write_config};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -40,20 +40,6 @@ fn shop() -> Shop {
     };
     params.faults = vec![fault("checkout", BreachKind::Oom, 60, 6), fault("cart", BreachKind::PoolExhaustion, 80, 5)];
     Shop::new(params)
-}
-
-/// A real Prometheus that holds the shop, written as a sender would.
-fn prometheus_with_history(shop: &Shop) -> Option<RunningServer> {
-    let server = servers::prometheus("global: {scrape_interval: 1h}\n", None).unwrap()?;
-    let hours = shop.range().duration().as_secs() / 3600;
-    for hour in 0..hours {
-        let from = shop.range().start + Duration::from_secs(hour * 3600);
-        let range = TimeRange::new(from, from + HOUR).unwrap();
-        let body = remote_write::encode_series(&shop.samples(range, Step::MINUTE));
-        let response = http::post(&format!("{}/api/v1/write", server.url()), &remote_write::HEADERS, &body).unwrap();
-        assert!(response.status < 300, "{} {}", response.status, response.body_text());
-    }
-    Some(server)
 }
 
 fn config(dir: &Path, prometheus: &RunningServer) -> PathBuf {

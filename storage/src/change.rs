@@ -7,9 +7,13 @@ use bytes::Bytes;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, PutResult, UpdateVersion};
 
 use crate::error::StoreError;
-use crate::store::{Store, Version};
+use crate::store::{Seen, Store, Version};
 
 const UPDATE_ATTEMPTS: u32 = 40;
+/// How often a write is made that is refused although nothing has changed.
+const REPLACE_ATTEMPTS: u32 = 6;
+/// What is there is read up to this size to see whether it is what was written.
+const MAX_COMPARED: u64 = 64 << 20;
 
 /// What [`Store::update`] is told by its closure.
 pub enum Change<E> {
@@ -25,16 +29,36 @@ impl Store {
     /// Writes the object if it is still the version that was read, and returns the new version; else
     /// [`StoreError::Changed`]. A folder can only tell whether there was an object: a lock must keep others out.
     pub async fn replace(&self, path: &str, bytes: Bytes, seen: &Version) -> Result<Version, StoreError> {
-        match self.put_if(path, bytes.clone(), seen).await? {
-            Ok(put) => Ok(Version(Some(UpdateVersion { e_tag: put.e_tag, version: put.version }))),
-            Err(object_store::Error::Precondition { .. } | object_store::Error::AlreadyExists { .. }) => {
-                // A write whose answer got lost is made again by the library and then meets itself.
-                match self.get_versioned(path, bytes.len() as u64).await {
-                    Ok((Some(there), version)) if there == bytes => Ok(version),
-                    _ => Err(StoreError::Changed { path: path.to_owned() }),
-                }
+        if let Some(pointers) = &self.pointers {
+            let swapped = self.swap_pointer(pointers.as_ref(), path, bytes, seen).await?;
+            return swapped.ok_or_else(|| StoreError::Changed { path: path.to_owned() });
+        }
+        let mut attempt = 0;
+        loop {
+            match self.put_if(path, bytes.clone(), seen).await? {
+                Ok(put) => return Ok(Version(Seen::Object(UpdateVersion { e_tag: put.e_tag, version: put.version }))),
+                Err(object_store::Error::Precondition { .. } | object_store::Error::AlreadyExists { .. }) => {}
+                Err(e) => return Err(self.failed("write", path, &e)),
             }
-            Err(e) => Err(self.failed("write", path, &e)),
+            // A refusal need not mean that somebody else was first. A write whose answer got lost is made again by the
+            // library and then meets itself; and S3 answers 409 where two writes merely came at the same time.
+            attempt += 1;
+            match self.get_object(path, MAX_COMPARED.max(bytes.len() as u64)).await {
+                Ok((Some(there), version)) if there == bytes => return Ok(version),
+                Ok((_, there)) if attempt < REPLACE_ATTEMPTS && self.is_same(&there, seen) => {}
+                Ok(_) | Err(StoreError::TooLarge { .. }) => return Err(StoreError::Changed { path: path.to_owned() }),
+                Err(e) => return Err(e),
+            }
+            tokio::time::sleep(Duration::from_millis(20 << attempt)).await;
+        }
+    }
+
+    /// Whether what is there is what was read. A folder's versions say nothing: there a refusal is one.
+    fn is_same(&self, there: &Version, seen: &Version) -> bool {
+        match (&there.0, &seen.0) {
+            (Seen::Absent, Seen::Absent) => true,
+            (Seen::Object(there), Seen::Object(seen)) => !self.is_folder() && there.e_tag == seen.e_tag,
+            _ => false,
         }
     }
 
@@ -60,6 +84,11 @@ impl Store {
                 Change::Refuse(reason) => return Err(reason),
                 Change::Replace(wanted) => wanted,
             };
+            if let Some(pointers) = &self.pointers {
+                // Won or lost: the next look tells.
+                self.swap_pointer(pointers.as_ref(), path, wanted, &seen).await?;
+                continue;
+            }
             match self.put_if(path, wanted, &seen).await? {
                 Ok(_) => {}
                 Err(object_store::Error::Precondition { .. } | object_store::Error::AlreadyExists { .. }) => {
@@ -82,9 +111,11 @@ impl Store {
     ) -> Result<object_store::Result<PutResult>, StoreError> {
         let key = self.key(path)?;
         let mode = match &seen.0 {
-            None => PutMode::Create,
-            Some(version) if self.folder.is_none() && version.e_tag.is_some() => PutMode::Update(version.clone()),
-            Some(_) => PutMode::Overwrite,
+            Seen::Absent => PutMode::Create,
+            Seen::Object(version) if self.folder.is_none() && version.e_tag.is_some() => {
+                PutMode::Update(version.clone())
+            }
+            Seen::Object(_) | Seen::Pointer(_) => PutMode::Overwrite,
         };
         let payload = PutPayload::from_bytes(bytes);
         Ok(match self.objects.put_opts(&key, payload.clone(), PutOptions::from(mode)).await {

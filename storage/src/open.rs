@@ -12,6 +12,7 @@ use url::Url;
 
 use crate::crypto::install_crypto_provider;
 use crate::error::{StoreError, one_line};
+use crate::patient::PatientConnector;
 use crate::store::Store;
 
 impl Store {
@@ -44,7 +45,7 @@ impl Store {
             LocalFileSystem::new_with_prefix(&folder).map_err(|e| StoreError::failed("open", &name, url, &e))?;
         // Flushed before the rename: a pointer never names bytes that a power cut can take away.
         let objects = Arc::new(objects.with_fsync(true));
-        Ok(Self { objects, prefix: Path::default(), folder: Some(folder), url: url.to_owned() })
+        Ok(Self { objects, prefix: Path::default(), folder: Some(folder), url: url.to_owned(), pointers: None })
     }
 
     fn open_bucket(url: &str, parsed: &Url, options: &[(&str, &str)]) -> Result<Self, StoreError> {
@@ -54,7 +55,10 @@ impl Store {
         let prefix = Path::from_url_path(parsed.path()).map_err(|e| wrong(e.to_string()))?;
         // The library's retries go on for three minutes; a person at a shell and a scoring server both want to know earlier.
         let retries = RetryConfig { max_retries: 4, retry_timeout: Duration::from_secs(30), ..RetryConfig::default() };
-        let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retries);
+        let mut builder = AmazonS3Builder::from_env()
+            .with_bucket_name(bucket)
+            .with_retry(retries)
+            .with_http_connector(PatientConnector);
         for (key, value) in options {
             let key: AmazonS3ConfigKey =
                 key.parse().map_err(|e: object_store::Error| wrong(format!("option {key}: {e}")))?;
@@ -67,7 +71,7 @@ impl Store {
             .with_connect_timeout(Duration::from_secs(5))
             .with_allow_http(plain_http);
         let objects = builder.with_client_options(client).build().map_err(|e| wrong(one_line(&e)))?;
-        Ok(Self { objects: Arc::new(objects), prefix, folder: None, url: url.to_owned() })
+        Ok(Self { objects: Arc::new(objects), prefix, folder: None, url: url.to_owned(), pointers: None })
     }
 }
 

@@ -10,6 +10,7 @@ use object_store::path::Path;
 use object_store::{ListResult, ObjectStore, ObjectStoreExt, PutPayload, UpdateVersion};
 
 use crate::error::StoreError;
+use crate::pointers::PointerStore;
 
 /// A place for objects: one folder, or one prefix of one bucket. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -19,15 +20,25 @@ pub struct Store {
     /// The same place as a folder, where it is one.
     pub(crate) folder: Option<PathBuf>,
     pub(crate) url: String,
+    /// Where the objects are that are written under a condition, if not here.
+    pub(crate) pointers: Option<Arc<dyn PointerStore>>,
 }
 
 /// Which version of an object was read, for [`Store::replace`].
 #[derive(Clone, Debug)]
-pub struct Version(pub(crate) Option<UpdateVersion>);
+pub struct Version(pub(crate) Seen);
+
+#[derive(Clone, Debug)]
+pub(crate) enum Seen {
+    Absent,
+    Object(UpdateVersion),
+    /// In a [`PointerStore`]; `None` where it had none.
+    Pointer(Option<i64>),
+}
 
 impl Version {
     /// There was no object.
-    pub const ABSENT: Self = Self(None);
+    pub const ABSENT: Self = Self(Seen::Absent);
 }
 
 impl Store {
@@ -38,11 +49,19 @@ impl Store {
 
     /// The object's bytes; `None` where there is none. Refuses more than `cap` bytes, declared or arriving.
     pub async fn get(&self, path: &str, cap: u64) -> Result<Option<Bytes>, StoreError> {
-        Ok(self.get_versioned(path, cap).await?.0)
+        Ok(self.get_object(path, cap).await?.0)
     }
 
-    /// The same, with the version that was read.
+    /// The same, with the version that was read: for objects that are written by [`replace`](Self::replace) or
+    /// [`update`](Self::update).
     pub async fn get_versioned(&self, path: &str, cap: u64) -> Result<(Option<Bytes>, Version), StoreError> {
+        match &self.pointers {
+            Some(pointers) => self.get_pointer(pointers.as_ref(), path, cap).await,
+            None => self.get_object(path, cap).await,
+        }
+    }
+
+    pub(crate) async fn get_object(&self, path: &str, cap: u64) -> Result<(Option<Bytes>, Version), StoreError> {
         let too_large = |got: u64| StoreError::TooLarge { path: path.to_owned(), cap, got };
         let found = match self.objects.get(&self.key(path)?).await {
             Ok(found) => found,
@@ -63,7 +82,21 @@ impl Store {
             }
             bytes.extend_from_slice(&chunk);
         }
-        Ok((Some(bytes.freeze()), Version(Some(version))))
+        Ok((Some(bytes.freeze()), Version(Seen::Object(version))))
+    }
+
+    /// The object's size in bytes, without reading it; `None` where there is none.
+    pub async fn size(&self, path: &str) -> Result<Option<u64>, StoreError> {
+        match self.objects.head(&self.key(path)?).await {
+            Ok(found) => Ok(Some(found.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(e) => Err(self.failed("look at", path, &e)),
+        }
+    }
+
+    /// Whether it is a folder rather than a bucket.
+    pub fn is_folder(&self) -> bool {
+        self.folder.is_some()
     }
 
     /// Writes the object whole or not at all; replaces one that is there.

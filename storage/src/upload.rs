@@ -27,11 +27,6 @@ impl Store {
         Ok(folder)
     }
 
-    /// Whether it is a folder, rather than a bucket.
-    pub fn is_folder(&self) -> bool {
-        self.folder.is_some()
-    }
-
     /// Where the object lies as a file, if the store is a folder and has it.
     pub fn local_file(&self, path: &str) -> Result<Option<PathBuf>, StoreError> {
         self.key(path)?;

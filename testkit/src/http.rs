@@ -137,7 +137,8 @@ pub fn post(url: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<Resp
     send("POST", url, headers, body)
 }
 
-fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<Response> {
+/// Any method; the answer to a HEAD has no body.
+pub fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<Response> {
     let wrong = || io::Error::new(io::ErrorKind::InvalidInput, format!("wanted http://host:port/path, got {url:?}"));
     let rest = url.strip_prefix("http://").ok_or_else(wrong)?;
     let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
@@ -160,9 +161,10 @@ fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> io::R
     Ok(Response { status, content_type, body })
 }
 
-type Message = (String, Vec<(String, String)>, Vec<u8>);
+/// First line, headers, body.
+pub(crate) type Message = (String, Vec<(String, String)>, Vec<u8>);
 
-fn read_message(reader: &mut impl BufRead, until_closed: bool) -> io::Result<Message> {
+pub(crate) fn read_message(reader: &mut impl BufRead, until_closed: bool) -> io::Result<Message> {
     let first = read_line(reader)?;
     let mut headers = Vec::new();
     loop {

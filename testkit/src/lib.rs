@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may stop at the first surprise"))]
 
 pub mod exporter;
+pub mod fault_proxy;
 pub mod http;
 pub mod latency;
 pub mod native_histograms;

@@ -16,8 +16,13 @@ use forewarn_datasets::{
     HistorySource, NoProgress, PrometheusOptions, PrometheusSource, Provenance, RawSeries, SampleQuery, SampleSource,
     SourceError, SourceInfo,
 };
-use forewarn_features::SignalSet;
-use forewarn_schema::{LabelMatcher, LabelSet, METRIC_NAME, MatchOp, Series, Step, TimeRange, Timestamp};
+use forewarn_features::{Signal, SignalLimit, SignalSet};
+use forewarn_schema::{
+    BreachKind, Direction, LabelMatcher, LabelSet, METRIC_NAME, MatchOp, Sample, Series, SignalKind, Step, TimeRange,
+    Timestamp,
+};
+use forewarn_testkit::http;
+use forewarn_testkit::noise::{self, Noise};
 use forewarn_testkit::servers::{self, RunningServer};
 
 pub(crate) fn range(start: &str, end: &str) -> TimeRange {
@@ -104,6 +109,93 @@ pub(crate) fn files(store: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     walk(store, store, &mut found);
     found
+}
+
+/// A made-up source: every expression gives `pods` series of each of `services` services, at every step, with values
+/// that follow from series and time alone.
+pub(crate) struct MadeUp {
+    pub(crate) services: usize,
+    pub(crate) pods: usize,
+}
+
+impl MadeUp {
+    fn series(&self, promql: &str) -> impl Iterator<Item = (LabelSet, u64)> {
+        let stream = noise::stream(&[promql]);
+        let (services, pods) = (self.services, self.pods);
+        (0..services * pods).map(move |i| {
+            let service = format!("service-{:03}", i / pods);
+            let labels = LabelSet::from([("node", format!("{service}-{}", i % pods)), ("service", service)]);
+            (labels, stream.wrapping_add(i as u64))
+        })
+    }
+}
+
+#[async_trait]
+impl HistorySource for MadeUp {
+    fn name(&self) -> &str {
+        "made-up"
+    }
+
+    async fn probe(&self) -> Result<SourceInfo, SourceError> {
+        Ok(SourceInfo { kind: "made-up".to_owned(), url: "none".to_owned(), version: None })
+    }
+
+    async fn fetch(&self, promql: &str, range: TimeRange, step: Step) -> Result<Vec<Series>, SourceError> {
+        let noise = Noise::new(7);
+        let first = range.start.align_up(step);
+        let times: Vec<Timestamp> = std::iter::successors(Some(first), |at| Some(*at + step.duration()))
+            .take_while(|at| *at < range.end)
+            .collect();
+        let value = |stream: u64, at: &Timestamp| {
+            let value = noise.uniform(stream, at.millis() / step.millis());
+            Sample { at: *at, value: (value * 10_000.0).round() / 100.0 }
+        };
+        let series = self.series(promql);
+        Ok(series
+            .map(|(labels, n)| Series { labels, samples: times.iter().map(|at| value(n, at)).collect() })
+            .collect())
+    }
+
+    async fn count(&self, promql: &str, _: Timestamp) -> Result<Vec<LabelSet>, SourceError> {
+        Ok(self.series(promql).map(|(labels, _)| labels).collect())
+    }
+
+    async fn extent(&self) -> Result<Option<TimeRange>, SourceError> {
+        Ok(None)
+    }
+}
+
+/// A moto with one bucket, `history`; `None`, with the reason printed, where it cannot be had.
+pub(crate) fn bucket() -> Option<RunningServer> {
+    let server = servers::s3().unwrap()?;
+    let made = http::send("PUT", &format!("{}/history", server.url()), &[], &[]);
+    assert_eq!(made.unwrap().status, 200);
+    Some(server)
+}
+
+/// How to reach it at `endpoint`.
+pub(crate) fn s3_options(endpoint: &str) -> [(&str, &str); 4] {
+    [
+        ("aws_endpoint", endpoint),
+        ("aws_access_key_id", "test"),
+        ("aws_secret_access_key", "test"),
+        ("aws_region", "us-east-1"),
+    ]
+}
+
+/// Three signals of a service: two with a limit of their own, one without any.
+pub(crate) fn service_signals() -> SignalSet {
+    let signal = |name: &str, limit: Option<&str>| Signal {
+        name: name.to_owned(),
+        kind: limit.map_or(SignalKind::Context, |_| SignalKind::Breach(BreachKind::Custom)),
+        service: "service".to_owned(),
+        value: name.to_owned(),
+        limit: limit.map(|limit| SignalLimit::Expression(limit.to_owned())),
+        direction: Direction::Above,
+        playbook: None,
+    };
+    let signals = vec![signal("heap", Some("heap_max")), signal("pool", Some("pool_max")), signal("traffic", None)];
+    SignalSet::new(&[], signals).unwrap()
 }
 
 /// Passes on to another source, counts what it is asked for, and never answers again after `last` windows.

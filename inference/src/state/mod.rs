@@ -6,6 +6,7 @@ mod error;
 mod feedback;
 mod lock;
 mod outbox;
+mod pointers;
 mod predictions;
 mod requests;
 

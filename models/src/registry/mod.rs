@@ -162,7 +162,7 @@ impl ModelRegistry {
     /// The pointer with its history.
     pub async fn pointer(&self, service: &str) -> Result<Pointer, RegistryError> {
         let path = pointer_path(service)?;
-        match self.store.get(&path, pointer::MAX_POINTER_BYTES).await? {
+        match self.store.get_versioned(&path, pointer::MAX_POINTER_BYTES).await?.0 {
             None => Ok(Pointer::empty(service)),
             Some(bytes) => {
                 Pointer::from_bytes(service, &bytes).map_err(|reason| RegistryError::Pointer { path, reason })

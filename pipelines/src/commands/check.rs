@@ -2,12 +2,14 @@
 //! store answer, which presets match, and what there is to learn from.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use forewarn_datasets::{BlocksSource, Dataset, Fetch, SampleQuery, SampleSource, selectors_of};
 use forewarn_features::{Role, observation::target_labels};
 use forewarn_models::ModelRegistry;
 use forewarn_schema::{LabelMatcher, METRIC_NAME, MatchOp, SignalKind, TimeRange};
+use forewarn_storage::{Conditions, Store};
 use serde_json::{Value, json};
 
 use super::open::OpenSource;
@@ -36,11 +38,17 @@ struct Found {
 pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
     let mut text = format!("{}: valid, {} signals\n", config.path.display(), config.signals.len());
     let mut sources = Vec::new();
-    let dataset = Dataset::open(&config.store_url).await?;
-    let registry = ModelRegistry::open(&config.store_url).await?;
+    let store = Store::open(&config.store_url)?;
+    let (dataset, registry) = (Dataset::new(store.clone()), ModelRegistry::new(store.clone()));
     let services = registry.services().await.with_context(|| format!("store {}", config.store_url))?;
     text.push_str(&format!("store {}: reachable, models of {} services\n", config.store_url, services.len()));
-    text.push_str(&format!("state {}\n", config.state_url));
+    text.push_str(&match store.probe_conditions().await? {
+        _ if store.is_folder() => format!("state {}\n", config.state_url),
+        Conditions::Kept => format!("  conditional writes: kept\nstate {}\n", config.state_url),
+        Conditions::Ignored(header) => {
+            format!("  ignores {header}: its pointers lie in the state database\nstate {}\n", config.state_url)
+        }
+    });
     for source in open::sources(config, None, &dataset).await? {
         if let OpenSource::Logs(source) = &source {
             let (of_logs, json) = logs::check(source).await?;
@@ -51,13 +59,13 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
         let version = source.version().await?;
         let what = match &source {
             OpenSource::Queries(_) | OpenSource::Samples(..) => version.as_deref().unwrap_or("version unknown"),
-            OpenSource::Blocks(..) => "blocks",
+            OpenSource::Blocks(..) | OpenSource::Logs(_) => "blocks",
         };
         text.push_str(&format!("source {}: reachable, {what}\n", source.name()));
         let fetch = match &source {
             OpenSource::Queries(_) => Some(Fetch::Steps),
             OpenSource::Samples(_, fetch, _) => Some(*fetch),
-            OpenSource::Blocks(..) => None,
+            OpenSource::Blocks(..) | OpenSource::Logs(_) => None,
         };
         if let Some(fetch) = fetch {
             let configured = config.sources.iter().find(|s| s.name == source.name()).map(|s| s.fetch);
@@ -66,7 +74,7 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
         }
         let range = pull::range(config, &source, None, None).await?;
         let blocks = match &source {
-            OpenSource::Queries(_) | OpenSource::Samples(..) => Value::Null,
+            OpenSource::Queries(_) | OpenSource::Samples(..) | OpenSource::Logs(_) => Value::Null,
             OpenSource::Blocks(blocks, series) => {
                 let (told, json) = look_at_blocks(config, blocks, series, range).await?;
                 text.push_str(&told);
@@ -84,15 +92,23 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
             );
         }
         let plan = source.plan(config, &dataset, range).await?;
-        let rows = found.series as u64 * config.step.count_in(range.duration()) as u64;
-        let memory = rows * BYTES_PER_OBSERVATION + found.series as u64 * BYTES_PER_LIVE_SERIES;
+        let estimate = source.estimate(config, &dataset, range, &plan, found.series as u64).await?;
+        let rows = estimate.whole_rows;
+        let live = found.series as u64 * BYTES_PER_LIVE_SERIES;
+        let memory = rows.saturating_mul(BYTES_PER_OBSERVATION).saturating_add(live);
         text.push_str(&format!(
             "  would train on {range} at a step of {}: about {rows} rows, {} on disk, {} in memory\n",
             config.step,
-            human_bytes(plan.expected_bytes(found.series as u64)),
+            human_bytes(estimate.whole_bytes),
             human_bytes(memory),
         ));
-        text.push_str(&format!("  still to fetch: {} windows\n", plan.windows()));
+        text.push_str(&format!(
+            "  still to fetch: {} windows, about {} rows, {}{}\n",
+            plan.windows(),
+            estimate.rows,
+            human_bytes(estimate.bytes),
+            human_minutes(estimate.duration),
+        ));
         sources.push(json!({
             "name": source.name(),
             "version": version,
@@ -104,13 +120,21 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
             "services": found.services,
             "series": found.series,
             "rows": rows,
-            "bytes": plan.expected_bytes(found.series as u64),
+            "bytes": estimate.whole_bytes,
             "memory_bytes": memory,
             "windows_to_fetch": plan.windows(),
+            "rows_to_fetch": estimate.rows,
+            "bytes_to_fetch": estimate.bytes,
+            "seconds_to_fetch": estimate.duration.as_secs_f64(),
         }));
     }
     let json = json!({"config": config.path, "store": config.store_url, "state": config.state_url, "sources": sources});
     Ok(Outcome::new(text, json))
+}
+
+/// Such as `, 12.5 minutes`; nothing where nothing was measured.
+fn human_minutes(duration: Duration) -> String {
+    if duration.is_zero() { String::new() } else { format!(", {:.1} minutes", duration.as_secs_f64() / 60.0) }
 }
 
 /// Asks for every expression at the last step of `range`, where all that is alive has a value.

@@ -13,6 +13,7 @@ use forewarn_inference::StateStore;
 use forewarn_models::decision::DecisionParams;
 use forewarn_models::{Engine, EngineOptions, ModelBundle, ModelRegistry};
 use forewarn_schema::{Feedback, LabelMatcher, LabelSet, TimeRange, Timestamp};
+use forewarn_storage::{Conditions, Store};
 
 use super::logs;
 use crate::config::{Config, ConfigError, Source, SourceKind};
@@ -34,16 +35,6 @@ pub(super) enum OpenSource {
 }
 
 impl OpenSource {
-    /// The source and the series to pull besides, where it gives raw samples.
-    pub(super) fn sampled(&self) -> Option<(&dyn SampleSource, &[Vec<LabelMatcher>])> {
-        match self {
-            Self::Queries(_) => None,
-            Self::Samples(source, _, series) => Some((source, series)),
-            Self::Blocks(source, series) => Some((source, series)),
-            Self::Logs(source) => Some((source, &[])),
-        }
-    }
-
     pub(super) fn name(&self) -> &str {
         match self {
             Self::Queries(source) => source.name(),
@@ -84,6 +75,24 @@ impl OpenSource {
         };
         let history = SampledHistory::new(samples, dataset).await?;
         Ok(dataset.plan(&history, signals, step, range).await?)
+    }
+
+    /// What pulling `plan` comes to: measured where a server answers expressions; elsewhere, from `series` series that are
+    /// there at every step, and without a time.
+    pub(super) async fn estimate(
+        &self,
+        config: &Config,
+        dataset: &Dataset,
+        range: TimeRange,
+        plan: &PullPlan,
+        series: u64,
+    ) -> anyhow::Result<PullEstimate> {
+        let (signals, step) = (&config.signals, config.step);
+        match self {
+            Self::Queries(source) => Ok(dataset.estimate(source.as_ref(), signals, step, range, plan).await?),
+            Self::Samples(source, ..) => Ok(dataset.estimate(source, signals, step, range, plan).await?),
+            Self::Blocks(..) | Self::Logs(_) => Ok(plan.at_every_step(signals, step, range, series)),
+        }
     }
 
     /// The label sets that `promql` gives at `at`, sorted.
@@ -159,8 +168,32 @@ pub(super) fn covered(manifest: &DatasetManifest) -> anyhow::Result<TimeRange> {
     manifest.range().context("the dataset is empty; run `forewarn pull`")
 }
 
+/// To read models and reports, and to publish.
 pub(super) async fn registry(config: &Config) -> anyhow::Result<ModelRegistry> {
     Ok(ModelRegistry::open(&config.store_url).await?)
+}
+
+/// To move pointers too.
+pub(super) async fn moving_registry(config: &Config) -> anyhow::Result<ModelRegistry> {
+    Ok(ModelRegistry::new(changing_store(config).await?))
+}
+
+/// The store, for those who write what others may be writing too: the dataset's manifest and the registry's pointers. A
+/// bucket is tried out first; where it cannot be trusted, they lie in the state database, and the bucket has copies.
+pub(super) async fn changing_store(config: &Config) -> anyhow::Result<Store> {
+    let store = Store::open(&config.store_url)?;
+    let Conditions::Ignored(header) = store.probe_conditions().await? else { return Ok(store) };
+    let state = StateStore::open(&config.state_url).await?;
+    if state.path().is_none() {
+        return Err(ConfigError::new(format!(
+            "{} ignores {header}, so two writers could overwrite each other; name a state database on disk in [store] state",
+            config.store_url
+        ))
+        .into());
+    }
+    let (store_url, state_url) = (&config.store_url, &config.state_url);
+    tracing::warn!(store_url, header, state_url, "the bucket ignores conditions: pointers lie in the state database");
+    Ok(store.with_pointers(Arc::new(state)))
 }
 
 /// As the server sets it; the same for a backtest and an evaluation.

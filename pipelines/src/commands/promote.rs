@@ -19,7 +19,7 @@ enum Decision {
 }
 
 pub(super) async fn promote(config: &Config, arguments: &Promote) -> anyhow::Result<Outcome> {
-    let registry = open::registry(config).await?;
+    let registry = open::moving_registry(config).await?;
     let _lock = registry.lock()?;
     let candidates = candidates(&registry, &arguments.service).await?;
     if candidates.is_empty() {

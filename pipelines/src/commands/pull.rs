@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use forewarn_datasets::{Dataset, PullProgress, PullSummary, SampledSummary};
-use forewarn_schema::{TimeRange, Timestamp, format_duration};
+use forewarn_datasets::{Dataset, HistorySource, PullProgress, PullSummary, SampleSource, SampledSummary};
+use forewarn_schema::{LabelMatcher, TimeRange, Timestamp, format_duration};
 use indicatif::ProgressBar;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::open::OpenSource;
 use super::{logs, now, open};
@@ -15,61 +15,83 @@ use crate::outcome::Outcome;
 use crate::progress;
 
 pub(super) async fn pull(config: &Config, arguments: &Pull) -> anyhow::Result<Outcome> {
-    let dataset = Dataset::open(&config.store_url).await?;
+    let dataset = Dataset::new(open::changing_store(config).await?);
     let sources = open::sources(config, arguments.source.as_deref(), &dataset).await?;
-    pull_from(config, &sources, arguments.from, arguments.to).await
+    pull_from(config, &dataset, &sources, arguments.from, arguments.to).await
 }
 
 /// Pulls from these sources.
 pub(super) async fn pull_from(
     config: &Config,
+    dataset: &Dataset,
     sources: &[OpenSource],
     from: Option<Timestamp>,
     to: Option<Timestamp>,
 ) -> anyhow::Result<Outcome> {
-    let dataset = Dataset::open(&config.store_url).await?;
     let _lock = dataset.lock()?;
     let mut text = String::new();
     let mut done = Vec::new();
     for source in sources {
-        let mut counted = None;
+        let mut counted = Value::Null;
         if let OpenSource::Logs(source) = source {
             let (told, json) = logs::take_in(source).await?;
             text.push_str(&told);
-            counted = Some(json);
+            counted = json;
         }
         let range = range(config, source, from, to).await?;
-        let bar = PullBar::new();
-        if let OpenSource::Queries(source) = source {
-            let summary = dataset.pull(source.as_ref(), &config.signals, config.step, range, &bar).await?;
-            text.push_str(&line(source.name(), range, &summary));
-            let downsampled = source.downsampled();
-            text.push_str(&downsampled_line(source.name(), &downsampled));
-            let downsampled: Vec<_> = downsampled
-                .iter()
-                .map(|(range, apart)| json!({"range": range, "resolution": format_duration(*apart)}))
-                .collect();
-            done.push(json!({
-                "source": source.name(), "range": range, "summary": summary, "downsampled": downsampled,
-            }));
+        let (told, mut json) = match source {
+            OpenSource::Queries(source) => pull_steps(config, dataset, source.as_ref(), range).await?,
+            OpenSource::Samples(source, _, series) => pull_samples(config, dataset, source, series, range).await?,
+            OpenSource::Blocks(source, series) => pull_samples(config, dataset, source, series, range).await?,
+            OpenSource::Logs(source) => pull_samples(config, dataset, source, &[], range).await?,
+        };
+        if !counted.is_null() {
+            json["logs"] = counted;
         }
-        if let Some((samples, series)) = source.sampled() {
-            let summary = dataset.pull_sampled(samples, &config.signals, series, config.step, range, &bar).await?;
-            text.push_str(&sampled_lines(source.name(), range, &summary));
-            done.push(json!({
-                "source": source.name(),
-                "range": range,
-                "summary": summary.steps,
-                "samples": summary.samples,
-                "not_evaluated": summary.not_evaluated,
-                "logs": counted,
-            }));
-        }
+        text.push_str(&told);
+        done.push(json);
     }
     if let Some(covered) = dataset.manifest().await?.and_then(|m| m.range()) {
         text.push_str(&format!("the dataset holds {covered}\n"));
     }
     Ok(Outcome::new(text, json!({ "sources": done })))
+}
+
+/// What the expressions give at every step, asked of a server.
+async fn pull_steps(
+    config: &Config,
+    dataset: &Dataset,
+    source: &dyn HistorySource,
+    range: TimeRange,
+) -> anyhow::Result<(String, Value)> {
+    let bar = PullBar::new();
+    let summary = dataset.pull(source, &config.signals, config.step, range, &bar).await?;
+    let windows = source.downsampled();
+    let text = line(source.name(), range, &summary) + &downsampled_line(source.name(), &windows);
+    let windows: Vec<_> =
+        windows.iter().map(|(range, apart)| json!({"range": range, "resolution": format_duration(*apart)})).collect();
+    let json = json!({"source": source.name(), "range": range, "summary": summary, "downsampled": windows});
+    Ok((text, json))
+}
+
+/// Raw samples of what the expressions read, and of `series` besides; and what the expressions give over them.
+async fn pull_samples(
+    config: &Config,
+    dataset: &Dataset,
+    source: &dyn SampleSource,
+    series: &[Vec<LabelMatcher>],
+    range: TimeRange,
+) -> anyhow::Result<(String, Value)> {
+    let bar = PullBar::new();
+    let summary = dataset.pull_sampled(source, &config.signals, series, config.step, range, &bar).await?;
+    let json = json!({
+        "source": source.name(),
+        "range": range,
+        "summary": summary.steps,
+        "samples": summary.samples,
+        "not_evaluated": summary.not_evaluated,
+    });
+    Ok((sampled_lines(source.name(), range, &summary), json))
 }
 
 /// What to pull: by default the configured history up to the end of the source's data.

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::outcome::Outcome;
 
 pub(super) async fn rollback(config: &Config, arguments: &Services) -> anyhow::Result<Outcome> {
-    let registry = open::registry(config).await?;
+    let registry = open::moving_registry(config).await?;
     let _lock = registry.lock()?;
     let named = !arguments.service.is_empty();
     let services = if named { arguments.service.clone() } else { registry.services().await? };

@@ -29,7 +29,7 @@ pub(super) async fn learn(config: &Config, until: Option<Timestamp>, pulled: Out
         );
     }
     let trained = train::train_until(config, split, &[], None).await.context("training")?;
-    let registry = open::registry(config).await?;
+    let registry = open::moving_registry(config).await?;
     let _lock = registry.lock()?;
     let (evaluated, report) =
         evaluate::evaluate_range(config, &registry, Some(split), Some(end)).await.context("evaluation")?;

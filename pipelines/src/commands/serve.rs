@@ -19,7 +19,7 @@ use crate::outcome::Outcome;
 
 pub(super) async fn serve(config: &Config, arguments: &Serve) -> anyhow::Result<Outcome> {
     let mut options = server_options(config, arguments)?;
-    let registry = open::registry(config).await?;
+    let registry = open::moving_registry(config).await?;
     let mut engine = open::engine(config, &registry).await?;
     options.warmed_until = warm(config, &mut engine).await?;
     let server = Server::bind(options, Arc::clone(&config.signals), engine, registry).await?;

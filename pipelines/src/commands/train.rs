@@ -1,9 +1,10 @@
 //! `forewarn train`: one candidate a service from samples before a time. Nothing serves it yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use anyhow::bail;
+use forewarn_datasets::Dataset;
 use forewarn_schema::{TimeRange, Timestamp};
 use forewarn_training::{FitError, FitOptions, FitProgress, fit_all};
 use indicatif::ProgressBar;
@@ -39,8 +40,7 @@ pub(super) async fn train_until(
     let (dataset, manifest) = open::dataset(config).await?;
     let covered = open::covered(&manifest)?;
     let range = TimeRange::new(covered.start, until.min(covered.end).max(covered.start))?;
-    let mut histories = dataset.read(&config.signals, range).await?;
-    choose(&mut histories, only, shard)?;
+    let histories = read(config, &dataset, range, only, shard).await?;
     let options = FitOptions {
         seed: config.train.seed,
         device: config.train.device,
@@ -89,20 +89,35 @@ pub(super) async fn train_until(
     Ok(Outcome::new(text, json!({"range": range, "until": until, "candidates": candidates, "left_out": left_out})))
 }
 
-fn choose(histories: &mut Histories, only: &[String], shard: Option<Shard>) -> Result<(), ConfigError> {
-    if let Some(unknown) = only.iter().find(|name| !histories.contains_key(name.as_str())) {
-        let known: Vec<&str> = histories.keys().map(|k| &**k).collect();
+/// The histories of the services named (all, where none is) that are in this shard. Others are not read.
+async fn read(
+    config: &Config,
+    dataset: &Dataset,
+    range: TimeRange,
+    only: &[String],
+    shard: Option<Shard>,
+) -> anyhow::Result<Histories> {
+    if only.is_empty() && shard.is_none() {
+        return Ok(dataset.read(&config.signals, range).await?);
+    }
+    let known = dataset.services(&config.signals, range).await?;
+    let chosen = choose(&known, only, shard)?;
+    let histories = dataset.read_services(&config.signals, range, &chosen).await?;
+    if let Some(silent) = only.iter().find(|name| chosen.contains(*name) && !histories.contains_key(name.as_str())) {
+        return Err(ConfigError::new(format!("service {silent:?} has no value in {range}")).into());
+    }
+    Ok(histories)
+}
+
+/// Of `known`, the services named (all, where none is) that are in this shard.
+fn choose(known: &BTreeSet<String>, only: &[String], shard: Option<Shard>) -> Result<BTreeSet<String>, ConfigError> {
+    if let Some(unknown) = only.iter().find(|name| !known.contains(*name)) {
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
         return Err(ConfigError::new(format!("the dataset has no service {unknown:?}, it has: {}", known.join(", "))));
     }
-    histories.retain(|service, _| only.is_empty() || only.iter().any(|name| **name == **service));
-    if let Some(shard) = shard {
-        let mut position = 0;
-        histories.retain(|_, _| {
-            position += 1;
-            shard.holds(position - 1)
-        });
-    }
-    Ok(())
+    let named = known.iter().filter(|service| only.is_empty() || only.contains(service));
+    let in_shard = |position: usize| shard.is_none_or(|shard| shard.holds(position));
+    Ok(named.enumerate().filter(|(position, _)| in_shard(*position)).map(|(_, service)| service.clone()).collect())
 }
 
 /// One bar over the optimiser steps of all services; every service counts a full share, also one that

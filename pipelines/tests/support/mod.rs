@@ -2,12 +2,15 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use forewarn_testkit::http;
+use forewarn_schema::{Step, TimeRange};
+use forewarn_testkit::servers::{self, RunningServer};
+use forewarn_testkit::{Shop, http, remote_write};
 use serde_json::Value;
 
 /// The binary under test, without the environment's own settings.
@@ -72,6 +75,37 @@ pub(crate) fn write_config(dir: &Path, rest: &str) -> PathBuf {
     let store = dir.join("store");
     std::fs::write(&path, format!("[store]\nurl = \"file://{}\"\n{rest}", store.display())).unwrap();
     path
+}
+
+/// What the store holds: every file by its path within it, the lock too (whose holder's number is gone once it is free).
+pub(crate) fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    fn walk(folder: &Path, root: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, root, found);
+            } else {
+                found.insert(path.strip_prefix(root).unwrap().to_owned(), std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    walk(folder, folder, &mut found);
+    found
+}
+
+/// A real Prometheus that holds the shop, written as a sender would.
+pub(crate) fn prometheus_with_history(shop: &Shop) -> Option<RunningServer> {
+    let server = servers::prometheus("global: {scrape_interval: 1h}\n", None).unwrap()?;
+    let hours = shop.range().duration().as_secs() / 3600;
+    for hour in 0..hours {
+        let from = shop.range().start + Duration::from_secs(hour * 3600);
+        let range = TimeRange::new(from, from + Duration::from_secs(3600)).unwrap();
+        let body = remote_write::encode_series(&shop.samples(range, Step::MINUTE));
+        let response = http::post(&format!("{}/api/v1/write", server.url()), &remote_write::HEADERS, &body).unwrap();
+        assert!(response.status < 300, "{} {}", response.status, response.body_text());
+    }
+    Some(server)
 }
 
 /// A running `forewarn serve`; ended when dropped.

@@ -54,7 +54,7 @@ impl Live<'_> {
         let mut options =
             ServerOptions { ticker: false, clock, ..serve::server_options(self.config, &Serve { listen: None })? };
         let lateness = options.lateness;
-        let registry = open::registry(self.config).await?;
+        let registry = open::moving_registry(self.config).await?;
         let mut engine = open::engine(self.config, &registry).await?;
         options.warmed_until = serve::warm(self.config, &mut engine).await?;
         let server = Server::bind(options, Arc::clone(&self.config.signals), engine, registry).await?;

@@ -1,0 +1,205 @@
+//! The binary's `pull`, killed at random moments and in company: the store ends with the bytes of one calm pull.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails to set up should panic")]
+#![allow(clippy::print_stderr, reason = "a measurement says what it measured")]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use forewarn_datasets::Dataset;
+use forewarn_schema::Timestamp;
+use forewarn_testkit::fault_proxy::{FaultProxy, FaultSchedule};
+use forewarn_testkit::servers::{self, RunningServer};
+use forewarn_testkit::{Shop, ShopParams, http};
+use support::{Said, files, forewarn, prometheus_with_history, run, write_config};
+
+const KILLS: usize = 50;
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn start() -> Timestamp {
+    "2026-01-05T00:00:00Z".parse().unwrap()
+}
+
+/// Three days of two services in a real Prometheus.
+fn history() -> Option<RunningServer> {
+    let mut params = ShopParams::quiet(5, start(), 72 * HOUR);
+    params.services.truncate(2);
+    prometheus_with_history(&Shop::new(params))
+}
+
+fn config(dir: &Path, prometheus: &RunningServer) -> PathBuf {
+    let rest = format!(
+        "[dataset]\nstep = \"5m\"\n[[source]]\nname = \"shop\"\nkind = \"prometheus\"\nurl = \"{}\"\n",
+        prometheus.url()
+    );
+    write_config(dir, &rest)
+}
+
+fn pull_arguments() -> [String; 5] {
+    let end = (start() + 72 * HOUR).to_string();
+    ["pull".to_owned(), "--from".to_owned(), start().to_string(), "--to".to_owned(), end]
+}
+
+fn spawn(config: &Path, settings: &[(&str, &str)]) -> Child {
+    let mut command = forewarn();
+    command.args(pull_arguments()).arg("--config").arg(config).envs(settings.iter().copied());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn said(child: Child) -> Said {
+    child.wait_with_output().unwrap().into()
+}
+
+/// Numbers in 0..1 from a seed.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// A calm pull's store, and how long it took.
+fn calm(prometheus: &RunningServer) -> (tempfile::TempDir, PathBuf, Duration) {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), prometheus);
+    let begin = Instant::now();
+    said(spawn(&config, &[])).expect_code(0);
+    (dir, config, begin.elapsed())
+}
+
+#[test]
+fn killed_at_fifty_moments_a_pull_ends_with_the_same_bytes() {
+    let Some(prometheus) = history() else { return };
+    let (calm_dir, _, took) = calm(&prometheus);
+    let wanted = files(&calm_dir.path().join("store"));
+    assert!(wanted.len() > 4, "{:?}", wanted.keys());
+
+    let mut random = Random(9);
+    let mut dir = tempfile::tempdir().unwrap();
+    let (mut kills, mut whole, mut with_some_days) = (0, 0, 0);
+    while kills < KILLS {
+        let config = config(dir.path(), &prometheus);
+        let mut child = spawn(&config, &[]);
+        std::thread::sleep(took.mul_f64(random.next()));
+        if child.try_wait().unwrap().is_none() {
+            child.kill().unwrap();
+            let _ = child.wait();
+            kills += 1;
+            let there = if dir.path().join("store").exists() { files(&dir.path().join("store")).len() } else { 0 };
+            with_some_days += usize::from(there > 2);
+            continue;
+        }
+        // Done before its moment came: it was as a calm one, and the next starts with nothing.
+        said(child).expect_code(0);
+        assert_eq!(files(&dir.path().join("store")), wanted, "after {kills} kills");
+        whole += 1;
+        dir = tempfile::tempdir().unwrap();
+    }
+    said(spawn(&config(dir.path(), &prometheus), &[])).expect_code(0);
+    assert_eq!(files(&dir.path().join("store")), wanted, "after {kills} kills");
+    eprintln!("{kills} kills within {took:?}, {with_some_days} with days written, {} whole pulls", whole + 1);
+    assert!(with_some_days > 5, "kills must hit the middle of pulls, got {with_some_days}");
+}
+
+#[test]
+fn of_two_pulls_into_one_folder_one_is_told_and_nothing_is_harmed() {
+    let Some(prometheus) = history() else { return };
+    let (calm_dir, _, _) = calm(&prometheus);
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), &prometheus);
+    let both = [spawn(&config, &[]), spawn(&config, &[])].map(said);
+    let codes: Vec<i32> = both.iter().map(|one| one.code).collect();
+    assert!(codes.contains(&0) && codes.iter().all(|code| [0, 5].contains(code)), "{} {}", both[0], both[1]);
+    for loser in both.iter().filter(|one| one.code == 5) {
+        assert!(loser.stderr.contains("is in use by another process (pid "), "{loser}");
+    }
+    assert_eq!(files(&dir.path().join("store")), files(&calm_dir.path().join("store")));
+}
+
+/// Two pulls at once into a bucket at `endpoint`; the bucket's dataset afterwards is that of `calm`.
+fn two_into_a_bucket(prometheus: &RunningServer, endpoint: &str, calm: &Path) {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), prometheus);
+    let text = std::fs::read_to_string(&config).unwrap();
+    let file_url = format!("file://{}", dir.path().join("store").display());
+    let state = format!("\"\nstate = \"sqlite://{}/state.db\"", dir.path().display());
+    std::fs::write(&config, text.replace(&format!("{file_url}\""), &format!("s3://history/shop{state}"))).unwrap();
+    let settings = [
+        ("AWS_ENDPOINT", endpoint),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_REGION", "us-east-1"),
+    ];
+    let both = [spawn(&config, &settings), spawn(&config, &settings)].map(said);
+    let codes: Vec<i32> = both.iter().map(|one| one.code).collect();
+    assert!(codes.contains(&0) && codes.iter().all(|code| [0, 5].contains(code)), "{} {}", both[0], both[1]);
+    for loser in both.iter().filter(|one| one.code == 5) {
+        assert!(loser.stderr.contains("in use by another process: it changed while this one was at work"), "{loser}");
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let options = settings.map(|(name, value)| (name.to_lowercase(), value));
+        let options: Vec<(&str, &str)> = options.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        let bucket = Dataset::open_with("s3://history/shop", &options).await.unwrap();
+        let folder = Dataset::open(&format!("file://{}", calm.join("store").display())).await.unwrap();
+        let (there, wanted) = (bucket.manifest().await.unwrap().unwrap(), folder.manifest().await.unwrap().unwrap());
+        assert_eq!(there.digest(), wanted.digest(), "{} {}", both[0], both[1]);
+        let signals =
+            forewarn_features::SignalSet::new(&forewarn_features::presets::NAMES.map(str::to_owned), vec![]).unwrap();
+        let range = wanted.range().unwrap();
+        assert_eq!(bucket.read(&signals, range).await.unwrap(), folder.read(&signals, range).await.unwrap());
+    });
+}
+
+#[test]
+fn of_two_pulls_into_one_bucket_one_wins_whether_or_not_the_bucket_keeps_conditions() {
+    let Some(prometheus) = history() else { return };
+    let (calm_dir, _, _) = calm(&prometheus);
+    for strips_conditions in [false, true] {
+        let Some(server) = servers::s3().unwrap() else { return };
+        assert_eq!(http::send("PUT", &format!("{}/history", server.url()), &[], &[]).unwrap().status, 200);
+        let proxy =
+            FaultProxy::start(&server.url(), FaultSchedule { strips_conditions, ..FaultSchedule::default() }).unwrap();
+        two_into_a_bucket(&prometheus, &proxy.url(), calm_dir.path());
+    }
+}
+
+#[test]
+fn check_predicts_rows_and_bytes_of_a_pull() {
+    let blocks = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/histories/1/tsdb"));
+    if !blocks.is_dir() {
+        eprintln!("skipped: no {}", blocks.display());
+        return;
+    }
+    let copy = tempfile::tempdir().unwrap();
+    servers::copy_tree(blocks, copy.path()).unwrap();
+    let Some(prometheus) = servers::prometheus("global: {scrape_interval: 1m}\n", Some(copy.path())).unwrap() else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let rest = format!("[[source]]\nname = \"shop\"\nkind = \"prometheus\"\nurl = \"{}\"\n", prometheus.url());
+    let config = write_config(dir.path(), &rest);
+    let begin = Instant::now();
+    let checked = run(&["check", "--json"], Some(&config)).expect_code(0).json();
+    let check_took = begin.elapsed().as_secs_f64();
+    let begin = Instant::now();
+    let pulled = run(&["pull", "--json"], Some(&config)).expect_code(0).json();
+    let took = begin.elapsed().as_secs_f64();
+    let (predicted, summary) = (&checked["sources"][0], &pulled["sources"][0]["summary"]);
+    let seconds = predicted["seconds_to_fetch"].as_f64().unwrap();
+    eprintln!("predicted {seconds:.1} s, took {took:.1} s; check itself took {check_took:.1} s");
+    for (what, predicted, got) in [
+        ("rows", &predicted["rows_to_fetch"], &summary["rows"]),
+        ("bytes", &predicted["bytes_to_fetch"], &summary["bytes"]),
+    ] {
+        let (predicted, got) = (predicted.as_f64().unwrap(), got.as_f64().unwrap());
+        eprintln!("{what}: predicted {predicted}, got {got}, {:.2} times", predicted / got);
+        assert!((1.0 / 1.5..1.5).contains(&(predicted / got)), "{what}: predicted {predicted}, got {got}");
+    }
+    assert_eq!(predicted["rows"], predicted["rows_to_fetch"], "all of the range was still to fetch");
+}
