@@ -18,8 +18,10 @@ use crate::samples_file::SamplesFile;
 use crate::source::{HistorySource, SourceError, SourceInfo};
 use crate::{Aggregate, NoProgress};
 
-/// Samples of one expression that are in memory at a time: 128 MiB. A range that needs more is halved.
-const MAX_SAMPLES: usize = 8 << 20;
+/// Expressions that are evaluated at a time.
+const AT_A_TIME: usize = 2;
+/// Samples of one expression that are in memory at a time: 64 MiB. A range that needs more is halved.
+const MAX_SAMPLES: usize = 4 << 20;
 /// And series.
 const MAX_SERIES: usize = 1 << 20;
 
@@ -29,7 +31,7 @@ pub struct SampledHistory<'a> {
     source: &'a dyn SampleSource,
     dataset: &'a Dataset,
     manifest: Option<DatasetManifest>,
-    /// Evaluates one expression at a time: each may fill the memory it is allowed.
+    /// Each expression may fill the memory it is allowed, so few are evaluated at a time.
     turn: Semaphore,
 }
 
@@ -51,7 +53,7 @@ impl<'a> SampledHistory<'a> {
     /// Over what the dataset holds now.
     pub async fn new(source: &'a dyn SampleSource, dataset: &'a Dataset) -> Result<Self, crate::DatasetError> {
         let manifest = dataset.manifest().await?;
-        Ok(Self { source, dataset, manifest, turn: Semaphore::new(1) })
+        Ok(Self { source, dataset, manifest, turn: Semaphore::new(AT_A_TIME) })
     }
 
     fn malformed(&self, reason: String) -> SourceError {
