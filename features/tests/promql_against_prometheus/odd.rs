@@ -8,7 +8,9 @@ use forewarn_testkit::http::post;
 use forewarn_testkit::noise::Noise;
 use forewarn_testkit::{remote_write, servers};
 
-use crate::support::{Compared, Served, refuse_empty};
+use crate::support::{Compared, Served, corpus, refuse_empty};
+
+const CORPUS: &str = include_str!("../corpus/odd_series.promql");
 
 #[test]
 fn staleness_resets_gaps_and_odd_values_are_read_as_prometheus_reads_them() {
@@ -24,65 +26,6 @@ fn staleness_resets_gaps_and_odd_values_are_read_as_prometheus_reads_them() {
         }
     }
     let served = Served { url: server.url(), store };
-    let range = |f: &str| format!("{f}(odd[7m])");
-    let mut expressions: Vec<String> = [
-        "rate",
-        "increase",
-        "irate",
-        "delta",
-        "idelta",
-        "deriv",
-        "avg_over_time",
-        "min_over_time",
-        "max_over_time",
-        "sum_over_time",
-        "count_over_time",
-        "last_over_time",
-        "stddev_over_time",
-        "present_over_time",
-        "changes",
-        "resets",
-    ]
-    .map(range)
-    .to_vec();
-    expressions.extend(
-        [
-            "odd",
-            "odd offset 3m",
-            "sum by (kind) (odd)",
-            "avg by (kind) (odd)",
-            "max(odd)",
-            "min(odd)",
-            "count(odd)",
-            "stddev(odd{kind!=\"infinite\"})",
-            "quantile(0.3, odd{kind!=\"infinite\"})",
-            "topk(4, odd)",
-            "-odd",
-            "quantile_over_time(0.4, odd[7m])",
-            "predict_linear(odd[7m], 600)",
-            "holt_winters(odd{kind!=\"infinite\"}[7m], 0.2, 0.7)",
-            "absent_over_time(odd{kind=\"gauge\", copy=\"0\"}[2m])",
-            "count_values by (kind) (\"value\", odd)",
-            "sum_over_time(odd[10m:15s])",
-            "rate(sum by (kind) (odd{kind=\"counter\"})[7m:20s])",
-            "max_over_time((odd > 3)[7m:1m] offset 1m)",
-            "odd > bool 3",
-            "2 ^ odd",
-            "odd % 4",
-            "timestamp(odd)",
-            "absent(odd{kind=\"gauge\", copy=\"0\"})",
-            "round(odd, 4)",
-            "clamp(odd, -1, 5)",
-            "sgn(odd)",
-            "odd{kind=\"counter\"} == ignoring(kind) group_left odd{kind=\"counter\"}",
-            "odd != odd",
-            "sqrt(odd)",
-            "ln(odd)",
-            "odd / odd",
-            "odd{kind=\"counter\"} unless odd > 20",
-        ]
-        .map(str::to_owned),
-    );
     let mut times: Vec<Timestamp> = (0..40).map(|i| Timestamp::from_millis(START_MS + i * 77_777)).collect();
     // The edges of the look-back and of the window, to the millisecond: both belong to it.
     for pair in series.iter().flat_map(|s| s.samples.windows(2)) {
@@ -91,8 +34,8 @@ fn staleness_resets_gaps_and_odd_values_are_read_as_prometheus_reads_them() {
         }
     }
     let mut compared = Compared::new();
-    for text in &expressions {
-        times.iter().for_each(|at| served.compare_at(text, *at, &mut compared));
+    for text in corpus(CORPUS) {
+        times.iter().for_each(|at| served.compare_at(&text, *at, &mut compared));
     }
     refuse_empty(&compared);
 }
