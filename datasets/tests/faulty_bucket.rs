@@ -1,6 +1,7 @@
 //! A bucket that conflicts, slows down, loses answers, breaks off and lies about ranges: the dataset comes out the same.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails to set up should panic")]
+#![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
 mod support;
 

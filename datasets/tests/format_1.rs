@@ -1,6 +1,7 @@
 //! A dataset of format 1, as the first version left it: it is read, and becomes format 2 day by day.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails to set up should panic")]
+#![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
 mod support;
 

@@ -1,6 +1,7 @@
 //! The same dataset in S3, as moto serves it.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails to set up should panic")]
+#![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
 mod support;
 
