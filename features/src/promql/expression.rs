@@ -81,7 +81,7 @@ impl Expression {
     /// The selector that it is, where it is nothing else: `up{job="api"}`, without offset.
     pub fn as_selector(&self) -> Option<&Selector> {
         match &self.root {
-            Lowered::Vector(VectorNode::Select(selector)) => Some(selector).filter(|s| s.offset_ms == 0),
+            Lowered::Vector(VectorNode::Select(node)) => Some(&node.selector).filter(|s| s.offset_ms == 0),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use forewarn_datasets::{
     BlocksOptions, BlocksSource, Dataset, DatasetManifest, Fetch, HistorySource, LogsSource, PrometheusSource,
-    PullPlan, SampleSource, SampledHistory,
+    PullEstimate, PullPlan, SampleSource, SampledHistory,
 };
 use forewarn_features::ServiceStep;
 use forewarn_inference::StateStore;

@@ -9,6 +9,7 @@ fn series(labels: &[(&str, &str)], samples: usize) -> TimeSeries {
     TimeSeries {
         labels: labels.iter().map(|(n, v)| wire::Label { name: (*n).into(), value: (*v).into() }).collect(),
         samples: (0..samples).map(|i| wire::Sample { value: i as f64, timestamp: i as i64 }).collect(),
+        histograms: Vec::new(),
     }
 }
 
