@@ -17,6 +17,7 @@ use forewarn_testkit::webhook::WebhookReceiver;
 use forewarn_testkit::{Shop, ShopParams};
 use serde_json::json;
 
+use super::open::OpenSource;
 use super::{pull, run};
 use crate::cli::Demo;
 use crate::config::Config;
@@ -42,7 +43,9 @@ pub(super) async fn demo(arguments: &Demo) -> anyhow::Result<Outcome> {
 
     say(&format!("a shop of {} services, {}", shop.params().services.len(), history));
     let source = GeneratedHistory::new(Arc::clone(&shop), history);
-    let pulled = pull::pull_from(&config, &[Box::new(source)], Some(history.start), Some(history.end)).await?;
+    let pulled =
+        pull::pull_from(&config, &[OpenSource::Queries(Box::new(source))], Some(history.start), Some(history.end))
+            .await?;
     say(pulled.text().trim_end());
     let learnt = run::learn(&config, Some(history.end), pulled.clone()).await?;
     for line in learnt.text().lines().skip(pulled.text().trim_end().lines().count()) {
