@@ -41,7 +41,8 @@ fn mend(index: &mut [u8]) {
         let eight = index[toc + i * 8..].first_chunk().copied().unwrap_or_default();
         usize::try_from(u64::from_be_bytes(eight)).unwrap_or(usize::MAX)
     };
-    let (series, postings, table) = (place(index, 1), place(index, 4), place(index, 5));
+    // Where a place lies behind the end, there is nothing to mend.
+    let (series, postings, table) = (place(index, 1).min(toc), place(index, 4).min(toc), place(index, 5));
     for section in [place(index, 0), table] {
         mend_section(index, section);
     }

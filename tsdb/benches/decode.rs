@@ -10,7 +10,7 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use forewarn_schema::{BucketSpan, Buckets, NativeHistogram, ResetHint};
 use forewarn_testkit::tsdb;
-use forewarn_tsdb::{Chunk, Encoding, Samples};
+use forewarn_tsdb::{Block, Chunk, Encoding, Samples};
 
 const SAMPLES: usize = 120_000;
 
@@ -100,9 +100,50 @@ fn histograms(c: &mut Criterion) {
     group.finish();
 }
 
+/// A block on disk, from the index to the last sample: series, frames, checksums, decoding.
+fn whole_block(c: &mut Criterion) {
+    const SERIES: usize = 5_000;
+    const EACH: usize = 400;
+    let dir = tempfile::tempdir().unwrap();
+    let options = tsdb::BlockOptions::new(tsdb::ulid(1, 1));
+    let mut writer = tsdb::BlockWriter::create(dir.path(), options).unwrap();
+    let mut random = Random(3);
+    for number in 0..SERIES {
+        let pod = format!("pod-{number:05}");
+        let labels = [("__name__", "requests_total"), ("job", "api"), ("namespace", "shop"), ("pod", pod.as_str())];
+        let mut total = 0.0;
+        let mut sample = |i: usize| {
+            total += (random.next() % 50) as f64;
+            (i as i64 * 15_000 + (random.next() % 7) as i64, total)
+        };
+        let samples: Vec<_> = (0..EACH).map(&mut sample).collect();
+        writer.floats(&labels.into_iter().collect(), &samples).unwrap();
+    }
+    let folder = writer.finish().unwrap();
+    let mut group = c.benchmark_group("block of counters");
+    group.throughput(Throughput::Elements((SERIES * EACH) as u64)).sample_size(20);
+    let mut samples = Samples::default();
+    group.bench_function("open, select and decode", |b| {
+        b.iter(|| {
+            let block = Block::open_folder(&folder).unwrap();
+            let mut chunks = block.chunk_reader();
+            for series in block.index.series(block.index.all().unwrap()) {
+                let series = series.unwrap();
+                samples.clear();
+                chunks.prefetch(&series.chunks).unwrap();
+                for meta in &series.chunks {
+                    chunks.read(meta.at).unwrap().decode(&mut samples).unwrap();
+                }
+                assert_eq!(black_box(&mut samples).len(), EACH);
+            }
+        });
+    });
+    group.finish();
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().without_plots();
-    targets = floats, histograms
+    targets = floats, histograms, whole_block
 }
 criterion_main!(benches);

@@ -112,7 +112,7 @@ fn read_index(bytes: Vec<u8>, section_in_memory: u64) -> Result<(), BlockError> 
         }
         Ok(())
     })();
-    assert!(started.elapsed() < Duration::from_secs(2), "{size} bytes took {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(10), "{size} bytes took {:?}", started.elapsed());
     result
 }
 
@@ -152,7 +152,7 @@ fn decode(encoding: u8, data: impl Into<Bytes>) -> Samples {
             }
         }
     }
-    assert!(started.elapsed() < Duration::from_secs(2), "{len} bytes took {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(10), "{len} bytes took {:?}", started.elapsed());
     // Eight samples a byte, and twice that for what a vector takes when it grows.
     assert!(samples.times.capacity() <= 80 * len + 64, "{} samples of {len} bytes", samples.times.capacity());
     samples

@@ -91,7 +91,7 @@ fn sent(index: i64) -> NativeHistogram {
     let span = |offset, length| BucketSpan { offset, length };
     let growth = match index {
         ..40 => index + 1,
-        ..50 => index - 39,
+        40..50 => index - 39,
         _ => index - 49,
     };
     let count = |factor: i64| (factor * growth) as f64;

@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use forewarn_testkit::tsdb::{self, BlockOptions, BlockWriter, IndexVersion, ThanosOptions};
 use forewarn_tsdb::{
-    AggregateSlot, Block, CounterFold, FileReader, Index, IndexOptions, Interval, Samples, SeriesRef, Tombstones,
+    AggregateSlot, Block, ChunkMeta, ChunkRef, CounterFold, FileReader, InMemory, Index, IndexOptions, Interval,
+    Samples, SeriesRef, Tombstones,
 };
 use support::{metric, written};
 
@@ -154,4 +155,24 @@ fn an_empty_block_has_no_series() {
     let block = Block::open_folder(&block.finish().unwrap()).unwrap();
     assert!(block.index.all().unwrap().is_empty() && block.index.label_names().is_empty());
     assert_eq!(block.index.series(block.index.all().unwrap()).count(), 0);
+}
+
+#[test]
+fn chunks_that_overlap_or_lie_in_another_order_keep_their_places() {
+    let place = |start, end, reference| tsdb::ChunkPlace { start, end, reference };
+    let chunks = vec![
+        place(1000, 9000, 3 << 32 | 8),
+        place(500, 700, 1 << 32 | 77),
+        place(-5, 10_000, 8),
+        place(i64::MIN, i64::MIN, u64::MAX),
+    ];
+    let series = [tsdb::SeriesEntry { labels: metric("up", &[]), chunks: chunks.clone() }];
+    for version in [IndexVersion::V1, IndexVersion::V2] {
+        let (bytes, references) = tsdb::write_index(&series, version);
+        let index = Arc::new(Index::open(Arc::new(InMemory::new("index", bytes))).unwrap());
+        let read = index.series(index.all().unwrap()).next().unwrap().unwrap();
+        assert_eq!(read.reference, SeriesRef(references[0]));
+        let wanted = |c: &tsdb::ChunkPlace| ChunkMeta { start: c.start, end: c.end, at: ChunkRef(c.reference) };
+        assert_eq!(read.chunks, chunks.iter().map(wanted).collect::<Vec<_>>());
+    }
 }

@@ -1,10 +1,9 @@
 //! Downsampled chunks, encoding 255 (Thanos): up to five chunks, one for each aggregate of the window, and the rule by
 //! which a counter goes on from one chunk to the next.
 
-use bytes::Bytes;
-
 use super::{Chunk, ChunkError, Encoding};
 use crate::Samples;
+use crate::cursor::uvarint;
 
 /// Which aggregate of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,12 +41,13 @@ impl AggregateChunk {
         match chunk.encoding {
             Encoding::Aggregate => {}
             Encoding::Unknown(byte) => return Err(ChunkError::UnknownEncoding(byte)),
-            _ => return Err(damaged("a downsampled chunk wanted, got a raw one")),
+            _ => return Err(ChunkError::Aggregates("a downsampled chunk wanted, got a raw one")),
         }
         let mut rest = chunk.data.clone();
         let mut slots = [const { None }; 5];
         for slot in &mut slots {
-            let (len, varint) = uvarint(&rest).ok_or(damaged("an aggregate's length wanted, got the end"))?;
+            let (len, varint) =
+                uvarint(&rest).ok_or(ChunkError::Aggregates("an aggregate's length wanted, got the end"))?;
             rest = rest.slice(varint..);
             if len == 0 {
                 continue;
@@ -55,25 +55,17 @@ impl AggregateChunk {
             // The length leaves out the encoding's byte.
             let Some(end) = usize::try_from(len).ok().and_then(|n| n.checked_add(1)).filter(|n| *n <= rest.len())
             else {
-                return Err(damaged("an aggregate that ends inside the chunk wanted, got a longer one"));
+                return Err(ChunkError::Aggregates("an aggregate that ends inside the chunk wanted, got a longer one"));
             };
             let encoding = Encoding::from_byte(rest[0]);
             if encoding == Encoding::Aggregate {
-                return Err(damaged("aggregates must be raw chunks, got a downsampled one"));
+                return Err(ChunkError::Aggregates("aggregates must be raw chunks, got a downsampled one"));
             }
             *slot = Some(Chunk { encoding, data: rest.slice(1..end) });
             rest = rest.slice(end..);
         }
         Ok(Self { slots })
     }
-}
-
-fn damaged(what: &'static str) -> ChunkError {
-    ChunkError::Corrupt { sample: 0, count: 0, what }
-}
-
-fn uvarint(bytes: &Bytes) -> Option<(u64, usize)> {
-    crate::cursor::uvarint(bytes)
 }
 
 /// The counter aggregate across the chunks of a series: a total that never falls, since resets inside a chunk were added
@@ -88,11 +80,8 @@ pub struct CounterFold {
 }
 
 impl CounterFold {
-    /// Goes on with the samples of the next chunk, and appends the total at each of their times to `out`.
-    ///
-    /// # Panics
-    ///
-    /// Never: where there are more times than values or the reverse, the rest is left out.
+    /// Goes on with the samples of the next chunk's counter, and appends the total at each of their times to `out`. A time
+    /// without a value is left out, and so is a value without a time.
     pub fn push(&mut self, times: &[i64], values: &[f64], out: &mut Samples) {
         for (time, value) in times.iter().copied().zip(values.iter().copied()) {
             if value.is_nan() {

@@ -107,6 +107,9 @@ pub enum ChunkError {
     /// A downsampled chunk has no samples of its own: ask for [`Chunk::aggregates`].
     #[error("a downsampled chunk must be taken apart before it is decoded")]
     IsAggregate,
+    /// A downsampled chunk is not made of five slots.
+    #[error("a downsampled chunk: {0}")]
+    Aggregates(&'static str),
     /// The frame around the data.
     #[error("a chunk of at most {MAX_CHUNK_LEN} bytes wanted, got a length of {0}")]
     Length(u64),
