@@ -1,7 +1,7 @@
 //! How fast blocks become Parquet, and how far that is from the limit: `scripts/bench-history.sh` calls it.
 //!
-//! `blocks_to_parquet FOLDER` pulls every sample of the blocks in the folder into a temporary dataset and prints one JSON
-//! object: samples a second, bytes a sample, the most memory the process had, and what decoding alone and zstd alone do on
+//! `blocks_to_parquet FOLDER [DATASET]` pulls every sample of the blocks in the folder into a dataset, a temporary one where
+//! none is named, and prints one JSON object: samples a second, bytes a sample, the most memory the process had, and what decoding alone and zstd alone do on
 //! one core.
 
 #![allow(clippy::print_stdout, reason = "it is a program")]
@@ -17,8 +17,9 @@ use forewarn_tsdb::{Block, Samples};
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args().nth(1).ok_or("wanted the folder that the blocks are in")?;
     let folder = PathBuf::from(folder).canonicalize()?;
+    let dataset = std::env::args().nth(2).map(std::path::absolute).transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let (rows, bytes, pull) = runtime.block_on(pull(&folder))?;
+    let (rows, bytes, pull) = runtime.block_on(pull(&folder, dataset.as_deref()))?;
     let cpu = cpu_seconds();
     let memory = peak_memory();
     let (decoded, decode) = decode(&folder)?;
@@ -42,11 +43,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn pull(folder: &Path) -> Result<(u64, u64, Duration), Box<dyn Error>> {
-    let out = tempfile::tempdir()?;
+async fn pull(folder: &Path, dataset: Option<&Path>) -> Result<(u64, u64, Duration), Box<dyn Error>> {
+    let temporary = tempfile::tempdir()?;
+    let out = dataset.unwrap_or(temporary.path());
     let url = format!("file://{}", folder.display());
     let source = BlocksSource::new(BlocksOptions { url, ..BlocksOptions::default() })?;
-    let dataset = Dataset::open(&format!("file://{}", out.path().display())).await?;
+    let dataset = Dataset::open(&format!("file://{}", out.display())).await?;
     let all = LabelMatcher { name: METRIC_NAME.to_owned(), op: MatchOp::Regex, value: ".+".to_owned() };
     let before = Instant::now();
     let extent = source.extent().await?.ok_or("there are no blocks")?;

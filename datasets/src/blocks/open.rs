@@ -97,14 +97,17 @@ impl OpenBlock {
     }
 }
 
-/// A file of the block; the second is it too, where it lies in a bucket.
+/// A file; the second is the same one, where it lies in a bucket.
+type Opened = (Arc<dyn ReadAt>, Option<Arc<RemoteFile>>);
+
+/// A file of the block.
 fn file(
     store: &Store,
     handle: &Handle,
     found: &FoundBlock,
     name: &str,
     least_fetch: u64,
-) -> Result<(Arc<dyn ReadAt>, Option<Arc<RemoteFile>>), BlockError> {
+) -> Result<Opened, BlockError> {
     let path = format!("{}/{name}", found.id);
     let failed = |e: Box<dyn std::error::Error + Send + Sync>| {
         BlockError::Read(ReadError::Failed { name: path.clone(), offset: 0, len: 0, source: e })
