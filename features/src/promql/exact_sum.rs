@@ -121,6 +121,16 @@ impl ExactSum {
         first
     }
 
+    /// Floats that add up to the finite part exactly, the largest first.
+    pub(super) fn parts(&self) -> impl Iterator<Item = f64> {
+        let mut rest = Self { nans: 0, positive_infinities: 0, negative_infinities: 0, ..self.clone() };
+        std::iter::from_fn(move || {
+            let part = rest.total();
+            rest.remove(part);
+            (part != 0.0 && part.is_finite()).then_some(part)
+        })
+    }
+
     /// `a * self - b * other`, rounded once; both must be finite.
     pub(super) fn scaled_difference(&self, a: i64, other: &Self, b: i64) -> f64 {
         let low = if self.limbs.is_empty() { other.low } else { self.low };
@@ -242,6 +252,16 @@ mod tests {
         assert_eq!(mixed.mean(2), f64::INFINITY);
         mixed.remove(f64::INFINITY);
         assert_eq!(mixed.total(), 1.0);
+    }
+
+    #[test]
+    fn parts_add_up_to_the_whole() {
+        let mut whole = sum(&[1e16, 1.0, 1e-9]);
+        let parts: Vec<f64> = whole.parts().collect();
+        assert_eq!((parts.len(), parts[0]), (3, 1.0000000000000002e16));
+        parts.iter().for_each(|part| whole.remove(*part));
+        assert_eq!(whole.total(), 0.0);
+        assert_eq!(sum(&[]).parts().count(), 0);
     }
 
     #[test]

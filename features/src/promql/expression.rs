@@ -113,6 +113,7 @@ impl Lowered {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use forewarn_schema::Sample;
     use proptest::prelude::*;
 
     fn refusal(text: &str) -> String {
@@ -182,14 +183,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_soup_of_tokens_is_parsed_or_refused_in_one_line(
+        fn any_soup_of_tokens_is_evaluated_or_refused_in_one_line(
             tokens in prop::collection::vec(prop::sample::select(TOKENS), 1..20),
         ) {
             let text = tokens.concat();
-            if let Err(error) = Expression::parse(&text) {
-                let error = error.to_string();
-                prop_assert!(!error.contains('\n') && !error.contains("gave up"), "{text}: {error}");
-            }
+            let error = match Expression::parse(&text) {
+                Ok(expression) => {
+                    let mut store = SampleStore::new(1);
+                    let sample = Sample { at: Timestamp::from_seconds(60), value: 1.0 };
+                    store.push(&LabelSet::from([("__name__", "up"), ("a", "b")]), sample).unwrap();
+                    expression.eval(&store, Timestamp::from_seconds(90)).map_or_else(|e| e.to_string(), |_| String::new())
+                }
+                Err(error) => error.to_string(),
+            };
+            prop_assert!(!error.contains('\n') && !error.contains("gave up"), "{text}: {error}");
         }
     }
 
@@ -240,6 +247,17 @@ mod tests {
         "9999999999y",
         "a1",
         "quantile_over_time",
+        "[1h:1m]",
+        "[5m:]",
+        "up[5m]",
+        "(up)",
+        "up or up",
+        "(up[5m], 0.5, 0.5)",
+        "holt_winters",
+        "deriv",
+        "hour()",
+        "count_values(\"a\", up)",
+        "label_join(up, \"c\", \"-\", \"a\")",
     ];
 
     #[test]

@@ -36,6 +36,7 @@ mod selector;
 mod series;
 #[cfg(test)]
 mod sliding_tests;
+mod spread;
 mod state;
 mod store;
 mod subquery;

@@ -2,9 +2,9 @@
 //! window includes both ends, staleness markers are left out.
 //!
 //! Where a window keeps count of what a function needs, the function only reads it: rate, increase, delta,
-//! irate, idelta, changes, resets, deriv, predict_linear, and sum, avg, min, max, count, last, present over
-//! time cost the same for any width. Sums and means are rounded once from the exact sum; upstream's are
-//! compensated, which differs in the last bits. holt_winters and stddev, stdvar, quantile over time look at
+//! irate, idelta, changes, resets, deriv, predict_linear, and sum, avg, min, max, count, last, present,
+//! stddev, stdvar over time cost the same for any width. Sums and means are rounded once from the exact sum;
+//! upstream's are compensated, which differs in the last bits. holt_winters and quantile over time look at
 //! every sample each time.
 
 use std::borrow::Cow;
@@ -13,10 +13,11 @@ use std::sync::Arc;
 use forewarn_schema::Sample;
 
 use super::eval::EvalError;
-use super::line::{self, CompensatedSum};
+use super::line;
 use super::native::growth;
 use super::node::RangeFunction;
 use super::series::{HistogramPoint, Point};
+use super::spread;
 use super::value::Value;
 use super::window::{Kept, WindowView};
 
@@ -134,8 +135,10 @@ impl Floats<'_> {
                     .map(|line| line.slope * ahead + line.intercept)
             }
             (RangeFunction::HoltWinters, _) => smoothed(&self.samples(), parameter(0), parameter(1)),
-            (RangeFunction::Stddev, _) => Some(variance(&self.samples()).sqrt()),
-            (RangeFunction::Stdvar, _) => Some(variance(&self.samples())),
+            (RangeFunction::Stddev | RangeFunction::Stdvar, Kept::Spread(sums)) => {
+                let variance = spread::variance(sums, || self.samples().into_owned());
+                Some(if function == RangeFunction::Stddev { variance.sqrt() } else { variance })
+            }
             (RangeFunction::Quantile, _) => {
                 let mut values: Vec<f64> = self.samples().iter().map(|s| s.value).collect();
                 Some(quantile(parameter(0), &mut values))
@@ -203,19 +206,6 @@ fn smoothed(samples: &[Sample], level_factor: f64, trend_factor: f64) -> Option<
 /// Whether an infinite `mean` stays what it is when `value` is added.
 pub(super) fn mean_absorbs(mean: f64, value: f64) -> bool {
     if value.is_infinite() { (mean > 0.0) == (value > 0.0) } else { !value.is_nan() }
-}
-
-/// The population variance (Welford 1962).
-fn variance(samples: &[Sample]) -> f64 {
-    let (mut mean, mut squares) = (CompensatedSum::default(), CompensatedSum::default());
-    let mut count = 0.0;
-    for sample in samples {
-        count += 1.0;
-        let delta = sample.value - mean.total();
-        mean = mean.plus(delta / count);
-        squares = squares.plus(delta * (sample.value - mean.total()));
-    }
-    squares.total() / count
 }
 
 /// The `q`-quantile by linear interpolation; a NaN is the smallest value. NaN for no values or a NaN

@@ -15,6 +15,7 @@ use super::exact_sum::ExactSum;
 use super::line::LineSums;
 use super::node::RangeFunction;
 use super::series::{HistogramPoint, Point, StoredSeries, Track};
+use super::spread::SpreadSums;
 use super::value::Value;
 
 /// The windows over one series, at the same times.
@@ -146,6 +147,8 @@ pub(super) enum Kept {
     Sum(ExactSum),
     /// What makes a line.
     Line(Box<LineSums>),
+    /// What makes a variance.
+    Spread(Box<SpreadSums>),
     /// Samples that are or may yet become the extreme, the extreme first; of equals the oldest. NaN is none.
     Extreme { beats: fn(f64, f64) -> bool, candidates: VecDeque<(u64, f64)> },
 }
@@ -161,6 +164,7 @@ impl Tally {
             Some(RangeFunction::Resets) => Kept::Pairs { counts: |a, b| b < a, number: 0 },
             Some(RangeFunction::Sum | RangeFunction::Avg) => Kept::Sum(ExactSum::default()),
             Some(RangeFunction::Deriv | RangeFunction::PredictLinear) => Kept::Line(Box::default()),
+            Some(RangeFunction::Stddev | RangeFunction::Stdvar) => Kept::Spread(Box::default()),
             Some(RangeFunction::Max) => extreme(|a, b| a > b),
             Some(RangeFunction::Min) => extreme(|a, b| a < b),
             _ => Kept::Nothing,
@@ -179,6 +183,7 @@ impl Watch<Sample> for Tally {
             Kept::Pairs { number, .. } => *number = 0,
             Kept::Sum(sum) => *sum = ExactSum::default(),
             Kept::Line(sums) => **sums = LineSums::default(),
+            Kept::Spread(sums) => **sums = SpreadSums::default(),
         }
     }
 
@@ -195,6 +200,7 @@ impl Watch<Sample> for Tally {
             }
             Kept::Sum(sum) => sum.add(value),
             Kept::Line(sums) => sums.enter(sample, self.last.map(|(_, before)| before)),
+            Kept::Spread(sums) => sums.enter(sample, self.last.map(|(_, before)| before)),
             Kept::Extreme { .. } if value.is_nan() => {}
             Kept::Extreme { beats, candidates } => {
                 while candidates.back().is_some_and(|(_, candidate)| beats(value, *candidate)) {
@@ -219,15 +225,19 @@ impl Watch<Sample> for Tally {
                 }
             }
             Kept::Pairs { counts, number } => {
-                let next = rest.iter().find(|s| !s.is_stale());
-                *number -= usize::from(next.is_some_and(|next| counts(sample.value, next.value)));
+                *number -= usize::from(next_value(rest).is_some_and(|next| counts(sample.value, next)));
             }
             Kept::Sum(sum) => sum.remove(sample.value),
-            Kept::Line(sums) => sums.leave(sample, rest.iter().find(|s| !s.is_stale()).map(|s| s.value)),
+            Kept::Line(sums) => sums.leave(sample, next_value(rest)),
+            Kept::Spread(sums) => sums.leave(sample, next_value(rest)),
         }
         self.count -= 1;
         if self.count == 0 {
             self.last = None;
         }
     }
+}
+
+fn next_value(rest: &[Sample]) -> Option<f64> {
+    rest.iter().find(|s| !s.is_stale()).map(|s| s.value)
 }
