@@ -30,6 +30,8 @@ pub use error::DatasetError;
 pub use manifest::{DatasetManifest, DayFile, FORMAT_VERSION, QueryCoverage, SourceRecord};
 pub use plan::{PlannedWindow, PullPlan};
 pub use progress::{NoProgress, PullProgress};
+#[doc(hidden)]
+pub use prometheus::fuzzing;
 pub use prometheus::{BearerToken, Fetch, PrometheusOptions, PrometheusSource, SourceResolution, TlsOptions};
 pub use pull::PullSummary;
 pub use sample_source::{Aggregate, Provenance, RawSeries, SampleQuery, SampleSource};
