@@ -14,7 +14,11 @@ use forewarn_datasets::{
     Fetch, HistorySource, PrometheusOptions, PrometheusSource, RawSeries, SampleQuery, SampleSource,
 };
 use forewarn_features::promql::Expression;
-use forewarn_schema::{LabelSet, METRIC_NAME, STALE_NAN_BITS, Sample, Series, Step, TimeRange, Timestamp};
+use forewarn_schema::{
+    BucketSpan, Buckets, LabelSet, METRIC_NAME, NativeHistogram, STALE_NAN_BITS, Sample, Series, Step, TimeRange,
+    Timestamp,
+};
+use forewarn_testkit::native_histograms::{self, Counts};
 use forewarn_testkit::{http, remote_write, servers};
 use support::{options, presets, range, samples, selector, shop};
 
@@ -187,6 +191,81 @@ async fn staleness_markers_come_by_remote_read_alone_and_bit_by_bit() {
     }
     matchers.pop();
     assert_eq!(SampleSource::series(&instant, &query(vec![matchers], 0, 4)).await.unwrap(), [series.labels]);
+}
+
+/// Histograms that grow, and the end of the series.
+fn histograms() -> Vec<NativeHistogram> {
+    let spans = vec![BucketSpan { offset: -2, length: 2 }, BucketSpan { offset: 3, length: 1 }];
+    let grown = |k: f64| NativeHistogram {
+        schema: 1,
+        zero_threshold: 0.001,
+        zero_count: k,
+        count: 8.0 * k,
+        sum: 0.1 * k,
+        positive: Buckets { spans: spans.clone(), counts: vec![k, 2.0 * k, 3.0 * k] },
+        negative: Buckets { spans: vec![BucketSpan { offset: 0, length: 1 }], counts: vec![k] },
+        ..NativeHistogram::default()
+    };
+    let stale = NativeHistogram { sum: f64::from_bits(STALE_NAN_BITS), ..NativeHistogram::default() };
+    vec![grown(1.0), grown(2.0), grown(5.0), stale]
+}
+
+#[tokio::test]
+async fn native_histograms_come_by_remote_read_and_are_refused_by_name_otherwise() {
+    let config = "global: {scrape_interval: 1m}\n";
+    let flags = ["--enable-feature=native-histograms"];
+    let Some(server) = servers::prometheus_with(config, None, &flags).unwrap() else { return };
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64;
+    let at = |k: usize| Timestamp::from_millis(now - 600_000 + k as i64 * 60_000);
+    let labels = LabelSet::from([(METRIC_NAME, "latency"), ("job", "api")]);
+    let mut sent = native_histograms::TimeSeries::new(&labels);
+    // Whole numbers alone: what 2.42 is sent as floats, its own query API does not have afterwards.
+    for (k, histogram) in histograms().iter().enumerate() {
+        sent.histograms.push(native_histograms::Histogram::new(at(k).millis(), histogram, Counts::Integer));
+    }
+    let url = format!("{}/api/v1/write", server.url());
+    assert_eq!(http::post(&url, &remote_write::HEADERS, &native_histograms::encode(vec![sent])).unwrap().status, 204);
+
+    let range = TimeRange { start: at(0), end: at(9) };
+    let query = SampleQuery { selectors: vec![selector("latency", &[])], range };
+    let (found, provenance) = samples(&source(&server.url(), Fetch::RemoteRead), &query).await.unwrap();
+    assert_eq!((found.len(), &found[0].labels, provenance.skipped.len()), (1, &labels, 0));
+    assert!(found[0].samples.is_empty());
+    assert_eq!(found[0].histograms.len(), 4, "{:?}", found[0].histograms);
+    for (k, (found, wanted)) in found[0].histograms.iter().zip(&histograms()).enumerate() {
+        assert_eq!(found.at, at(k));
+        if wanted.is_stale() {
+            assert!(found.histogram.is_stale());
+        } else {
+            // What is known of a reset is the server's to say.
+            let found = NativeHistogram { reset_hint: wanted.reset_hint, ..(*found.histogram).clone() };
+            assert_eq!(&found, wanted);
+        }
+    }
+    let error = samples(&source(&server.url(), Fetch::Samples), &query).await.unwrap_err().to_string();
+    assert!(error.contains("native histograms") && error.contains("latency"), "{error}");
+}
+
+/// In front of a Prometheus, as a server that does not stream would answer: the question without its first wish.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_does_not_stream_gives_the_same_samples() {
+    let Some((server, _copy)) = shop() else { return };
+    let upstream = server.url();
+    let front = http::TinyServer::start(move |request| {
+        let asked = snap::raw::Decoder::new().decompress_vec(&request.body).unwrap();
+        // Field 2 twice: 1 for chunks in frames, 0 for samples.
+        let rest = asked.strip_suffix(&[0x10, 1, 0x10, 0]).unwrap();
+        let body = snap::raw::Encoder::new().compress_vec(&[rest, &[0x10, 0]].concat()).unwrap();
+        let headers = [("content-type", "application/x-protobuf"), ("content-encoding", "snappy")];
+        let answer = http::post(&format!("{upstream}{}", request.target), &headers, &body).unwrap();
+        assert_eq!(answer.content_type, "application/x-protobuf");
+        answer
+    })
+    .unwrap();
+    let query = SampleQuery { selectors: vec![selector("hikaricp_connections_active", &[])], range: days() };
+    let streamed = samples(&source(&server.url(), Fetch::RemoteRead), &query).await.unwrap().0;
+    let whole = samples(&source(&front.url(""), Fetch::RemoteRead), &query).await.unwrap().0;
+    assert!(!whole.is_empty() && whole == streamed);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

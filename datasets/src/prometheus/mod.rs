@@ -96,6 +96,34 @@ fn seconds_of(duration: std::time::Duration) -> String {
     seconds(Timestamp::from_millis(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
 }
 
+/// What a fuzzer may call: the decoders of bytes from outside, whose results are of no use elsewhere.
+#[doc(hidden)]
+pub mod fuzzing {
+    use bytes::Bytes;
+    use forewarn_schema::{Step, TimeRange, Timestamp};
+
+    /// Every reading of a query API's answer.
+    pub fn query_answer(body: &[u8]) {
+        let range = TimeRange { start: Timestamp::from_seconds(0), end: Timestamp::from_seconds(86_400) };
+        let _ = super::answer::matrix(body, range, Step::MINUTE);
+        let _ = super::answer::samples(body, range);
+        let _ = super::answer::series(body);
+        let _ = super::answer::label_sets(body);
+        let _ = super::answer::any_names(body);
+        let _ = super::answer::version(body);
+        let _ = super::answer::Refusal::of(body);
+    }
+
+    /// An answer of remote read, in frames and in one message.
+    pub fn remote_read(body: &[u8]) {
+        let all = TimeRange { start: Timestamp::from_millis(i64::MIN), end: Timestamp::from_millis(i64::MAX) };
+        for content_type in ["application/x-streamed-protobuf", "application/x-protobuf"] {
+            let body = Bytes::copy_from_slice(body);
+            let _ = super::remote_read::decode(content_type, body, all, 16 << 20, &mut |_| Ok(()));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,28 +15,44 @@ const MAX_LABELS: usize = 1000;
 /// More buckets than any histogram has; also of a span, which promises buckets for free.
 const MAX_BUCKETS: usize = 10_000;
 
-/// A series of a frame, with its chunks as they came.
-pub(super) struct ChunkedSeries {
+/// A series of a frame. Its chunks are looked at one by one, so that a frame of nothing but empty ones grows nothing.
+pub(super) struct ChunkedSeries<'a> {
     pub(super) labels: LabelSet,
-    pub(super) chunks: Vec<Chunk>,
+    fields: &'a [u8],
+    frame: &'a Bytes,
 }
 
-/// The series of one frame. `message` is a part of `frame`; the chunks share its memory.
-pub(super) fn chunked_series(message: &Bytes) -> Result<Vec<ChunkedSeries>, WireError> {
-    let mut found = Vec::new();
-    for field in Fields::of(message) {
-        let (1, value) = field? else { continue };
-        let (mut labels, mut chunks) = (LabelSet::new(), Vec::new());
-        for field in Fields::of(value.bytes()?) {
-            match field? {
-                (1, value) => label(value.bytes()?, &mut labels)?,
-                (2, value) => chunks.push(chunk(value.bytes()?, message)?),
-                _ => {}
-            }
-        }
-        found.push(ChunkedSeries { labels, chunks });
+impl ChunkedSeries<'_> {
+    /// Its chunks as they came, sharing the frame's memory.
+    pub(super) fn chunks(&self) -> impl Iterator<Item = Result<Chunk, WireError>> {
+        Fields::of(self.fields).filter_map(|field| match field {
+            Ok((2, value)) => Some(value.bytes().and_then(|bytes| chunk(bytes, self.frame))),
+            Ok(_) => None,
+            Err(e) => Some(Err(e)),
+        })
     }
-    Ok(found)
+}
+
+/// The series of one frame, one by one.
+pub(super) fn chunked_series(frame: &Bytes) -> impl Iterator<Item = Result<ChunkedSeries<'_>, WireError>> {
+    messages(frame).map(move |fields| {
+        let fields = fields?;
+        let mut labels = LabelSet::new();
+        for field in Fields::of(fields) {
+            let (1, value) = field? else { continue };
+            label(value.bytes()?, &mut labels)?;
+        }
+        Ok(ChunkedSeries { labels, fields, frame })
+    })
+}
+
+/// What is in the fields of number 1.
+fn messages(message: &[u8]) -> impl Iterator<Item = Result<&[u8], WireError>> {
+    Fields::of(message).filter_map(|field| match field {
+        Ok((1, value)) => Some(value.bytes()),
+        Ok(_) => None,
+        Err(e) => Some(Err(e)),
+    })
 }
 
 fn chunk(bytes: &[u8], message: &Bytes) -> Result<Chunk, WireError> {
@@ -52,6 +68,8 @@ fn chunk(bytes: &[u8], message: &Bytes) -> Result<Chunk, WireError> {
     let data = if data.is_empty() { Bytes::new() } else { message.slice_ref(data) };
     Ok(Chunk { encoding: Encoding::from_byte(encoding), data })
 }
+/// One a second for a day and more. An empty one takes two bytes in a message and hundreds in memory.
+const MAX_HISTOGRAMS: usize = 100_000;
 
 /// A series, or a piece of one, with its samples as they came.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -61,17 +79,17 @@ pub(in crate::prometheus) struct SampleSeries {
     pub(in crate::prometheus) histograms: Vec<HistogramSample>,
 }
 
-/// The series of a whole answer of type SAMPLES, decompressed.
-pub(super) fn sample_series(message: &[u8]) -> Result<Vec<SampleSeries>, WireError> {
-    let mut found = Vec::new();
-    for field in Fields::of(message) {
-        let (1, result) = field? else { continue };
-        for field in Fields::of(result.bytes()?) {
-            let (1, series) = field? else { continue };
-            found.push(series_of(series.bytes()?)?);
+/// Gives `each` the series of a whole answer of type SAMPLES, decompressed, one by one.
+pub(super) fn sample_series(
+    message: &[u8],
+    each: &mut dyn FnMut(SampleSeries) -> Result<(), String>,
+) -> Result<(), String> {
+    for result in messages(message) {
+        for series in messages(result.map_err(WireError::text)?) {
+            each(series.and_then(series_of).map_err(WireError::text)?)?;
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 fn series_of(bytes: &[u8]) -> Result<SampleSeries, WireError> {
@@ -80,6 +98,9 @@ fn series_of(bytes: &[u8]) -> Result<SampleSeries, WireError> {
         match field? {
             (1, value) => label(value.bytes()?, &mut series.labels)?,
             (2, value) => series.samples.push(sample(value.bytes()?)?),
+            (4, _) if series.histograms.len() >= MAX_HISTOGRAMS => {
+                return Err(WireError("a series must have at most 100000 histograms in an answer"));
+            }
             (4, value) => series.histograms.push(histogram(value.bytes()?)?),
             _ => {}
         }

@@ -16,7 +16,6 @@ use forewarn_tsdb::Samples;
 
 use self::frames::Frames;
 pub(super) use self::message::SampleSeries;
-use self::wire::WireError;
 use super::answer::shorten;
 
 pub(super) const PATH: &str = "/api/v1/read";
@@ -66,10 +65,12 @@ fn streamed(
     let mut decoded = Samples::default();
     for (number, frame) in Frames::of(body).enumerate() {
         let in_frame = |reason: &str| format!("frame {}: {reason}", number + 1);
-        for series in message::chunked_series(&frame?).map_err(|e| in_frame(e.0))? {
-            for chunk in &series.chunks {
+        let frame = frame?;
+        for series in message::chunked_series(&frame) {
+            let series = series.map_err(|e| in_frame(e.0))?;
+            for chunk in series.chunks() {
                 decoded.clear();
-                match chunk.decode(&mut decoded) {
+                match chunk.map_err(|e| in_frame(e.0))?.decode(&mut decoded) {
                     Ok(()) => each(piece(&series.labels, &mut decoded, range))?,
                     Err(e) if e.is_skip() => *skipped.entry(e.to_string()).or_default() += 1,
                     Err(e) => {
@@ -104,12 +105,11 @@ fn whole(
         return Err(format!("it must be at most {max_bytes} bytes when decompressed, got {size}"));
     }
     let message = snap::raw::Decoder::new().decompress_vec(body).map_err(not_snappy)?;
-    for mut series in message::sample_series(&message).map_err(|WireError(reason)| reason.to_owned())? {
+    message::sample_series(&message, &mut |mut series| {
         series.samples.retain(|s| range.contains(s.at));
         series.histograms.retain(|s| range.contains(s.at));
-        each(series)?;
-    }
-    Ok(())
+        each(series)
+    })
 }
 
 #[cfg(test)]

@@ -5,6 +5,12 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct WireError(pub(super) &'static str);
 
+impl WireError {
+    pub(super) fn text(self) -> String {
+        self.0.to_owned()
+    }
+}
+
 /// A field's value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Value<'a> {
