@@ -3,6 +3,7 @@
 //! `{"kubernetes":{"labels":{"app":…}}}`, `{"kubernetes":{"labels.app":…}}` and `{"kubernetes.labels.app":…}`.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -13,8 +14,9 @@ const MAX_PATH: usize = 256;
 /// Which fields are wanted: several things, each with its candidates, the best first.
 #[derive(Clone, Debug)]
 pub(crate) struct FieldPaths<const N: usize> {
-    /// Path, thing, rank; the lowest rank wins.
-    wanted: Vec<(String, usize, usize)>,
+    /// By path, whose thing it is and the candidate's rank; the lowest rank wins. A path that only leads to wanted ones is
+    /// nobody's.
+    wanted: BTreeMap<String, Vec<(usize, usize)>>,
 }
 
 /// A field's value. Other kinds of values are as good as absent.
@@ -28,9 +30,14 @@ pub(crate) enum Value<'a> {
 
 impl<const N: usize> FieldPaths<N> {
     pub(crate) fn new(candidates: [&[String]; N]) -> Self {
-        let mut wanted = Vec::new();
+        let mut wanted: BTreeMap<String, Vec<(usize, usize)>> = BTreeMap::new();
         for (thing, paths) in candidates.into_iter().enumerate() {
-            wanted.extend(paths.iter().enumerate().map(|(rank, path)| (path.clone(), thing, rank)));
+            for (rank, path) in paths.iter().enumerate() {
+                for (dot, _) in path.match_indices('.') {
+                    wanted.entry(path.get(..dot).unwrap_or_default().to_owned()).or_default();
+                }
+                wanted.entry(path.clone()).or_default().push((thing, rank));
+            }
         }
         Self { wanted }
     }
@@ -43,15 +50,6 @@ impl<const N: usize> FieldPaths<N> {
         deserializer.deserialize_map(Object { paths: self, path: &mut path, found: &mut found })?;
         deserializer.end()?;
         Ok(found.map(|best| best.map(|(_, value)| value)))
-    }
-
-    fn at<'s>(&'s self, path: &'s str) -> impl Iterator<Item = (usize, usize)> + 's {
-        self.wanted.iter().filter(move |(p, _, _)| p == path).map(|(_, thing, rank)| (*thing, *rank))
-    }
-
-    /// Whether something below the path is wanted.
-    fn goes_below(&self, path: &str) -> bool {
-        self.wanted.iter().any(|(p, _, _)| p.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
     }
 }
 
@@ -83,7 +81,7 @@ impl<'de, const N: usize> Visitor<'de> for Object<'_, 'de, N> {
                 self.path.push('.');
             }
             self.path.push_str(&key);
-            if self.paths.at(self.path).next().is_some() || self.paths.goes_below(self.path) {
+            if self.paths.wanted.contains_key(self.path) {
                 map.next_value_seed(Object { paths: self.paths, path: self.path, found: self.found })?;
             } else {
                 map.next_value::<IgnoredAny>()?;
@@ -137,7 +135,7 @@ impl<'de, const N: usize> Object<'_, 'de, N> {
         if matches!(&value, Value::Text(text) if text.is_empty()) {
             return;
         }
-        for (thing, rank) in self.paths.at(self.path) {
+        for &(thing, rank) in self.paths.wanted.get(self.path).into_iter().flatten() {
             let Some(best) = self.found.get_mut(thing) else { continue };
             // Of a field that is there twice, the last one, as JSON readers do.
             if best.as_ref().is_none_or(|(of_best, _)| rank <= *of_best) {

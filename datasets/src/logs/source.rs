@@ -1,12 +1,13 @@
 //! Logs as a source of samples: what the folder's counts give, and how it is brought up to date.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use forewarn_schema::{LabelSet, TimeRange, Timestamp};
 use forewarn_storage::Store;
 use futures::StreamExt;
 use tokio::sync::mpsc;
+use url::Url;
 
 use super::LogsOptions;
 use super::error::LogsError;
@@ -49,8 +50,9 @@ impl LogsSource {
             return Err(wrong(format!("a source's name must be a plain file name, got {:?}", options.name)));
         }
         // Opening a store makes its folder, which for somebody else's logs would hide a wrong path.
-        if let Some(path) = options.url.strip_prefix("file://")
-            && !std::path::Path::new(path).is_dir()
+        let url = Url::parse(&options.url).ok().filter(|url| url.scheme() == "file");
+        if let Some(path) = url.and_then(|url| url.to_file_path().ok())
+            && !path.is_dir()
         {
             return Err(wrong(format!("url must be a folder that is there, got {:?}", options.url)));
         }
@@ -119,7 +121,7 @@ impl LogsSource {
     fn provenance(&self, ledger: &Ledger, range: TimeRange) -> Result<Provenance, SourceError> {
         let days = self.days(ledger, range)?;
         let from = days.iter().filter_map(|day| ledger.days.get(day)).map(|day| day.file.path.clone()).collect();
-        let mut skipped = std::collections::BTreeMap::new();
+        let mut skipped = BTreeMap::new();
         let touches = |days_of: &[Day]| days_of.iter().any(|day| days.contains(day));
         for object in ledger.objects.values().filter(|object| touches(&object.days)) {
             for (name, times) in Tally::skipped(&object.found) {
