@@ -88,7 +88,7 @@ impl StateStore {
             .connect_with(options)
             .await
             .map_err(|e| open(e.into()))?;
-        sqlx::migrate!("./migrations").run(&pool).await.map_err(|e| open(e.into()))?;
+        bring_up_to_date(&pool).await.map_err(|e| open(e.into()))?;
         Ok(Self { pool, path, failure: Arc::default() })
     }
 
@@ -166,6 +166,20 @@ impl StateStore {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{error}: {detail}"));
         error
     }
+}
+
+/// Of two processes that open a new database at once, both find nothing there, and the second one's migration meets the
+/// first one's tables. It looks again, and finds them done.
+async fn bring_up_to_date(pool: &SqlitePool) -> Result<(), sqlx::migrate::MigrateError> {
+    const LOOKS: u32 = 5;
+    let migrations = sqlx::migrate!("./migrations");
+    for _ in 1..LOOKS {
+        if migrations.run(pool).await.is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    migrations.run(pool).await
 }
 
 async fn audit(tx: &mut Change, action: &str, object: &str, detail: &str, at: Timestamp) -> Result<(), sqlx::Error> {

@@ -49,23 +49,3 @@ impl StateStore {
         Ok((done.rows_affected() == 1).then_some(version))
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn of_two_that_saw_the_same_only_one_moves_the_pointer() {
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}/state.db", folder.path().display());
-        let (one, two) = (StateStore::open(&url).await.unwrap(), StateStore::open(&url).await.unwrap());
-        let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());
-        assert_eq!(one.get("s3://b/x").await.unwrap(), None);
-        assert_eq!(one.swap("s3://b/x", bytes("1"), None).await.unwrap(), Some(1));
-        assert_eq!(two.swap("s3://b/x", bytes("2"), None).await.unwrap(), None);
-        assert_eq!(two.swap("s3://b/x", bytes("2"), Some(1)).await.unwrap(), Some(2));
-        assert_eq!(one.swap("s3://b/x", bytes("3"), Some(1)).await.unwrap(), None);
-        assert_eq!(one.get("s3://b/x").await.unwrap(), Some((bytes("2"), 2)));
-        assert_eq!(one.get("s3://b/y").await.unwrap(), None);
-    }
-}
