@@ -10,12 +10,18 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use forewarn_datasets::{
     BlocksOptions, BlocksSource, Dataset, NoProgress, RawSeries, SampleFilter, SampleReader, SampleSource,
 };
-use forewarn_schema::{LabelMatcher, LabelSet, METRIC_NAME, MatchOp, Step, TimeRange, Timestamp};
-use forewarn_testkit::servers;
+use forewarn_schema::{
+    BucketSpan, Buckets, HistogramSample, LabelMatcher, LabelSet, METRIC_NAME, MatchOp, NativeHistogram,
+    STALE_NAN_BITS, Step, TimeRange, Timestamp,
+};
+use forewarn_testkit::native_histograms::{self, Counts, Histogram, TimeSeries};
+use forewarn_testkit::{http, remote_write, servers};
+use forewarn_tsdb::{Block, Samples};
 use support::{files, presets, range, source, store};
 
 fn history(set: u8) -> Option<PathBuf> {
@@ -173,4 +179,99 @@ async fn signals_over_blocks_are_what_a_prometheus_answers() {
         }
     }
     drop((from_api, from_blocks));
+}
+
+/// What a series has, to the bit: floats, then histograms.
+type Bits = (Vec<(i64, u64)>, Vec<(i64, u64, String)>);
+
+fn bits(samples: impl Iterator<Item = (i64, f64)>, histograms: &[HistogramSample]) -> Bits {
+    let histogram = |h: &HistogramSample| (h.at.millis(), h.histogram.sum.to_bits(), format!("{:?}", h.histogram));
+    (samples.map(|(at, value)| (at, value.to_bits())).collect(), histograms.iter().map(histogram).collect())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn blocks_that_a_prometheus_wrote_itself_come_out_to_the_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    let tsdb = dir.path().join("tsdb");
+    let flags = ["--web.enable-admin-api", "--enable-feature=native-histograms"];
+    let Some(server) = servers::prometheus_with("global: {}\n", Some(&tsdb), &flags).unwrap() else { return };
+    let post = |path: &str, headers: &[(&str, &str)], body: &[u8]| {
+        let answer = http::post(&format!("{}{path}", server.url()), headers, body).unwrap();
+        assert!(answer.status < 300, "{path}: {} {}", answer.status, answer.body_text());
+        answer.body_text()
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    let start = now / 7_200_000 * 7_200_000 + 60_000;
+    let stale = f64::from_bits(STALE_NAN_BITS);
+    let named = |name: &str| LabelSet::from([(METRIC_NAME, name), ("job", "shop")]);
+    let mut histograms = TimeSeries::new(&named("latency"));
+    let histogram = |k: i64| match k {
+        39 => NativeHistogram { sum: stale, count: 1.0, ..NativeHistogram::default() },
+        _ => NativeHistogram {
+            schema: 2,
+            count: 3.0 + k as f64,
+            sum: k as f64 * 0.3,
+            positive: Buckets {
+                spans: vec![BucketSpan { offset: 0, length: 1 }, BucketSpan { offset: 3, length: 1 }],
+                counts: vec![1.0 + k as f64, 2.0],
+            },
+            ..NativeHistogram::default()
+        },
+    };
+    histograms.histograms =
+        (0..40).map(|k| Histogram::new(start + k * 15_000, &histogram(k), Counts::Integer)).collect();
+    let floats = |name: &str, odd: &[f64]| {
+        let mut series = TimeSeries::new(&named(name));
+        let sample = |(k, value): (i64, &f64)| remote_write::Sample { value: *value, timestamp: start + k * 15_001 };
+        series.samples = (0_i64..).zip(odd).map(sample).collect();
+        series
+    };
+    let odd = [1.0, -1.5, f64::INFINITY, f64::from_bits(0x7ff8_0000_0000_0001), 5e-324, stale];
+    let many: Vec<f64> = (0..200).map(f64::from).collect();
+    let series = vec![histograms, floats("odd", &odd), floats("many", &many)];
+    post("/api/v1/write", &remote_write::HEADERS, &native_histograms::encode(series));
+    let seconds = |k: i64| (start + k * 15_001) as f64 / 1000.0;
+    let (first, last) = (seconds(50), seconds(99));
+    post(&format!("/api/v1/admin/tsdb/delete_series?match[]=many&start={first}&end={last}"), &[], b"");
+    let answer = post("/api/v1/admin/tsdb/snapshot", &[], b"");
+    let name = answer.split("\"name\":\"").nth(1).unwrap().split('"').next().unwrap();
+    let folder = tsdb.join("snapshots").join(name);
+
+    let mut wanted: BTreeMap<LabelSet, Bits> = BTreeMap::new();
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let block = Block::open_folder(&entry.unwrap().path()).unwrap();
+        let mut chunks = block.chunk_reader();
+        for series in block.index.series(block.index.all().unwrap()) {
+            let series = series.unwrap();
+            let mut samples = Samples::default();
+            series.chunks.iter().for_each(|c| chunks.read(c.at).unwrap().decode(&mut samples).unwrap());
+            samples.remove_within(block.tombstones.of(series.reference));
+            let floats = samples.times.into_iter().zip(samples.values);
+            let (floats, histograms) = bits(floats, &samples.histograms);
+            let known = wanted.entry(series.labels).or_default();
+            known.0.extend(floats);
+            known.1.extend(histograms);
+        }
+    }
+    assert_eq!(wanted[&named("many")].0.len(), 150);
+    assert_eq!(wanted[&named("odd")].0.iter().map(|s| s.1).collect::<Vec<_>>(), odd.map(f64::to_bits));
+    assert_eq!(wanted[&named("latency")].1.len(), 40);
+
+    let source = blocks(&folder);
+    let extent = source.extent().await.unwrap().unwrap();
+    let (out, url) = store();
+    let dataset = Dataset::open(&url).await.unwrap();
+    let none = std::time::Duration::ZERO;
+    dataset.pull_samples(&source, &everything(), Step::MINUTE, extent, none, &NoProgress).await.unwrap();
+    let mut got: BTreeMap<LabelSet, Bits> = BTreeMap::new();
+    for (_, _, file) in dataset.manifest().await.unwrap().unwrap().sample_files() {
+        for piece in read(out.path(), &file.path, None, always()) {
+            let floats = piece.samples.iter().map(|s| (s.at.millis(), s.value));
+            let (floats, histograms) = bits(floats, &piece.histograms);
+            let known = got.entry(piece.labels).or_default();
+            known.0.extend(floats);
+            known.1.extend(histograms);
+        }
+    }
+    assert!(got == wanted, "{got:?}\nwanted {wanted:?}");
 }

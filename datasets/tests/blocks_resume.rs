@@ -95,8 +95,9 @@ impl SampleSource for Stuck {
         if self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_err() {
             let (part, mut receiver) = mpsc::channel(1);
             let (answer, _) = tokio::join!(self.inner.samples(query, part, progress), async {
-                let first = receiver.recv().await.unwrap();
-                sink.send(first).await.unwrap();
+                if let Some(first) = receiver.recv().await {
+                    sink.send(first).await.unwrap();
+                }
                 self.stuck.notify_one();
                 std::future::pending::<()>().await;
             });

@@ -13,8 +13,13 @@ use forewarn_datasets::{
     Aggregate, BlocksOptions, BlocksSource, Dataset, NoProgress, Provenance, RawSeries, SampleQuery, SampleReader,
     SampleSource, SourceError,
 };
-use forewarn_schema::{LabelMatcher, LabelSet, METRIC_NAME, MatchOp, STALE_NAN_BITS, Step, TimeRange, Timestamp};
-use forewarn_testkit::tsdb::{BlockOptions, BlockWriter, Chunk, ThanosOptions, downsample, ulid, xor};
+use forewarn_schema::{
+    BucketSpan, Buckets, LabelMatcher, LabelSet, METRIC_NAME, MatchOp, NativeHistogram, STALE_NAN_BITS, Step,
+    TimeRange, Timestamp,
+};
+use forewarn_testkit::tsdb::{
+    BlockOptions, BlockWriter, Chunk, ThanosOptions, downsample, float_histogram, integer_histogram, ulid, xor,
+};
 use support::{presets, store};
 use tokio::sync::mpsc;
 
@@ -325,4 +330,64 @@ async fn a_damaged_block_is_refused_by_name_and_the_manifest_says_what_is_missin
     assert_eq!(read.map(|piece| piece.unwrap().samples.len()).sum::<usize>(), 480);
     assert_eq!(std::fs::read_dir(out.path().join("dataset/blocks/samples")).unwrap().count(), 1);
     assert_eq!(pull(&source(folder.path(), &[])).await.unchanged_days, 1);
+}
+
+/// A histogram whose buckets grow; every fourth one is stale.
+fn histogram(k: i64) -> NativeHistogram {
+    if k % 4 == 3 {
+        return NativeHistogram { sum: f64::from_bits(STALE_NAN_BITS), ..NativeHistogram::default() };
+    }
+    let counts = vec![k as f64 + 1.0, 2.0, 3.0];
+    let count = counts.iter().sum::<f64>() + 1.0;
+    NativeHistogram {
+        schema: 3,
+        zero_threshold: 0.001,
+        zero_count: 1.0,
+        count,
+        sum: k as f64 * 0.1,
+        positive: Buckets {
+            spans: vec![BucketSpan { offset: -2, length: 1 }, BucketSpan { offset: 1, length: 2 }],
+            counts,
+        },
+        ..NativeHistogram::default()
+    }
+}
+
+#[tokio::test]
+async fn histograms_and_staleness_markers_go_all_the_way_to_parquet() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = BlockWriter::create(folder.path(), BlockOptions::new(ulid(DAY as u64, 1))).unwrap();
+    let sent: Vec<(i64, NativeHistogram)> = (0..100).map(|k| (DAY + k * MINUTE, histogram(k))).collect();
+    let (first, second) = sent.split_at(40);
+    let chunks = [integer_histogram(first, &[]), float_histogram(second, &[])];
+    let number = writer.series(&labels(&[("__name__", "latency")]), &chunks).unwrap();
+    writer.delete(number, DAY + 10 * MINUTE, DAY + 12 * MINUTE);
+    let stale = f64::from_bits(STALE_NAN_BITS);
+    let floats: Vec<(i64, f64)> = vec![(DAY, 1.0), (DAY + 1, stale), (DAY + 2, f64::NAN), (DAY + 3, -0.0)];
+    writer.floats(&labels(&[("__name__", "up")]), &floats).unwrap();
+    writer.finish().unwrap();
+
+    let (out, url) = store();
+    let dataset = Dataset::open(&url).await.unwrap();
+    let every = [vec![]];
+    let source = source(folder.path(), &[]);
+    dataset.pull_samples(&source, &every, Step::MINUTE, day(), Duration::ZERO, &NoProgress).await.unwrap();
+    let manifest = dataset.manifest().await.unwrap().unwrap();
+    let (_, _, file) = manifest.sample_files().next().unwrap();
+    assert_eq!((file.rows, file.histograms, file.series), (101, 97, 2));
+    let path = out.path().join("dataset").join(&file.path);
+    let read = SampleReader::open(std::fs::File::open(path).unwrap(), None, day()).unwrap();
+    let read: Vec<RawSeries> = read.map(Result::unwrap).collect();
+    let bits = |samples: &[(i64, f64)]| samples.iter().map(|(at, v)| (*at, v.to_bits())).collect::<Vec<_>>();
+    assert_eq!(bits(&points(&read[1])), bits(&floats));
+    let wanted = sent.iter().filter(|(at, _)| !(10..=12).contains(&((at - DAY) / MINUTE)));
+    for (got, (at, wanted)) in read[0].histograms.iter().zip(wanted.clone()) {
+        assert_eq!(got.at.millis(), *at);
+        assert_eq!(got.histogram.sum.to_bits(), wanted.sum.to_bits());
+        if !wanted.is_stale() {
+            let values = |h: &NativeHistogram| (h.schema, h.zero_threshold, h.zero_count, h.count, h.positive.clone());
+            assert_eq!(values(&got.histogram), values(wanted));
+        }
+    }
+    assert_eq!(read[0].histograms.len(), wanted.count());
 }
