@@ -77,12 +77,6 @@ pub trait SampleSource: Send + Sync {
     /// Asks whether it is there.
     async fn probe(&self) -> Result<SourceInfo, SourceError>;
 
-    /// Takes in what is new, where that is work of its own. A pull calls it first, under the dataset's lock; what is asked
-    /// for afterwards is as of then.
-    async fn refresh(&self) -> Result<(), SourceError> {
-        Ok(())
-    }
-
     /// From the earliest to the latest data; `None` where the source is empty or cannot tell.
     async fn extent(&self) -> Result<Option<TimeRange>, SourceError>;
 

@@ -157,15 +157,6 @@ impl SampleSource for LogsSource {
         Ok(SourceInfo { kind: "logs".to_owned(), url: self.options.url.clone(), version: None })
     }
 
-    async fn refresh(&self) -> Result<(), SourceError> {
-        let summary = self.take_in().await?;
-        if summary.objects > 0 {
-            let LogsSummary { objects, bytes, lines, .. } = summary;
-            tracing::info!(source = self.name(), objects, bytes, lines, "log lines counted");
-        }
-        Ok(())
-    }
-
     async fn state(&self, query: &SampleQuery) -> Result<Option<String>, SourceError> {
         let ledger = self.ledger().await?;
         let templates = self.folder.templates(&ledger).await.map_err(|e| self.failed(e))?;
