@@ -1,12 +1,11 @@
 //! The made-up shop as a source of history: PromQL over its raw samples, as a Prometheus would answer.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use forewarn_datasets::{HistorySource, SourceError, SourceInfo};
 use forewarn_features::promql::{Expression, SampleStore};
-use forewarn_schema::{LabelSet, Sample, Series, Step, TimeRange, Timestamp};
+use forewarn_schema::{LabelSet, Series, Step, TimeRange, Timestamp};
 use forewarn_testkit::Shop;
 
 const NAME: &str = "demo";
@@ -67,15 +66,7 @@ fn evaluate(raw: &[Series], promql: &str, range: TimeRange, step: Step) -> Resul
             store.push(&series.labels, *sample).map_err(|e| malformed(e.to_string()))?;
         }
     }
-    let mut results: BTreeMap<LabelSet, Vec<Sample>> = BTreeMap::new();
-    let mut at = range.start;
-    while at < range.end {
-        for (labels, value) in expression.eval(&store, at).map_err(|e| malformed(e.to_string()))? {
-            results.entry(labels).or_default().push(Sample { at, value });
-        }
-        at = at + step.duration();
-    }
-    Ok(results.into_iter().map(|(labels, samples)| Series { labels, samples }).collect())
+    expression.eval_range(&store, range, step).map_err(|e| malformed(e.to_string()))
 }
 
 fn malformed(reason: String) -> SourceError {
