@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for i in 0..series {
         let labels = LabelSet::from([
             ("__name__", format!("metric_{:03}", i * 200 / series)),
-            ("instance", format!("10.0.{}.{}:9100", (i >> 8) % 256, i % 256)),
+            ("job", "shop".to_owned()),
             ("pod", format!("shop-{i:08}")),
         ]);
         let value = |k: i64| ((i as i64 + k * 7) % 1000) as f64 + if k % 5 == 0 { 0.5 } else { 0.0 };

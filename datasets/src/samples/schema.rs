@@ -81,7 +81,10 @@ pub(super) fn properties() -> WriterProperties {
         .set_column_index_truncate_length(Some(1024))
         .set_column_dictionary_enabled(ColumnPath::from("at"), false)
         .set_column_encoding(ColumnPath::from("at"), Encoding::DELTA_BINARY_PACKED)
-        .set_column_dictionary_enabled(ColumnPath::from("value"), false);
+        .set_column_dictionary_enabled(ColumnPath::from("value"), false)
+        // Measured over a shop's samples (zstd level 1): 1.74 bytes a value and 20 ns to write; plain 2.05 and 31, with a
+        // dictionary 2.39 and 55.
+        .set_column_encoding(ColumnPath::from("value"), Encoding::BYTE_STREAM_SPLIT);
     for column in ["metric", "labels", "at"] {
         properties = properties.set_column_statistics_enabled(ColumnPath::from(column), EnabledStatistics::Page);
     }
