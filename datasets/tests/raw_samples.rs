@@ -9,6 +9,8 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use forewarn_datasets::{
     Fetch, HistorySource, PrometheusOptions, PrometheusSource, RawSeries, SampleQuery, SampleSource,
@@ -20,7 +22,7 @@ use forewarn_schema::{
 };
 use forewarn_testkit::native_histograms::{self, Counts};
 use forewarn_testkit::{http, remote_write, servers};
-use support::{options, presets, range, samples, selector, shop};
+use support::{options, presets, range, samples, selector, shop, shop_with};
 
 /// Series as the dump names them, with times and the values' bits.
 type Dumped = BTreeMap<String, Vec<(i64, u64)>>;
@@ -246,11 +248,14 @@ async fn native_histograms_come_by_remote_read_and_are_refused_by_name_otherwise
     assert!(error.contains("native histograms") && error.contains("latency"), "{error}");
 }
 
-/// In front of a Prometheus, as a server that does not stream would answer: the question without its first wish.
+/// In front of a Prometheus, as a server that does not stream would answer: the question without its first wish. And
+/// with a limit that a day is over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_does_not_stream_gives_the_same_samples() {
-    let Some((server, _copy)) = shop() else { return };
+async fn a_server_that_does_not_stream_gives_the_same_samples_within_its_limit() {
+    let Some((server, _copy)) = shop_with(&["--storage.remote.read-sample-limit=20000"]) else { return };
     let upstream = server.url();
+    let refused = Arc::new(AtomicUsize::new(0));
+    let limited = Arc::clone(&refused);
     let front = http::TinyServer::start(move |request| {
         let asked = snap::raw::Decoder::new().decompress_vec(&request.body).unwrap();
         // Field 2 twice: 1 for chunks in frames, 0 for samples.
@@ -258,7 +263,10 @@ async fn a_server_that_does_not_stream_gives_the_same_samples() {
         let body = snap::raw::Encoder::new().compress_vec(&[rest, &[0x10, 0]].concat()).unwrap();
         let headers = [("content-type", "application/x-protobuf"), ("content-encoding", "snappy")];
         let answer = http::post(&format!("{upstream}{}", request.target), &headers, &body).unwrap();
-        assert_eq!(answer.content_type, "application/x-protobuf");
+        match answer.status {
+            200 => assert_eq!(answer.content_type, "application/x-protobuf"),
+            _ => drop(limited.fetch_add(1, Ordering::SeqCst)),
+        }
         answer
     })
     .unwrap();
@@ -266,6 +274,7 @@ async fn a_server_that_does_not_stream_gives_the_same_samples() {
     let streamed = samples(&source(&server.url(), Fetch::RemoteRead), &query).await.unwrap().0;
     let whole = samples(&source(&front.url(""), Fetch::RemoteRead), &query).await.unwrap().0;
     assert!(!whole.is_empty() && whole == streamed);
+    assert!(refused.load(Ordering::SeqCst) > 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

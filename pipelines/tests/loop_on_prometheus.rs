@@ -62,6 +62,7 @@ fn history_becomes_models_that_are_judged_promoted_replayed_and_taken_back() {
     let source = &checked["sources"][0];
     assert_eq!(source["services"], serde_json::json!(["cart", "checkout", "node-1", "node-2"]), "{checked}");
     assert_eq!(source["targets"]["memory"], 4);
+    assert_eq!(source["fetch"], "steps");
 
     let window = ["--from", &after(0), "--to", &after(96)];
     let pull = [&["pull", "--json"][..], &window[..]].concat();

@@ -1,4 +1,4 @@
-//! Real servers for tests: Prometheus, Alertmanager and an S3 server (moto), each on a spare loopback
+//! Real servers for tests: Prometheus, Alertmanager, VictoriaMetrics and an S3 server (moto), each on a spare loopback
 //! port, waited for until ready and ended by its own process id. Where a program is not installed the
 //! caller gets `None`, a reason is printed, and the test is skipped rather than passed in silence.
 

@@ -206,6 +206,8 @@ impl Client {
         let took_too_long = matches!(refusal.kind.as_str(), "timeout" | "canceled");
         match status.as_u16() {
             422 => Attempt::Failed(Failure::TooMuch(refused(words))),
+            // Remote read without streaming.
+            400 if words.contains("exceeded sample limit") => Attempt::Failed(Failure::TooMuch(refused(words))),
             503 if took_too_long && after.is_none() => Attempt::Failed(Failure::TooMuch(self.unreachable(1, &reason))),
             503 | 504 => Attempt::Again { reason, after, then_halve: true },
             408 | 425 | 429 | 500..=599 => Attempt::Again { reason, after, then_halve: false },

@@ -51,6 +51,11 @@ pub(crate) fn source(url: &str) -> PrometheusSource {
 /// A Prometheus over a copy of the shop's ten days; `None`, with the reason printed, where the data or the program is
 /// not there.
 pub(crate) fn shop() -> Option<(RunningServer, tempfile::TempDir)> {
+    shop_with(&[])
+}
+
+/// [`shop`] with more flags.
+pub(crate) fn shop_with(flags: &[&str]) -> Option<(RunningServer, tempfile::TempDir)> {
     let blocks = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/histories/1/tsdb"));
     if !blocks.is_dir() {
         eprintln!("skipped: no {}", blocks.display());
@@ -58,7 +63,7 @@ pub(crate) fn shop() -> Option<(RunningServer, tempfile::TempDir)> {
     }
     let copy = tempfile::tempdir().unwrap();
     servers::copy_tree(blocks, copy.path()).unwrap();
-    let server = servers::prometheus("global: {scrape_interval: 1m}\n", Some(copy.path())).unwrap()?;
+    let server = servers::prometheus_with("global: {scrape_interval: 1m}\n", Some(copy.path()), flags).unwrap()?;
     Some((server, copy))
 }
 
