@@ -18,7 +18,7 @@ use crate::parquet_file::{self, MAX_BYTES, MAX_FOOTER_BYTES, Part, Parts};
 use crate::plan::service_label;
 use crate::table::DayTable;
 
-/// Byte ranges of one file that are fetched at a time.
+/// Byte ranges that are fetched at a time.
 const RANGES_AT_A_TIME: usize = 4;
 
 impl Dataset {
@@ -27,18 +27,25 @@ impl Dataset {
     pub async fn services(&self, signals: &SignalSet, range: TimeRange) -> Result<BTreeSet<String>, DatasetError> {
         let Some(manifest) = self.manifest().await? else { return Ok(BTreeSet::new()) };
         let touched = |day: Day| day.range().intersect(&range).is_some();
+        let files = manifest.day_files().filter(|(_, day, _)| touched(*day)).map(|(_, _, file)| file);
+        let files: Vec<&DayFile> = files.collect();
+        let mut of_files = stream::iter(files)
+            .map(|file| async move { self.services_of(file, signals).await })
+            .buffered(RANGES_AT_A_TIME);
         let mut services = BTreeSet::new();
-        for (_, _, file) in manifest.day_files().filter(|(_, day, _)| touched(*day)) {
-            match file.footer.as_ref().filter(|_| is_placed(file, signals)) {
-                Some(footer) => {
-                    let parts = self.load_parts(file, footer).await?;
-                    services.extend(parts.parts.into_iter().flat_map(|part| part.services));
-                }
-                None => services.extend(self.services_of_whole(file, signals).await?),
-            }
+        while let Some(of_file) = of_files.try_next().await? {
+            services.extend(of_file);
         }
         services.remove("");
         Ok(services)
+    }
+
+    async fn services_of(&self, file: &DayFile, signals: &SignalSet) -> Result<BTreeSet<String>, DatasetError> {
+        let Some(footer) = file.footer.as_ref().filter(|_| is_placed(file, signals)) else {
+            return self.services_of_whole(file, signals).await;
+        };
+        let parts = self.load_parts(file, footer).await?;
+        Ok(parts.parts.into_iter().flat_map(|part| part.services).collect())
     }
 
     async fn services_of_whole(&self, file: &DayFile, signals: &SignalSet) -> Result<BTreeSet<String>, DatasetError> {
