@@ -11,6 +11,7 @@ use bytes::Bytes;
 pub use crate::logs::fuzzing::{LineCounter, count_lines, decode_state};
 use crate::manifest::DatasetManifest;
 use crate::parquet_file;
+pub use crate::prometheus::fuzzing::{query_answer, remote_read};
 
 /// Decodes a manifest; what could be read is as it is written, and can be asked anything.
 pub fn manifest(bytes: &[u8]) {

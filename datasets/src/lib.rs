@@ -44,8 +44,6 @@ pub use logs::{LogsOptions, LogsSource, LogsSummary, LogsSurvey};
 pub use manifest::{DatasetManifest, DayFile, FORMAT_VERSION, Footer, QueryCoverage, SourceRecord};
 pub use plan::{PlannedWindow, PullPlan};
 pub use progress::{NoProgress, PullProgress};
-#[doc(hidden)]
-pub use prometheus::fuzzing;
 pub use prometheus::{BearerToken, Fetch, PrometheusOptions, PrometheusSource, SourceResolution, TlsOptions};
 pub use pull::PullSummary;
 pub use pull_sampled::SampledSummary;
