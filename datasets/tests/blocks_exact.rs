@@ -19,7 +19,8 @@ use forewarn_schema::{
     BucketSpan, Buckets, HistogramSample, LabelMatcher, LabelSet, METRIC_NAME, MatchOp, NativeHistogram,
     STALE_NAN_BITS, Step, TimeRange, Timestamp,
 };
-use forewarn_testkit::native_histograms::{self, Counts, Histogram, TimeSeries};
+use forewarn_testkit::native_histograms::{Counts, Histogram};
+use forewarn_testkit::remote_write::TimeSeries;
 use forewarn_testkit::{http, remote_write, servers};
 use forewarn_tsdb::{Block, Samples};
 use support::{files, presets, range, source, store};
@@ -229,7 +230,11 @@ async fn blocks_that_a_prometheus_wrote_itself_come_out_to_the_bit() {
     let odd = [1.0, -1.5, f64::INFINITY, f64::from_bits(0x7ff8_0000_0000_0001), 5e-324, stale];
     let many: Vec<f64> = (0..200).map(f64::from).collect();
     let series = vec![histograms, floats("odd", &odd), floats("many", &many)];
-    post("/api/v1/write", &remote_write::HEADERS, &native_histograms::encode(series));
+    post(
+        "/api/v1/write",
+        &remote_write::HEADERS,
+        &remote_write::compress(&remote_write::WriteRequest { timeseries: series }),
+    );
     let seconds = |k: i64| (start + k * 15_001) as f64 / 1000.0;
     let (first, last) = (seconds(50), seconds(99));
     post(&format!("/api/v1/admin/tsdb/delete_series?match[]=many&start={first}&end={last}"), &[], b"");

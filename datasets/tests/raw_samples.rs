@@ -220,13 +220,22 @@ async fn native_histograms_come_by_remote_read_and_are_refused_by_name_otherwise
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64;
     let at = |k: usize| Timestamp::from_millis(now - 600_000 + k as i64 * 60_000);
     let labels = LabelSet::from([(METRIC_NAME, "latency"), ("job", "api")]);
-    let mut sent = native_histograms::TimeSeries::new(&labels);
+    let mut sent = remote_write::TimeSeries::new(&labels);
     // Whole numbers alone: what 2.42 is sent as floats, its own query API does not have afterwards.
     for (k, histogram) in histograms().iter().enumerate() {
         sent.histograms.push(native_histograms::Histogram::new(at(k).millis(), histogram, Counts::Integer));
     }
     let url = format!("{}/api/v1/write", server.url());
-    assert_eq!(http::post(&url, &remote_write::HEADERS, &native_histograms::encode(vec![sent])).unwrap().status, 204);
+    assert_eq!(
+        http::post(
+            &url,
+            &remote_write::HEADERS,
+            &remote_write::compress(&remote_write::WriteRequest { timeseries: vec![sent] })
+        )
+        .unwrap()
+        .status,
+        204
+    );
 
     let range = TimeRange { start: at(0), end: at(9) };
     let query = SampleQuery { selectors: vec![selector("latency", &[])], range };

@@ -1,76 +1,68 @@
-//! Remote write 1.0 with native histograms, as Prometheus sends and takes them with `--enable-feature=native-histograms`:
-//! the messages of [`remote_write`](crate::remote_write) with the fields that came later.
+//! Native histograms in remote write 1.0, as Prometheus sends and takes them with `--enable-feature=native-histograms`.
 
-use forewarn_schema::{Buckets, LabelSet, NativeHistogram, ResetHint};
+use forewarn_schema::{Buckets, HistogramSample, NativeHistogram, ResetHint};
 use prost::Message;
 
-use crate::remote_write::{Label, Sample};
-
-/// `prometheus.WriteRequest`.
+/// `prometheus.Histogram`. Of each pair of an integer and a float field one is set.
 #[derive(Clone, PartialEq, Message)]
-pub struct WriteRequest {
-    /// One entry a series.
-    #[prost(message, repeated, tag = "1")]
-    pub timeseries: Vec<TimeSeries>,
-}
-
-/// `prometheus.TimeSeries`.
-#[derive(Clone, PartialEq, Message)]
-pub struct TimeSeries {
-    /// Sorted by name.
-    #[prost(message, repeated, tag = "1")]
-    pub labels: Vec<Label>,
-    /// Sorted by time.
-    #[prost(message, repeated, tag = "2")]
-    pub samples: Vec<Sample>,
-    /// Sorted by time.
-    #[prost(message, repeated, tag = "4")]
-    pub histograms: Vec<Histogram>,
-}
-
-/// `prometheus.Histogram`. Integer histograms fill the integer fields, float ones the float fields.
-#[derive(Clone, PartialEq, Message)]
-#[expect(missing_docs, reason = "the fields are the specification's")]
 pub struct Histogram {
+    /// All observations.
     #[prost(uint64, optional, tag = "1")]
     pub count_int: Option<u64>,
+    /// All observations.
     #[prost(double, optional, tag = "2")]
     pub count_float: Option<f64>,
+    /// Their sum.
     #[prost(double, tag = "3")]
     pub sum: f64,
+    /// -4..=8, or -53 for custom bounds.
     #[prost(sint32, tag = "4")]
     pub schema: i32,
+    /// The zero bucket's width to either side.
     #[prost(double, tag = "5")]
     pub zero_threshold: f64,
+    /// Observations in the zero bucket.
     #[prost(uint64, optional, tag = "6")]
     pub zero_count_int: Option<u64>,
+    /// Observations in the zero bucket.
     #[prost(double, optional, tag = "7")]
     pub zero_count_float: Option<f64>,
+    /// Which buckets there are below zero.
     #[prost(message, repeated, tag = "8")]
-    pub negative_spans: Vec<Span>,
+    pub negative_spans: Vec<BucketSpan>,
+    /// The first count, then differences.
     #[prost(sint64, repeated, tag = "9")]
     pub negative_deltas: Vec<i64>,
+    /// Counts.
     #[prost(double, repeated, tag = "10")]
     pub negative_counts: Vec<f64>,
+    /// Which buckets there are above zero.
     #[prost(message, repeated, tag = "11")]
-    pub positive_spans: Vec<Span>,
+    pub positive_spans: Vec<BucketSpan>,
+    /// The first count, then differences.
     #[prost(sint64, repeated, tag = "12")]
     pub positive_deltas: Vec<i64>,
+    /// Counts.
     #[prost(double, repeated, tag = "13")]
     pub positive_counts: Vec<f64>,
+    /// 0 unknown, 1 yes, 2 no, 3 gauge.
     #[prost(int32, tag = "14")]
     pub reset_hint: i32,
+    /// Unix milliseconds.
     #[prost(int64, tag = "15")]
     pub timestamp: i64,
+    /// Upper bounds of custom buckets.
+    #[prost(double, repeated, tag = "16")]
+    pub custom_values: Vec<f64>,
 }
 
 /// `prometheus.BucketSpan`.
 #[derive(Clone, Copy, PartialEq, Message)]
-pub struct Span {
-    /// Buckets left out before it.
+pub struct BucketSpan {
+    /// The first bucket's index, or the gap since the span before.
     #[prost(sint32, tag = "1")]
     pub offset: i32,
-    /// Buckets in it.
+    /// How many buckets.
     #[prost(uint32, tag = "2")]
     pub length: u32,
 }
@@ -85,10 +77,18 @@ pub enum Counts {
 }
 
 impl Histogram {
+    /// As a client library writes it: an integer histogram where every count is whole, else a float one.
+    pub fn of(sample: &HistogramSample) -> Self {
+        let h = &*sample.histogram;
+        let counts = h.positive.counts.iter().chain(&h.negative.counts).chain([&h.count, &h.zero_count]);
+        let whole = counts.into_iter().all(|c| c.fract() == 0.0 && (0.0..9e15).contains(c));
+        Self::new(sample.at.millis(), h, if whole { Counts::Integer } else { Counts::Float })
+    }
+
     /// At a time in Unix milliseconds.
     pub fn new(timestamp: i64, h: &NativeHistogram, counts: Counts) -> Self {
         let spans = |buckets: &Buckets| {
-            buckets.spans.iter().map(|span| Span { offset: span.offset, length: span.length }).collect()
+            buckets.spans.iter().map(|span| BucketSpan { offset: span.offset, length: span.length }).collect()
         };
         let common = Self {
             sum: h.sum,
@@ -103,6 +103,7 @@ impl Histogram {
                 ResetHint::Gauge => 3,
             },
             timestamp,
+            custom_values: h.custom_bounds.clone(),
             ..Self::default()
         };
         match counts {
@@ -130,25 +131,11 @@ fn deltas(counts: &[f64]) -> Vec<i64> {
     counts.iter().zip(before).map(|(count, before)| (count - before) as i64).collect()
 }
 
-impl TimeSeries {
-    /// A series that has no samples yet.
-    pub fn new(labels: &LabelSet) -> Self {
-        let label = |(name, value): (&str, &str)| Label { name: name.to_owned(), value: value.to_owned() };
-        Self { labels: labels.iter().map(label).collect(), ..Self::default() }
-    }
-}
-
-/// A request body: protobuf in snappy's block format.
-pub fn encode(timeseries: Vec<TimeSeries>) -> Vec<u8> {
-    let request = WriteRequest { timeseries };
-    snap::raw::Encoder::new()
-        .compress_vec(&request.encode_to_vec())
-        .expect("snappy fails only past 4 GiB, which no test writes")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use forewarn_schema::Timestamp;
+    use std::sync::Arc;
 
     #[test]
     fn integer_buckets_go_out_as_differences() {
@@ -156,5 +143,25 @@ mod tests {
         let h = NativeHistogram { count: 8.0, ..NativeHistogram::default() };
         let sent = Histogram::new(7, &h, Counts::Integer);
         assert_eq!((sent.count_int, sent.count_float, sent.timestamp), (Some(8), None, 7));
+    }
+
+    #[test]
+    fn whole_counts_travel_as_differences_and_others_as_they_are() {
+        let spans = vec![forewarn_schema::BucketSpan { offset: -1, length: 3 }];
+        let mut histogram = NativeHistogram {
+            count: 9.0,
+            positive: Buckets { spans, counts: vec![2.0, 6.0, 1.0] },
+            ..NativeHistogram::default()
+        };
+        let wire = |histogram: &NativeHistogram| {
+            let histogram = Arc::new(histogram.clone());
+            Histogram::of(&HistogramSample { at: Timestamp::from_seconds(60), histogram })
+        };
+        let integer = wire(&histogram);
+        assert_eq!((integer.count_int, integer.positive_deltas), (Some(9), vec![2, 4, -5]));
+        histogram.positive.counts[0] = 2.5;
+        let float = wire(&histogram);
+        assert_eq!((float.count_float, float.positive_counts), (Some(9.0), vec![2.5, 6.0, 1.0]));
+        assert!(float.count_int.is_none() && float.positive_deltas.is_empty());
     }
 }

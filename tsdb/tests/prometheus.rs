@@ -10,7 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use forewarn_schema::{BucketSpan, Buckets, LabelSet, NativeHistogram, ResetHint, STALE_NAN_BITS};
 use forewarn_testkit::exporter::{LeakParams, LeakingExporter};
-use forewarn_testkit::native_histograms::{self, Counts, Histogram, TimeSeries};
+use forewarn_testkit::native_histograms::{Counts, Histogram};
+use forewarn_testkit::remote_write::TimeSeries;
 use forewarn_testkit::servers::{self, RunningServer};
 use forewarn_testkit::tsdb::{BlockWriter, IndexVersion};
 use forewarn_testkit::{http, remote_write};
@@ -156,7 +157,11 @@ fn remote_written_histograms_and_floats_read_back() {
         .map(|(index, value)| remote_write::Sample { value, timestamp: time(index * 2) + index * index })
         .collect();
     series.push(floats);
-    post(&format!("{}/api/v1/write", server.url()), &remote_write::HEADERS, &native_histograms::encode(series));
+    post(
+        &format!("{}/api/v1/write", server.url()),
+        &remote_write::HEADERS,
+        &remote_write::compress(&remote_write::WriteRequest { timeseries: series }),
+    );
 
     let folder = snapshot(&server, &tsdb);
     let read = support::read_folder(&folder);
