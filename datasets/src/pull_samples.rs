@@ -1,4 +1,4 @@
-//! Raw samples into the dataset, a file a day: two days at a time, each streamed from the source into a file beside its
+//! Raw samples into the dataset, a file a day: three days at a time, each streamed from the source into a file beside its
 //! place, then the manifest, then the old file goes. A kill loses at most the days being fetched.
 
 use std::collections::BTreeMap;
@@ -24,8 +24,8 @@ use crate::samples_file::{SamplesFile, selection};
 use crate::source::SourceError;
 use crate::{Day, PullProgress};
 
-/// Days that are fetched at a time.
-const AT_A_TIME: usize = 2;
+/// Days that are fetched at a time: two that keep two cores busy, and one more while a day is put in its place.
+const AT_A_TIME: usize = 3;
 /// Pieces of series on their way from a source to the file.
 const IN_FLIGHT: usize = 16;
 /// How often a source may ask to be asked again for one day: once for each of its blocks that is damaged, and then some.

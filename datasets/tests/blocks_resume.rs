@@ -1,6 +1,7 @@
 //! A pull from blocks that is killed, goes on later or meets more blocks ends with the bytes of one that did it all at once.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails to set up should panic")]
+#![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
 mod support;
 

@@ -2,6 +2,7 @@
 //! damaged.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails to set up should panic")]
+#![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
 mod support;
 
