@@ -96,9 +96,8 @@ fn seconds_of(duration: std::time::Duration) -> String {
     seconds(Timestamp::from_millis(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
 }
 
-/// What a fuzzer may call: the decoders of bytes from outside, whose results are of no use elsewhere.
-#[doc(hidden)]
-pub mod fuzzing {
+/// See [`crate::fuzzing`].
+pub(crate) mod fuzzing {
     use bytes::Bytes;
     use forewarn_schema::{Step, TimeRange, Timestamp};
 
