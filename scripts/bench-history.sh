@@ -10,8 +10,8 @@ set -eu
 folder=$(cd "$1" && pwd)
 cd "$(dirname "$0")/.."
 
-# Built as it is shipped; the package list keeps the features as those of the whole build.
-cargo build --release --quiet -p forewarn-datasets -p forewarn --example blocks_to_parquet
+# Built as it is shipped.
+cargo build --release --quiet -p forewarn-datasets --example blocks_to_parquet
 program=${CARGO_TARGET_DIR:-target}/release/examples/blocks_to_parquet
 
 work=$(mktemp -d)
