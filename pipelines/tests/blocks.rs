@@ -58,7 +58,9 @@ fn a_key_of_blocks_elsewhere_and_a_selector_that_is_none_are_refused() {
         assert!(said.stderr.contains(says), "{said}");
     };
     let prometheus = "[[source]]\nkind = \"prometheus\"\nurl = \"http://x\"\nseries = [\"up\"]\n";
-    refused(prometheus, "[source] series: only a source of kind \"blocks\" has it");
+    refused(prometheus, "[source] series: is for raw samples; set fetch = \"auto\" beside it");
+    let delay = "[[source]]\nkind = \"prometheus\"\nurl = \"http://x\"\nignore_delay = \"1h\"\n";
+    refused(delay, "[source] ignore_delay: is for kind \"blocks\", this is \"prometheus\"");
     let blocks = "[[source]]\nkind = \"blocks\"\nurl = \"file:///tmp\"\nseries = [\"rate(up[5m])\"]\n";
     refused(blocks, "[source] series: wanted a selector such as");
     let nowhere = "[[source]]\nkind = \"blocks\"\nurl = \"file:///nonexistent/blocks\"\n";

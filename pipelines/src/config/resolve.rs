@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use forewarn_datasets::TlsOptions;
+use forewarn_datasets::{Fetch, TlsOptions};
 use forewarn_features::SignalSet;
 use forewarn_features::promql::Expression;
 use forewarn_schema::LabelMatcher;
@@ -15,7 +15,7 @@ use url::Url;
 use super::file::{ConfigFile, SourceSection};
 use super::load::{locate, unknown_variables};
 use super::units::Secret;
-use super::{Config, ConfigError, LogKeys, Requests, Serve, Source, Train, Webhook};
+use super::{Config, ConfigError, LogKeys, Requests, Serve, Source, SourceKind, Train, Webhook};
 
 /// Where a value stands, for messages.
 struct Place<'a> {
@@ -187,7 +187,7 @@ fn sources(place: &Place<'_>, sections: &[SourceSection]) -> Result<Vec<Source>,
         }
         let url = place.expand(&section.url).map_err(|e| wrong("url", e))?;
         match section.kind {
-            super::SourceKind::Prometheus => http_url(&url),
+            SourceKind::Prometheus => http_url(&url),
             _ => Url::parse(&url).map(drop).map_err(|e| format!("wanted s3://bucket/prefix or file:///path: {e}")),
         }
         .map_err(|e| wrong("url", e))?;
@@ -215,6 +215,10 @@ fn sources(place: &Place<'_>, sections: &[SourceSection]) -> Result<Vec<Source>,
             let kinds: Vec<String> = kinds.iter().map(|kind| format!("{:?}", kind.as_str())).collect();
             let what = format!("is for kind {}, this is {:?}", kinds.join(" or "), section.kind.as_str());
             return Err(wrong(key, what));
+        }
+        let is_steps = section.kind == SourceKind::Prometheus && section.fetch.unwrap_or_default() == Fetch::Steps;
+        if is_steps && section.series.is_some() {
+            return Err(wrong("series", "is for raw samples; set fetch = \"auto\" beside it".to_owned()));
         }
         let file = |key: &str, file: &Option<String>| {
             let file = file.as_deref().map(|file| place.expand(file)).transpose().map_err(|e| wrong(key, e))?;
