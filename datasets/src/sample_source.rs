@@ -77,7 +77,7 @@ pub trait SampleSource: Send + Sync {
     /// Asks whether it is there.
     async fn probe(&self) -> Result<SourceInfo, SourceError>;
 
-    /// From the earliest to the latest data; `None` where the source is empty or cannot tell.
+    /// From the earliest to the latest data, outwards to the minute; `None` where the source is empty or cannot tell.
     async fn extent(&self) -> Result<Option<TimeRange>, SourceError>;
 
     /// A digest of all that an answer depends on besides the query, such as which blocks there are: while it stays the

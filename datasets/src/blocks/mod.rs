@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use forewarn_schema::{LabelSet, TimeRange};
+use forewarn_schema::{LabelSet, Step, TimeRange};
 use forewarn_storage::{Store, StoreError};
 use forewarn_tsdb::{BlockError, ReadError};
 use tokio::runtime::Handle;
@@ -238,7 +238,9 @@ impl SampleSource for BlocksSource {
     async fn extent(&self) -> Result<Option<TimeRange>, SourceError> {
         let found = self.inner.found().await?;
         let ranges = found.blocks.iter().map(|b| b.range());
-        Ok(ranges.reduce(|a, b| TimeRange { start: a.start.min(b.start), end: a.end.max(b.end) }))
+        let all = ranges.reduce(|a, b| TimeRange { start: a.start.min(b.start), end: a.end.max(b.end) });
+        // To the minute, as other sources, and outwards: the first and the last sample are part of it.
+        Ok(all.map(|all| TimeRange { start: all.start.align_down(Step::MINUTE), end: all.end.align_up(Step::MINUTE) }))
     }
 
     async fn state(&self, query: &SampleQuery) -> Result<Option<String>, SourceError> {
