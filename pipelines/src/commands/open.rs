@@ -27,7 +27,7 @@ pub(super) enum OpenSource {
     /// A query API that is asked for values at steps.
     Queries(Box<dyn HistorySource>),
     /// A query API that gives the samples themselves, and how they are fetched.
-    Samples(PrometheusSource, Fetch, Vec<Vec<LabelMatcher>>),
+    Samples(Box<PrometheusSource>, Fetch, Vec<Vec<LabelMatcher>>),
     /// Blocks.
     Blocks(BlocksSource, Vec<Vec<LabelMatcher>>),
     /// Log lines, counted.
@@ -38,7 +38,7 @@ impl OpenSource {
     pub(super) fn name(&self) -> &str {
         match self {
             Self::Queries(source) => source.name(),
-            Self::Samples(source, ..) => SampleSource::name(source),
+            Self::Samples(source, ..) => SampleSource::name(source.as_ref()),
             Self::Blocks(source, _) => source.name(),
             Self::Logs(source) => source.name(),
         }
@@ -48,7 +48,7 @@ impl OpenSource {
     pub(super) async fn extent(&self) -> anyhow::Result<Option<TimeRange>> {
         Ok(match self {
             Self::Queries(source) => source.extent().await?,
-            Self::Samples(source, ..) => SampleSource::extent(source).await?,
+            Self::Samples(source, ..) => SampleSource::extent(source.as_ref()).await?,
             Self::Blocks(source, _) => source.extent().await?,
             Self::Logs(source) => source.extent().await?,
         })
@@ -58,7 +58,7 @@ impl OpenSource {
     pub(super) async fn version(&self) -> anyhow::Result<Option<String>> {
         Ok(match self {
             Self::Queries(source) => source.probe().await?.version,
-            Self::Samples(source, ..) => SampleSource::probe(source).await?.version,
+            Self::Samples(source, ..) => SampleSource::probe(source.as_ref()).await?.version,
             Self::Blocks(source, _) => source.probe().await?.version,
             Self::Logs(source) => source.probe().await?.version,
         })
@@ -69,7 +69,7 @@ impl OpenSource {
         let (signals, step) = (&config.signals, config.step);
         let samples: &dyn SampleSource = match self {
             Self::Queries(source) => return Ok(dataset.plan(source.as_ref(), signals, step, range).await?),
-            Self::Samples(source, ..) => source,
+            Self::Samples(source, ..) => source.as_ref(),
             Self::Blocks(source, _) => source,
             Self::Logs(source) => source,
         };
@@ -90,7 +90,7 @@ impl OpenSource {
         let (signals, step) = (&config.signals, config.step);
         match self {
             Self::Queries(source) => Ok(dataset.estimate(source.as_ref(), signals, step, range, plan).await?),
-            Self::Samples(source, ..) => Ok(dataset.estimate(source, signals, step, range, plan).await?),
+            Self::Samples(source, ..) => Ok(dataset.estimate(source.as_ref(), signals, step, range, plan).await?),
             Self::Blocks(..) | Self::Logs(_) => Ok(plan.at_every_step(signals, step, range, series)),
         }
     }
@@ -100,7 +100,7 @@ impl OpenSource {
         Ok(match self {
             Self::Queries(source) => source.count(promql, at).await?,
             // The server evaluates one instant with less traffic than its samples would be.
-            Self::Samples(source, ..) => HistorySource::count(source, promql, at).await?,
+            Self::Samples(source, ..) => HistorySource::count(source.as_ref(), promql, at).await?,
             Self::Blocks(source, _) => forewarn_datasets::count(source, promql, at).await?,
             Self::Logs(source) => forewarn_datasets::count(source, promql, at).await?,
         })
@@ -130,10 +130,10 @@ pub(super) async fn sources(config: &Config, only: Option<&str>, dataset: &Datas
 async fn open_source(source: &Source, dataset: &Dataset) -> anyhow::Result<OpenSource> {
     match source.kind {
         SourceKind::Prometheus => {
-            let api = PrometheusSource::new(source.prometheus_options())?;
+            let api = Box::new(PrometheusSource::new(source.prometheus_options())?);
             // Only `auto` has to ask the server.
             Ok(match api.fetch_used().await? {
-                Fetch::Steps => OpenSource::Queries(Box::new(api)),
+                Fetch::Steps => OpenSource::Queries(api),
                 fetch => OpenSource::Samples(api, fetch, source.series.clone()),
             })
         }

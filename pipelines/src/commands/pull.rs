@@ -41,7 +41,9 @@ pub(super) async fn pull_from(
         let range = range(config, source, from, to).await?;
         let (told, mut json) = match source {
             OpenSource::Queries(source) => pull_steps(config, dataset, source.as_ref(), range).await?,
-            OpenSource::Samples(source, _, series) => pull_samples(config, dataset, source, series, range).await?,
+            OpenSource::Samples(source, _, series) => {
+                pull_samples(config, dataset, source.as_ref(), series, range).await?
+            }
             OpenSource::Blocks(source, series) => pull_samples(config, dataset, source, series, range).await?,
             OpenSource::Logs(source) => pull_samples(config, dataset, source, &[], range).await?,
         };
