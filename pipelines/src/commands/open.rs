@@ -31,7 +31,7 @@ pub(super) enum OpenSource {
     /// Blocks.
     Blocks(BlocksSource, Vec<Vec<LabelMatcher>>),
     /// Log lines, counted.
-    Logs(LogsSource),
+    Logs(Box<LogsSource>),
 }
 
 impl OpenSource {
@@ -71,7 +71,7 @@ impl OpenSource {
             Self::Queries(source) => return Ok(dataset.plan(source.as_ref(), signals, step, range).await?),
             Self::Samples(source, ..) => source.as_ref(),
             Self::Blocks(source, _) => source,
-            Self::Logs(source) => source,
+            Self::Logs(source) => source.as_ref(),
         };
         let history = SampledHistory::new(samples, dataset).await?;
         Ok(dataset.plan(&history, signals, step, range).await?)
@@ -102,7 +102,7 @@ impl OpenSource {
             // The server evaluates one instant with less traffic than its samples would be.
             Self::Samples(source, ..) => HistorySource::count(source.as_ref(), promql, at).await?,
             Self::Blocks(source, _) => forewarn_datasets::count(source, promql, at).await?,
-            Self::Logs(source) => forewarn_datasets::count(source, promql, at).await?,
+            Self::Logs(source) => forewarn_datasets::count(source.as_ref(), promql, at).await?,
         })
     }
 }
@@ -138,7 +138,7 @@ async fn open_source(source: &Source, dataset: &Dataset) -> anyhow::Result<OpenS
             })
         }
         SourceKind::Blocks => Ok(OpenSource::Blocks(open_blocks(source)?, source.series.clone())),
-        SourceKind::Logs => Ok(OpenSource::Logs(LogsSource::new(logs::options(source), dataset)?)),
+        SourceKind::Logs => Ok(OpenSource::Logs(Box::new(LogsSource::new(logs::options(source), dataset)?))),
     }
 }
 

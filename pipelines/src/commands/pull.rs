@@ -45,7 +45,7 @@ pub(super) async fn pull_from(
                 pull_samples(config, dataset, source.as_ref(), series, range).await?
             }
             OpenSource::Blocks(source, series) => pull_samples(config, dataset, source, series, range).await?,
-            OpenSource::Logs(source) => pull_samples(config, dataset, source, &[], range).await?,
+            OpenSource::Logs(source) => pull_samples(config, dataset, source.as_ref(), &[], range).await?,
         };
         if !counted.is_null() {
             json["logs"] = counted;
