@@ -41,7 +41,8 @@ pub(super) async fn extent(client: &Client) -> Result<Option<TimeRange>, SourceE
     while let Some(middle) = middle(before, after) {
         if any_data(client, before, middle).await? { after = middle } else { before = middle }
     }
-    let extent = TimeRange { start: before.align_down(PRECISION), end: end.align_up(PRECISION) };
+    // Both are in one minute, or a millisecond apart: then the first sample is at `after`, which may begin a minute.
+    let extent = TimeRange { start: after.align_down(PRECISION), end: end.align_up(PRECISION) };
     Ok((!extent.is_empty()).then_some(extent))
 }
 
