@@ -9,6 +9,7 @@ declare -A PACKAGE_OF=(
   [victoria-metrics]=victoria-metrics
   [chromium]=chromium
   [chromedriver]=chromium-driver
+  [openssl]=openssl
   [cc]=build-essential
   [pkg-config]=pkg-config
   [python3]=python3
