@@ -67,3 +67,13 @@ fn a_key_of_blocks_elsewhere_and_a_selector_that_is_none_are_refused() {
     let said = run(&["check"], Some(&write_config(dir.path(), nowhere)));
     assert!(said.code != 0 && said.stderr.contains("url must be an existing folder"), "{said}");
 }
+
+#[test]
+fn a_folder_without_blocks_is_said_to_be_empty_and_covers_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("tsdb");
+    std::fs::create_dir(&folder).unwrap();
+    let source = format!("[[source]]\nname = \"b\"\nkind = \"blocks\"\nurl = \"file://{}\"\n", folder.display());
+    let said = run(&["pull"], Some(&write_config(dir.path(), &source))).expect_code(0);
+    assert_eq!(said.stdout, "b: there is nothing in it yet\n", "{said}");
+}

@@ -38,6 +38,13 @@ pub(super) async fn pull_from(
             text.push_str(&told);
             counted = json;
         }
+        // These can tell that they are empty. What was never there must not count as covered.
+        let can_tell = matches!(source, OpenSource::Blocks(..) | OpenSource::Logs(_));
+        if can_tell && (from.is_none() || to.is_none()) && source.extent().await?.is_none() {
+            text.push_str(&format!("{}: there is nothing in it yet\n", source.name()));
+            done.push(json!({"source": source.name(), "empty": true}));
+            continue;
+        }
         let range = range(config, source, from, to).await?;
         let (told, mut json) = match source {
             OpenSource::Queries(source) => pull_steps(config, dataset, source.as_ref(), range).await?,
