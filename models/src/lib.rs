@@ -10,6 +10,7 @@ pub mod calibration;
 pub mod decision;
 pub mod engine;
 pub mod forecast_input;
+pub mod growth;
 pub mod isolation_forest;
 pub mod lstm;
 pub mod registry;

@@ -133,7 +133,7 @@ pub fn demote_forecasters(input: &EvaluationInput<'_>) -> BTreeMap<String, Model
 /// The rules are fitted on all that lies before the range: a candidate does not bring its own bar.
 fn baselines_before(input: &EvaluationInput<'_>, steps: &[ServiceStep]) -> Baselines {
     let before = &steps[..steps.partition_point(|s| s.at < input.range.start)];
-    Baselines::fit(before, input.signals, input.step)
+    Baselines::fit(before, input.signals, input.step, None)
 }
 
 fn setup<'a>(

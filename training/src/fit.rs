@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forewarn_features::{FeaturePipelineParams, FittedFeaturePipeline, ServiceStep, SignalSet};
-use forewarn_models::baselines::{Baselines, HORIZONS, QUANTILES};
+use forewarn_models::baselines::{Baselines, HORIZONS, LoadProfile, QUANTILES};
 use forewarn_models::bundle::{BundleError, BundleManifest};
 use forewarn_models::calibration::{CalibrationError, ScoreCalibrator};
 use forewarn_models::forecast_input::{FEATURES, LOOKBACK, training_windows};
@@ -197,10 +197,15 @@ pub fn fit_all(
     excluded: &[TimeRange],
     progress: &dyn FitProgress,
 ) -> Vec<(Arc<str>, Result<ModelBundle, FitError>)> {
+    let before = |steps: &Vec<ServiceStep>| steps.partition_point(|s| s.at < options.until);
+    let loads: Vec<LoadProfile> =
+        histories.values().filter_map(|steps| LoadProfile::fit(&steps[..before(steps)])).collect();
+    let fleet = LoadProfile::fleet(&loads);
     let fit_one = |(service, steps): (&Arc<str>, &Vec<ServiceStep>)| {
         progress.service_started(service);
         let on_step = |step, loss| progress.lstm_step(service, step, loss);
-        let fitted = fit_with_progress(service, steps, signals, dataset_digest, options, excluded, &on_step);
+        let fitted =
+            fit_with_progress(service, steps, signals, dataset_digest, options, excluded, fleet.as_ref(), &on_step);
         progress.service_done(service, fitted.as_ref().err());
         (Arc::clone(service), fitted)
     };
@@ -216,7 +221,8 @@ pub fn fit_all(
 }
 
 /// Fits one service from its steps (sorted by time) before `options.until`; `excluded` times are left
-/// out of what is normal, and so are the breaches that the steps themselves show.
+/// out of what is normal, and so are the breaches that the steps themselves show. A service without traffic has no load to go by,
+/// as there are no others here to take it from.
 pub fn fit_service(
     service: &str,
     steps: &[ServiceStep],
@@ -225,9 +231,10 @@ pub fn fit_service(
     options: &FitOptions,
     excluded: &[TimeRange],
 ) -> Result<ModelBundle, FitError> {
-    fit_with_progress(service, steps, signals, dataset_digest, options, excluded, &|_, _| {})
+    fit_with_progress(service, steps, signals, dataset_digest, options, excluded, None, &|_, _| {})
 }
 
+#[expect(clippy::too_many_arguments, reason = "two callers, a line each; a struct of these would be taken apart at once")]
 fn fit_with_progress(
     service: &str,
     steps: &[ServiceStep],
@@ -235,6 +242,7 @@ fn fit_with_progress(
     dataset_digest: &str,
     options: &FitOptions,
     excluded: &[TimeRange],
+    fleet: Option<&LoadProfile>,
     on_step: &dyn Fn(usize, f32),
 ) -> Result<ModelBundle, FitError> {
     // From here on there is no later sample in reach.
@@ -246,7 +254,7 @@ fn fit_with_progress(
 
     let validation = TimeRange { start: validation_start(window, options), end: window.end };
     let before = &steps[..steps.partition_point(|s| s.at < validation.start)];
-    let earlier_baselines = Baselines::fit(before, signals, options.step);
+    let earlier_baselines = Baselines::fit(before, signals, options.step, fleet);
     let (lstm, windows) = fit_lstm(service, before, signals, &earlier_baselines, options, on_step)?;
     let setup = ForecastSetup {
         steps,
@@ -273,7 +281,7 @@ fn fit_with_progress(
         lstm,
         // All of the window: the profile of the last days matters more than the fifth that is spared
         // above, and the scale that the LSTM works in hardly moves.
-        baselines: Baselines::fit(steps, signals, options.step),
+        baselines: Baselines::fit(steps, signals, options.step, fleet),
         forecast,
     };
     bundle.sealed().map_err(|source| FitError::Bundle { service: service.to_owned(), source })

@@ -172,7 +172,7 @@ fn fit(service: &str, steps: &[ServiceStep], signals: &SignalSet, range: TimeRan
         forest,
         calibrator,
         lstm: None,
-        baselines: Baselines::fit(steps, signals, Step::MINUTE),
+        baselines: Baselines::fit(steps, signals, Step::MINUTE, None),
         forecast: ForecastModel::Trend,
     };
     bundle.sealed().unwrap()

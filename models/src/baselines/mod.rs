@@ -1,11 +1,10 @@
-//! The rules that are always there: a robust trend and a seasonal-naive forecast, and what they need
-//! to know of a service.
+//! What is always there: what is known of a service's load and levels, and the two rules that a learnt forecaster has to beat.
 //!
 //! Everything here speaks of a target's *fraction*: 0 at the start of its way, 1 at its limit (see
 //! [`fraction`]), so that one rule serves bytes, connections and ratios.
 
 mod errors;
-mod trend;
+mod load;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,17 +15,18 @@ use forewarn_schema::{BreachKind, Direction, LabelSet, SignalKind, Step, Timesta
 use serde::{Deserialize, Serialize};
 
 use crate::forecast_input::regular;
+use crate::growth::LoadShare;
 
 pub use errors::{ForecastErrors, HORIZONS, QUANTILES, recent_slope, seasonal_naive};
-pub use trend::{Trend, TrendPoint, UsualRises, fit_trend};
+pub use load::{LOAD_SIGNAL, LoadProfile};
 
 /// What the rules know of one service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Baselines {
     /// Per signal that may breach.
     pub signals: BTreeMap<String, SignalBaseline>,
-    /// Traffic by time of day, relative to its mean: leaks grow with load.
-    pub traffic: Option<SeasonalProfile>,
+    /// Its load, or that of all services where it has none of its own: leaks grow with load.
+    pub load: Option<LoadProfile>,
 }
 
 /// What the rules know of one signal of a service, all its targets together.
@@ -34,11 +34,8 @@ pub struct Baselines {
 pub struct SignalBaseline {
     /// The normal fraction by time of day.
     pub profile: SeasonalProfile,
-    /// How far the fraction strays from the profile for hours: one robust standard deviation of three-hour
-    /// medians. Saws and spikes do not count; a different weekday does.
-    pub wander: f64,
-    /// How much it rises by itself.
-    pub usual_rises: UsualRises,
+    /// How much of the fraction follows the load.
+    pub load_share: LoadShare,
     /// One robust standard deviation of a one-step change of the fraction; more than 0. The unit in
     /// which forecast errors and the LSTM's inputs are measured.
     pub scale: f64,
@@ -70,11 +67,14 @@ pub fn value_at(direction: Direction, fraction: f64, limit: f64, reference: f64)
 }
 
 impl Baselines {
-    /// Learns from the steps of one service, all of which must lie before the training ends.
+    /// Learns from the steps of one service, all of which must lie before the training ends. `fleet` stands in for the load of a
+    /// service without traffic.
     ///
-    /// A signal seen too little for a profile has no entry: the rules then serve it without a normal.
-    pub fn fit(steps: &[ServiceStep], signals: &SignalSet, step: Step) -> Self {
-        let mut baselines = Self { signals: BTreeMap::new(), traffic: relative_traffic(steps) };
+    /// A signal seen too little for a profile has no entry: it is then served without a normal.
+    pub fn fit(steps: &[ServiceStep], signals: &SignalSet, step: Step, fleet: Option<&LoadProfile>) -> Self {
+        let load = LoadProfile::fit(steps).or_else(|| fleet.cloned());
+        let mut baselines = Self { signals: BTreeMap::new(), load };
+        let loads = baselines.load.as_ref().map(|load| steps.iter().map(|s| (s.at, load.at(s))).collect::<Vec<_>>());
         for signal in signals.iter() {
             let SignalKind::Breach(kind) = signal.kind else { continue };
             if kind == BreachKind::CertificateExpiry {
@@ -84,52 +84,36 @@ impl Baselines {
             let everything = series.values().flat_map(|s| s.points.iter().copied());
             let Some(profile) = SeasonalProfile::fit(everything) else { continue };
             let scale = step_scale(&series, &profile);
-            let wander = wander(&series, &profile, step);
             let reference = series.values().map(|s| s.reference).fold(f64::NEG_INFINITY, f64::max);
             let all: Vec<&[(Timestamp, f64)]> = series.values().map(|s| s.points.as_slice()).collect();
             let errors = ForecastErrors::measure(&all, &profile, scale, step);
-            let runs: Vec<Vec<TrendPoint>> = all
-                .iter()
-                .map(|points| baselines.trend_points(Some(&profile), regular(points, step).into_iter()))
-                .collect();
-            let usual_rises = UsualRises::measure(&runs);
-            let baseline = SignalBaseline { profile, wander, usual_rises, scale, reference, errors };
+            let load_share = loads.as_ref().map_or_else(LoadShare::default, |loads| load_share(&all, loads, step));
+            let baseline = SignalBaseline { profile, load_share, scale, reference, errors };
             baselines.signals.insert(signal.name.clone(), baseline);
         }
         baselines
     }
 
-    /// What the trend is fitted to: `fractions` at every step (gaps as NaN) less the normal of their time
-    /// of day, with the clocks of time and of load.
-    pub fn trend_points(
-        &self,
-        profile: Option<&SeasonalProfile>,
-        fractions: impl Iterator<Item = (Timestamp, f64)>,
-    ) -> Vec<TrendPoint> {
-        let mut load = 0.0;
-        fractions
-            .enumerate()
-            .map(|(i, (at, fraction))| {
-                load += self.load(at);
-                let residual = fraction - profile.map_or(0.0, |p| p.level(at));
-                TrendPoint { time: i as f64, load, residual }
-            })
-            .collect()
-    }
-
     /// Whether what was deserialised hangs together.
     pub fn is_well_formed(&self) -> bool {
-        self.traffic.as_ref().is_none_or(SeasonalProfile::is_well_formed)
-            && self
-                .signals
-                .values()
-                .all(|s| s.profile.is_well_formed() && s.wander >= 0.0 && s.scale > 0.0 && s.errors.is_well_formed())
+        self.load.as_ref().is_none_or(LoadProfile::is_well_formed)
+            && self.signals.values().all(SignalBaseline::is_well_formed)
     }
 
-    /// Traffic at that time of day over its daily mean; 1 where it is not known; never under 0.05, so
-    /// that a quiet night slows a load-dependent leak and never stops it.
+    /// The expected load at a time over its mean; 1 where it is not known.
     pub fn load(&self, at: Timestamp) -> f64 {
-        self.traffic.as_ref().map_or(1.0, |t| t.level(at).max(0.05))
+        self.load.as_ref().map_or(1.0, |load| load.level(at))
+    }
+}
+
+impl SignalBaseline {
+    fn is_well_formed(&self) -> bool {
+        let LoadShare { mean, spread } = self.load_share;
+        self.profile.is_well_formed()
+            && mean.is_finite()
+            && spread > 0.0
+            && self.scale > 0.0
+            && self.errors.is_well_formed()
     }
 }
 
@@ -169,26 +153,19 @@ pub fn fractions_by_target(
     series
 }
 
-fn relative_traffic(steps: &[ServiceStep]) -> Option<SeasonalProfile> {
-    let values: Vec<(Timestamp, f64)> = steps
+/// Days of every target, overlapping by halves, beside the load of the service.
+fn load_share(targets: &[&[(Timestamp, f64)]], loads: &[(Timestamp, f64)], step: Step) -> LoadShare {
+    let day = step.count_in(Duration::from_secs(86_400)).max(2);
+    let load_at = |at: Timestamp| loads.binary_search_by_key(&at, |l| l.0).map_or(f64::NAN, |i| loads[i].1);
+    let targets: Vec<(Vec<f64>, Vec<f64>)> = targets
         .iter()
-        .filter_map(|s| s.observations.iter().find(|o| &*o.signal == "traffic").map(|o| (s.at, o.value)))
+        .map(|points| regular(points, step).into_iter().map(|(at, fraction)| (fraction, load_at(at))).unzip())
         .collect();
-    let mean = SeasonalProfile::fit(values.iter().copied())?.mean_level();
-    (mean > 0.0).then(|| SeasonalProfile::fit(values.into_iter().map(|(at, v)| (at, v / mean))))?
-}
-
-fn wander(series: &BTreeMap<LabelSet, FractionSeries>, profile: &SeasonalProfile, step: Step) -> f64 {
-    let three_hours = step.count_in(Duration::from_secs(3 * 3600)).max(30);
-    let mut strays = Vec::new();
-    for one in series.values() {
-        for part in one.points.chunks_exact(three_hours) {
-            let mut residuals: Vec<f64> = part.iter().map(|(at, f)| f - profile.level(*at)).collect();
-            strays.push(median(&mut residuals).abs());
-        }
-    }
-    let wander = 1.4826 * median(&mut strays);
-    if wander.is_nan() { profile.spread() } else { wander }
+    let days = targets.iter().flat_map(|(fractions, loads)| {
+        let starts = (0..=fractions.len().saturating_sub(day)).step_by(day / 2);
+        starts.filter_map(move |s| Some((fractions.get(s..s + day)?, loads.get(s..s + day)?)))
+    });
+    LoadShare::learn(days)
 }
 
 fn step_scale(series: &BTreeMap<LabelSet, FractionSeries>, profile: &SeasonalProfile) -> f64 {

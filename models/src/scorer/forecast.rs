@@ -1,163 +1,136 @@
-//! The forecast path of one target: the normal of its time of day, the trend on top of it, and close
-//! by the learnt forecaster where that has earned its place.
+//! The forecast of one target: the growth that its run shows, and near at hand, where that has earned its place, the
+//! learnt forecaster beside it.
 
-use forewarn_features::seasonal::median;
-use forewarn_schema::{Step, Timestamp};
+use std::time::Duration;
+
+use forewarn_schema::{BreachKind, Step, Timestamp};
 
 use super::history::TargetHistory;
-use crate::baselines::{Baselines, HORIZONS, SignalBaseline, Trend, UsualRises, fit_trend};
-use crate::bundle::ForecastModel;
+use super::ring::StepRing;
+use crate::baselines::{Baselines, HORIZONS, SignalBaseline};
 use crate::forecast_input::{LOOKBACK, window_input};
+use crate::growth::{Fan, Growth, LoadShare, Passage, Run};
 use crate::lstm::LstmForecaster;
-use crate::time_to_breach::PathPoint;
+use crate::time_to_breach::normal_cdf;
 
-/// Steps after a start in which a service warms up: its rise says nothing of the hours to come.
-const SETTLE: usize = 90;
-/// A run must be this many steps past its settling before its trend is followed.
-const MIN_RUN: usize = 60;
-/// Without a profile, this many more steps: a morning is not a leak.
-const MIN_RUN_UNKNOWN: usize = 30;
-/// How far above its normal a target must be before its rise is followed: so many times what it wanders, and at least as a
-/// fraction of the way to the limit.
-const MIN_RISE_WANDERS: f64 = 4.0;
-const MIN_RISE: f64 = 0.08;
-/// The same where no normal is known.
-const MIN_RISE_UNKNOWN: f64 = 0.2;
-/// The least relative uncertainty of a slope that is believed.
-const MIN_DOUBT: f64 = 0.3;
-const MAX_DOUBT: f64 = 0.8;
-/// The furthest that a path reaches, in steps: two weeks at the default step.
-const REACH: i64 = 20_160;
-
-/// A path and what it rests on.
-pub(super) struct Forecast {
-    /// From now on; empty where too little is known of the target.
-    pub path: Vec<PathPoint>,
-    /// Which forecast it is.
-    pub model: ForecastModel,
-}
+/// A start is followed by a warm-up, which says nothing of the hours to come: so long, or a third of the run.
+const WARM_UP: Duration = Duration::from_secs(3 * 3600);
+/// A load that differs from what is expected for the time goes on differing, less and less, with this time constant.
+const LOAD_MEMORY: Duration = Duration::from_secs(12 * 3600);
+/// By what a load differs is read from so much of the past.
+const LOAD_RECENT: Duration = Duration::from_secs(3 * 3600);
+/// How far ahead a breach is looked for, and in which strides: minutes until, minutes each.
+const STRIDES: [(f64, f64); 5] = [(60.0, 5.0), (240.0, 10.0), (720.0, 20.0), (1440.0, 40.0), (10_080.0, 120.0)];
+/// 0.1 and 0.9 quantiles of a normal distribution lie so many standard deviations apart.
+const DECILES_APART: f64 = 2.5631;
 
 /// What is known of the service and signal that a target belongs to.
 pub(super) struct Known<'a> {
+    pub kind: BreachKind,
     pub baselines: &'a Baselines,
     pub baseline: Option<&'a SignalBaseline>,
     /// Present only where it serves.
     pub lstm: Option<&'a LstmForecaster>,
+    /// The relative load that was seen.
+    pub loads: Option<&'a StepRing>,
     pub step: Step,
 }
 
 impl Known<'_> {
-    fn normal(&self, at: Timestamp) -> f64 {
-        self.baseline.map_or(0.0, |b| b.profile.level(at))
+    /// The relative load at a step: as it was seen, else as it is expected.
+    fn load(&self, at: Timestamp) -> f64 {
+        let seen = self.loads.map_or(f64::NAN, |loads| loads.at(loads.number(at)));
+        if seen.is_finite() { seen } else { self.baselines.load(at) }
     }
-}
 
-/// Forecasts one target from what it did up to `now`.
-pub(super) fn forecast(history: &TargetHistory, known: &Known<'_>, now: Timestamp) -> Forecast {
-    let level = history.level();
-    if !level.is_finite() {
-        return Forecast { path: Vec::new(), model: ForecastModel::SeasonalNaive };
-    }
-    let trend = believed_trend(history, known);
-    let near = known.lstm.and_then(|lstm| near_path(history, known, lstm, now));
-    let mut model = if trend.is_some() { ForecastModel::Trend } else { ForecastModel::SeasonalNaive };
-    let residual = trend.map_or(level - known.normal(now), |t| t.level);
-    let doubt = trend.map_or(0.0, |t| t.disagreement.clamp(MIN_DOUBT, MAX_DOUBT));
-    let noise = known.baseline.map_or(0.02, |b| b.profile.spread());
-    let reach = if trend.is_some() { REACH } else { REACH / 14 };
-    let mut path = vec![PathPoint { at: now, low: level.min(1.0), mid: level, high: level.max(0.0) }];
-    let mut moved = 0.0; // Along the trend's own clock.
-    let mut steps = 0;
-    while steps < reach {
-        let stride = stride(steps);
-        steps += stride;
-        let at = Timestamp::from_millis(now.millis() + steps * known.step.millis());
-        let by_load = trend.is_some_and(|t| t.by_load);
-        moved += stride as f64 * if by_load { known.baselines.load(at) } else { 1.0 };
-        let base = known.normal(at) + residual;
-        let rise = trend.map_or(0.0, |t| t.slope * moved);
-        // Without a trend the doubt is what the level strays by; it does not grow past a few spreads.
-        let stray = if trend.is_some() { noise } else { 2.0 * noise };
-        let ruled = PathPoint {
-            at,
-            low: base + rise * (1.0 - doubt) - stray,
-            mid: base + rise,
-            high: base + rise * (1.0 + doubt) + stray,
-        };
-        let learnt = near.as_ref().and_then(|n| n.iter().find(|p| p.at == at));
-        path.push(match learnt {
-            None => ruled,
-            Some(learnt) => {
-                model = ForecastModel::Lstm;
-                // What was learnt from normal days expects a return to normal; a climb that is believed
-                // is not argued away by it, so the two meet in the middle and past its reach the climb goes on.
-                if trend.is_some() { halfway(learnt, &ruled) } else { *learnt }
+    /// The relative load so many steps from now.
+    fn load_ahead(&self, now: Timestamp) -> impl Fn(f64) -> f64 {
+        let recent = self.step.count_in(LOAD_RECENT).max(1) as i64;
+        let (mut differs, mut seen) = (0.0, 0);
+        if let Some(loads) = self.loads {
+            for number in loads.number(now) - recent + 1..=loads.number(now) {
+                let load = loads.at(number);
+                if load.is_finite() {
+                    differs += load / self.baselines.load(Timestamp::from_millis(number * self.step.millis()));
+                    seen += 1;
+                }
             }
-        });
-    }
-    Forecast { path, model }
-}
-
-fn halfway(a: &PathPoint, b: &PathPoint) -> PathPoint {
-    let mean = |a: f64, b: f64| (a + b) / 2.0;
-    PathPoint { at: b.at, low: mean(a.low, b.low), mid: mean(a.mid, b.mid), high: mean(a.high, b.high) }
-}
-
-/// Fine at first, coarse later: 5 steps for the first hour's worth, then 15, 60, 120.
-fn stride(steps: i64) -> i64 {
-    match steps {
-        ..60 => 5,
-        60..1440 => 15,
-        1440..10_080 => 60,
-        _ => 120,
-    }
-}
-
-/// The trend of the current run, if it is one that an engineer would call a climb.
-fn believed_trend(history: &TargetHistory, known: &Known<'_>) -> Option<Trend> {
-    let settle = if history.saw_start() { SETTLE } else { 0 };
-    let run = history.run_length().saturating_sub(settle);
-    let wait = if known.baseline.is_some() { 0 } else { MIN_RUN_UNKNOWN };
-    if run < MIN_RUN + wait {
-        return None;
-    }
-    let profile = known.baseline.map(|b| &b.profile);
-    let points = known.baselines.trend_points(profile, history.fractions(run));
-    let unknown = UsualRises::default();
-    let trend = fit_trend(&points, known.baseline.map_or(&unknown, |b| &b.usual_rises))?;
-    let rise = match known.baseline {
-        Some(baseline) => {
-            let needed = (MIN_RISE_WANDERS * baseline.wander).max(MIN_RISE);
-            trend.level >= needed
         }
-        None => {
-            // The run's own lower quartile stands for the normal that nobody has learnt yet.
-            let mut low: Vec<f64> = points.iter().map(|p| p.residual).filter(|r| r.is_finite()).collect();
-            low.sort_by(f64::total_cmp);
-            let start = median(&mut low[..points.len().min(120).min(low.len())].to_vec());
-            trend.level - start >= MIN_RISE_UNKNOWN
+        let ratio = if seen * 6 >= recent { (differs / seen as f64).clamp(0.3, 3.0) } else { 1.0 };
+        let memory = LOAD_MEMORY.as_secs_f64() / self.step.seconds();
+        move |steps| {
+            let at = Timestamp::from_millis(now.millis() + (steps * self.step.millis() as f64) as i64);
+            self.baselines.load(at) * (1.0 + (ratio - 1.0) * (-steps / memory).exp())
         }
-    };
-    rise.then_some(trend)
+    }
 }
 
-/// The learnt forecaster's quantiles at its horizons, as fractions.
-fn near_path(
-    history: &TargetHistory,
-    known: &Known<'_>,
-    lstm: &LstmForecaster,
-    now: Timestamp,
-) -> Option<Vec<PathPoint>> {
+/// Weighs what the current run shows; `None` where it is too short or too seldom seen.
+pub(super) fn grow(history: &TargetHistory, known: &Known<'_>) -> Option<Growth> {
+    let run = history.run_length();
+    let settle = if history.saw_start() { known.step.count_in(WARM_UP).min(run / 3) } else { 0 };
+    let (mut fractions, mut loads) = (Vec::with_capacity(run), Vec::with_capacity(run));
+    for (at, fraction) in history.fractions(run - settle) {
+        fractions.push(fraction);
+        loads.push(known.load(at));
+    }
+    Growth::fit(&Run {
+        fractions: &fractions,
+        loads: &loads,
+        started: history.saw_start(),
+        share: known.baseline.map_or_else(LoadShare::default, |b| b.load_share),
+        // Connections and bytes run out at their peaks; an error rate is its own mean, and free space has no noise.
+        peaks: match known.kind {
+            BreachKind::PoolExhaustion => 3.0,
+            BreachKind::Oom => 2.0,
+            _ => 0.0,
+        },
+        elastic: known.kind == BreachKind::Oom,
+    })
+}
+
+/// When the limit is passed.
+pub(super) fn passage(growth: &Growth, history: &TargetHistory, known: &Known<'_>, now: Timestamp) -> Passage {
+    let ahead = growth.passage(&times(known.step), &known.load_ahead(now));
+    match known.lstm.and_then(|lstm| near(history, known, lstm)) {
+        Some(near) => ahead.averaged(|steps| near_passage(&near, steps), HORIZONS[HORIZONS.len() - 1] as f64),
+        None => ahead,
+    }
+}
+
+/// Where the fraction goes until `reach` steps from now.
+pub(super) fn fan(growth: &Growth, known: &Known<'_>, now: Timestamp, reach: f64) -> Vec<Fan> {
+    let times: Vec<f64> = times(known.step).into_iter().take_while(|t| *t <= reach).collect();
+    growth.fan(&times, &known.load_ahead(now))
+}
+
+/// The times ahead that are looked at, in steps.
+fn times(step: Step) -> Vec<f64> {
+    let (mut times, mut minutes) = (Vec::with_capacity(160), 0.0);
+    for (until, stride) in STRIDES {
+        while minutes < until {
+            minutes += stride;
+            times.push(minutes * 60.0 / step.seconds());
+        }
+    }
+    times
+}
+
+/// The learnt forecaster's fractions: horizon in steps, mean, standard deviation.
+fn near(history: &TargetHistory, known: &Known<'_>, lstm: &LstmForecaster) -> Option<Vec<(f64, f64, f64)>> {
     let baseline = known.baseline?;
     let window: Vec<(Timestamp, f64)> = history.fractions(LOOKBACK).collect();
     let (_, last) = *window.last()?;
     let input = window_input(&window, baseline, known.baselines)?;
-    let quantiles = lstm.forecast(&input);
-    let points = HORIZONS.into_iter().zip(quantiles).map(|(horizon, [low, mid, high])| PathPoint {
-        at: Timestamp::from_millis(now.millis() + horizon as i64 * known.step.millis()),
-        low: last + f64::from(low) * baseline.scale,
-        mid: last + f64::from(mid) * baseline.scale,
-        high: last + f64::from(high) * baseline.scale,
-    });
-    Some(points.collect())
+    let of_horizon = |(horizon, [low, mid, high]): (usize, [f32; 3])| {
+        let spread = f64::from(high - low) * baseline.scale / DECILES_APART;
+        (horizon as f64, last + f64::from(mid) * baseline.scale, spread.max(1e-6))
+    };
+    Some(HORIZONS.into_iter().zip(lstm.forecast(&input)).map(of_horizon).collect())
+}
+
+/// How likely the learnt forecast is past the limit at `steps`, by the nearest horizon that is not before it.
+fn near_passage(near: &[(f64, f64, f64)], steps: f64) -> f64 {
+    let of = near.iter().find(|(horizon, _, _)| *horizon >= steps).or(near.last());
+    of.map_or(0.0, |(_, mean, deviation)| normal_cdf((mean - 1.0) / deviation))
 }

@@ -1,58 +1,46 @@
-//! What is remembered of one target: its values at every step for two days, and where its current run
-//! began.
-
-use std::collections::VecDeque;
+//! What is remembered of one target: its values for the last days, and where its current run began.
 
 use forewarn_features::seasonal::median;
 use forewarn_schema::{Direction, Step, Timestamp};
 
+use super::ring::{CAPACITY, StepRing};
 use crate::baselines::fraction;
 
-/// Steps kept: two days at the default step.
-pub(super) const CAPACITY: usize = 2880;
 /// A fall of the fraction by this much that lasts is a restart, not a garbage collection.
 const RESTART_FALL: f64 = 0.3;
 /// A target that was not seen for this many steps is gone.
 const GONE_AFTER: i64 = 10;
 
-/// The ring of one target's values. Steps that were not seen are NaN.
+/// One target's values and runs.
 #[derive(Clone, Debug)]
 pub(super) struct TargetHistory {
     direction: Direction,
-    step: Step,
-    values: VecDeque<f64>,
-    /// The step number of the last value: time over step.
-    last: i64,
+    values: StepRing,
+    /// The last value, as exact as it came.
+    value: f64,
     limit: f64,
     reference: f64,
+    /// The step number at which the current run began.
     run_start: i64,
+    /// Whether it began while we were watching.
+    began: bool,
 }
 
 impl TargetHistory {
-    pub(super) fn new(direction: Direction, step: Step, at: Timestamp, reference: f64) -> Self {
-        let first = at.millis() / step.millis();
-        Self { direction, step, values: VecDeque::new(), last: first - 1, limit: f64::NAN, reference, run_start: first }
+    /// A target that is first seen at `at`; `began` says that it was not there before.
+    pub(super) fn new(direction: Direction, step: Step, at: Timestamp, reference: f64, began: bool) -> Self {
+        let values = StepRing::new(step, at);
+        let run_start = values.number(at);
+        Self { direction, values, value: f64::NAN, limit: f64::NAN, reference, run_start, began }
     }
 
     /// Takes the value at `at`; what is not later than the last is left out.
     pub(super) fn push(&mut self, at: Timestamp, value: f64, limit: f64) {
-        let index = at.millis() / self.step.millis();
-        if index <= self.last {
-            return;
-        }
-        let missed = index - self.last - 1;
+        let Some(missed) = self.values.push(at, value) else { return };
         if missed >= CAPACITY as i64 {
-            self.values.clear();
-            self.run_start = index;
-        } else {
-            self.values.extend((0..missed).map(|_| f64::NAN));
+            (self.run_start, self.began) = (self.values.last(), false);
         }
-        self.values.push_back(value);
-        while self.values.len() > CAPACITY {
-            self.values.pop_front();
-        }
-        self.last = index;
-        self.limit = limit;
+        (self.value, self.limit) = (value, limit);
         if self.direction == Direction::Below {
             self.reference = self.reference.max(value);
         }
@@ -61,24 +49,24 @@ impl TargetHistory {
 
     /// A run ends where the last ten steps lie far below the fifty before them.
     fn notice_restart(&mut self) {
-        let n = self.values.len();
-        if n < 20 || self.last - self.run_start < 20 {
+        let (n, last) = (self.values.len(), self.values.last());
+        if n < 20 || last - self.run_start < 20 {
             return;
         }
-        let last_fall = self.fraction_of(self.values[n - 1]).unwrap_or(f64::NAN);
-        let earlier = self.fraction_of(self.values[n - 11]).unwrap_or(f64::NAN);
+        let last_fall = self.fraction_of(self.values.at(last)).unwrap_or(f64::NAN);
+        let earlier = self.fraction_of(self.values.at(last - 10)).unwrap_or(f64::NAN);
         if earlier - last_fall < RESTART_FALL / 2.0 {
             return; // The cheap test first: medians only where something fell.
         }
         let now = self.median_fraction(n - 10, n);
         let before = self.median_fraction(n.saturating_sub(60), n - 10);
         if before - now >= RESTART_FALL {
-            self.run_start = self.last - 9;
+            (self.run_start, self.began) = (last - 9, true);
         }
     }
 
     fn median_fraction(&self, from: usize, to: usize) -> f64 {
-        let mut fractions: Vec<f64> = self.values.range(from..to).filter_map(|v| self.fraction_of(*v)).collect();
+        let mut fractions: Vec<f64> = self.values.range(from, to).filter_map(|v| self.fraction_of(v)).collect();
         median(&mut fractions)
     }
 
@@ -88,18 +76,17 @@ impl TargetHistory {
 
     /// Whether it was seen within the last steps before `at`.
     pub(super) fn is_live(&self, at: Timestamp) -> bool {
-        at.millis() / self.step.millis() - self.last < GONE_AFTER
+        self.values.number(at) - self.values.last() < GONE_AFTER
     }
 
     /// Whether nothing of it is worth keeping at `at`.
     pub(super) fn is_forgotten(&self, at: Timestamp) -> bool {
-        at.millis() / self.step.millis() - self.last > CAPACITY as i64
+        self.values.number(at) - self.values.last() > CAPACITY as i64
     }
 
     /// Values with their times, gaps as NaN, oldest first.
     pub(super) fn values(&self) -> impl DoubleEndedIterator<Item = (Timestamp, f64)> + ExactSizeIterator {
-        let (first, step) = (self.last - self.values.len() as i64 + 1, self.step.millis());
-        self.values.iter().enumerate().map(move |(i, v)| (Timestamp::from_millis((first + i as i64) * step), *v))
+        self.values.iter()
     }
 
     /// Fractions of the last `count` steps with their times, gaps as NaN, oldest first.
@@ -111,17 +98,17 @@ impl TargetHistory {
 
     /// Steps since the current run began, the last one included, as far as they are kept.
     pub(super) fn run_length(&self) -> usize {
-        usize::try_from(self.last - self.run_start + 1).unwrap_or(0).min(self.values.len())
+        usize::try_from(self.values.last() - self.run_start + 1).unwrap_or(0).min(self.values.len())
     }
 
-    /// Whether the run began while we were watching, rather than before what is kept.
+    /// Whether the run's beginning was seen and is still kept.
     pub(super) fn saw_start(&self) -> bool {
-        self.last - self.run_start < self.values.len() as i64
+        self.began && self.values.last() - self.run_start < self.values.len() as i64
     }
 
     /// The last value.
     pub(super) fn value(&self) -> f64 {
-        self.values.iter().rev().copied().find(|v| v.is_finite()).unwrap_or(f64::NAN)
+        self.value
     }
 
     /// The median fraction of the last ten steps: what a spike does not move.
@@ -144,7 +131,7 @@ mod tests {
     use super::*;
 
     fn history(values: impl Iterator<Item = f64>) -> TargetHistory {
-        let mut history = TargetHistory::new(Direction::Above, Step::MINUTE, Timestamp::default(), 0.0);
+        let mut history = TargetHistory::new(Direction::Above, Step::MINUTE, Timestamp::default(), 0.0, true);
         for (minute, value) in values.enumerate() {
             history.push(Timestamp::from_seconds(minute as i64 * 60), value, 100.0);
         }

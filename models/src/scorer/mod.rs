@@ -5,25 +5,30 @@
 
 mod forecast;
 mod history;
+mod ring;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forewarn_features::{FeatureState, Observation, ServiceStep, Signal, SignalSet};
 use forewarn_schema::{
-    AnomalyScore, BandPoint, BreachKind, Direction, Explanation, FanPoint, LabelSet, Prediction, SignalEvidence, Step,
+    AnomalyScore, BandPoint, BreachKind, Direction, Explanation, FanPoint, LabelSet, Prediction, Probability, SignalEvidence, Step,
     TimeToBreach, Timestamp, format_duration,
 };
 
 use crate::baselines::{Baselines, value_at};
 use crate::bundle::{ForecastModel, ModelBundle};
 use crate::engine::TargetView;
-use crate::time_to_breach::{PathPoint, breach_probability, estimate_time_to_breach};
-use forecast::{Forecast, Known};
+use crate::growth::{CLASSES, Growth, Shape};
+use crate::time_to_breach::{breach_probability, estimate_time_to_breach};
+use forecast::Known;
 use history::TargetHistory;
+use ring::StepRing;
 
-/// No breach is announced further ahead than this many steps: a week at the default step.
-const FURTHEST: i64 = 10_080;
+/// A service has been watched for this many steps before a target that appears is taken for new.
+const WATCHED: f64 = 30.0;
+/// How much what one replica shows says of the others: half, as they see the same load.
+const SIBLINGS: f64 = 0.5;
 /// At most this many signals explain a prediction.
 const MAX_EVIDENCE: usize = 5;
 
@@ -46,9 +51,21 @@ pub struct ServiceScorer {
     step: Step,
     bundle: Option<Arc<ModelBundle>>,
     feature_state: FeatureState,
+    first: Option<Timestamp>,
     latest: Option<ServiceStep>,
+    /// The load that was seen, relative to the learnt mean; `None` where that is not known.
+    loads: Option<StepRing>,
     row: Vec<f32>,
     targets: BTreeMap<TargetKey, TargetHistory>,
+}
+
+/// What is said of where one target goes.
+struct Forecast {
+    time_to_breach: Option<TimeToBreach>,
+    /// Of a breach within the kind's horizon.
+    probability: Probability,
+    /// By what, in a word.
+    by: &'static str,
 }
 
 /// How unusual the service looks now, and why.
@@ -59,7 +76,7 @@ struct Anomaly {
 
 impl ServiceScorer {
     /// How many steps a target remembers.
-    pub const MEMORY_STEPS: u32 = history::CAPACITY as u32;
+    pub const MEMORY_STEPS: u32 = ring::CAPACITY as u32;
 
     /// A service of which nothing has been seen. Without a bundle the rules serve it.
     pub fn new(service: Arc<str>, signals: Arc<SignalSet>, step: Step, bundle: Option<Arc<ModelBundle>>) -> Self {
@@ -69,7 +86,9 @@ impl ServiceScorer {
             step,
             bundle: None,
             feature_state: FeatureState::default(),
+            first: None,
             latest: None,
+            loads: None,
             row: Vec::new(),
             targets: BTreeMap::new(),
         };
@@ -81,6 +100,8 @@ impl ServiceScorer {
     pub fn set_bundle(&mut self, bundle: Option<Arc<ModelBundle>>) {
         self.feature_state = bundle.as_ref().map(|b| b.pipeline.new_state()).unwrap_or_default();
         self.row.clear();
+        // What was seen was relative to another mean.
+        self.loads = None;
         self.bundle = bundle;
     }
 
@@ -92,6 +113,10 @@ impl ServiceScorer {
         if let Some(bundle) = &self.bundle {
             self.row = bundle.pipeline.transform(&mut self.feature_state, step);
         }
+        if let Some(load) = self.bundle.as_ref().and_then(|b| b.baselines.load.as_ref()?.seen(step)) {
+            self.loads.get_or_insert_with(|| StepRing::new(self.step, step.at)).push(step.at, load);
+        }
+        self.first.get_or_insert(step.at);
         for observation in &step.observations {
             self.observe_target(step.at, observation);
         }
@@ -104,22 +129,38 @@ impl ServiceScorer {
         let (Some(_), Some(limit)) = (signal.kind.breach(), observation.limit) else { return };
         let key = (Arc::clone(&observation.signal), Arc::clone(&observation.labels));
         let (direction, step) = (signal.direction, self.step);
+        let began = self.first.is_some_and(|first| at.seconds_since(first) > WATCHED * step.seconds());
         let history =
-            self.targets.entry(key).or_insert_with(|| TargetHistory::new(direction, step, at, observation.value));
+            self.targets.entry(key).or_insert_with(|| TargetHistory::new(direction, step, at, observation.value, began));
         history.push(at, observation.value, limit);
     }
 
     /// A prediction for every target that is live at `at`, sorted by signal and labels.
     pub fn predict(&self, at: Timestamp) -> Vec<Prediction> {
         let anomaly = self.anomaly(at);
-        let mut predictions = Vec::new();
-        for ((signal, labels), history) in self.targets.iter().filter(|(_, h)| h.is_live(at)) {
-            let Some(signal) = self.signals.get(signal) else { continue };
-            let Some(kind) = signal.kind.breach() else { continue };
-            let (time_to_breach, model, _) = self.judge(signal, kind, history, at);
-            predictions.push(self.prediction(signal, kind, labels, history, at, time_to_breach, model, &anomaly));
-        }
-        predictions
+        let live: Vec<(&TargetKey, &TargetHistory, &Signal, BreachKind)> = self
+            .targets
+            .iter()
+            .filter(|(_, history)| history.is_live(at))
+            .filter_map(|(key, history)| {
+                let signal = self.signals.get(&key.0)?;
+                Some((key, history, signal, signal.kind.breach()?))
+            })
+            .collect();
+        let mut growths: Vec<Option<Growth>> = live
+            .iter()
+            .map(|(_, history, signal, kind)| {
+                if *kind == BreachKind::CertificateExpiry { None } else { forecast::grow(history, &self.known(signal)) }
+            })
+            .collect();
+        agree(&live.iter().map(|(key, ..)| *key).collect::<Vec<_>>(), &mut growths);
+        live.iter()
+            .zip(&growths)
+            .map(|((key, history, signal, kind), growth)| {
+                let forecast = self.judge(signal, *kind, history, growth.as_ref(), at);
+                self.prediction(signal, *kind, &key.1, history, at, forecast, &anomaly)
+            })
+            .collect()
     }
 
     fn judge(
@@ -127,28 +168,49 @@ impl ServiceScorer {
         signal: &Signal,
         kind: BreachKind,
         history: &TargetHistory,
+        growth: Option<&Growth>,
         at: Timestamp,
-    ) -> (Option<TimeToBreach>, &'static str, Vec<PathPoint>) {
+    ) -> Forecast {
+        let horizon = horizon_seconds(kind);
         if kind == BreachKind::CertificateExpiry {
-            return (clock(history), "clock", Vec::new());
+            let time_to_breach = clock(history);
+            let probability = breach_probability(time_to_breach.as_ref(), horizon);
+            return Forecast { time_to_breach, probability, by: "clock" };
         }
-        let Forecast { path, model } = forecast::forecast(history, &self.known(signal), at);
-        let furthest = FURTHEST as f64 * self.step.seconds();
-        let time_to_breach = estimate_time_to_breach(at, &path).filter(|ttb| ttb.p50() <= furthest);
-        let name = match model {
-            ForecastModel::Trend => "trend",
-            ForecastModel::SeasonalNaive => "seasonal_naive",
-            ForecastModel::Lstm => "lstm",
+        let known = self.known(signal);
+        let Some(growth) = growth else {
+            return Forecast { time_to_breach: None, probability: Probability::default(), by: "seasonal_naive" };
         };
-        (time_to_breach, name, path)
+        let by = match growth.likeliest().0 {
+            _ if known.lstm.is_some() => "lstm",
+            Shape::Flat => "seasonal_naive",
+            _ => "trend",
+        };
+        if history.level() >= 1.0 {
+            let now = TimeToBreach::new(0.0, 0.0, 0.0).ok();
+            return Forecast { time_to_breach: now, probability: Probability::saturating(1.0), by };
+        }
+        let passage = forecast::passage(growth, history, &known, at);
+        Forecast {
+            time_to_breach: estimate_time_to_breach(&passage, self.step),
+            probability: Probability::saturating(passage.within(horizon / self.step.seconds())),
+            by,
+        }
     }
 
     fn known(&self, signal: &Signal) -> Known<'_> {
-        static NOTHING_LEARNT: Baselines = Baselines { signals: BTreeMap::new(), traffic: None };
+        static NOTHING_LEARNT: Baselines = Baselines { signals: BTreeMap::new(), load: None };
         let bundle = self.bundle.as_deref();
         let baselines = bundle.map_or(&NOTHING_LEARNT, |b| &b.baselines);
         let lstm = bundle.filter(|b| b.forecast == ForecastModel::Lstm).and_then(|b| b.lstm.as_ref());
-        Known { baselines, baseline: baselines.signals.get(&signal.name), lstm, step: self.step }
+        Known {
+            kind: signal.kind.breach().unwrap_or(BreachKind::Custom),
+            baselines,
+            baseline: baselines.signals.get(&signal.name),
+            lstm,
+            loads: self.loads.as_ref(),
+            step: self.step,
+        }
     }
 
     fn anomaly(&self, at: Timestamp) -> Anomaly {
@@ -187,11 +249,9 @@ impl ServiceScorer {
         labels: &LabelSet,
         history: &TargetHistory,
         at: Timestamp,
-        time_to_breach: Option<TimeToBreach>,
-        forecast: &str,
+        forecast: Forecast,
         anomaly: &Anomaly,
     ) -> Prediction {
-        let horizon_seconds = horizon_seconds(kind);
         Prediction {
             id: Prediction::derive_id(&self.service, &signal.name, labels, at),
             at,
@@ -201,16 +261,16 @@ impl ServiceScorer {
             labels: labels.clone(),
             value: history.value(),
             limit: history.limit(),
-            breach_probability: breach_probability(time_to_breach.as_ref(), horizon_seconds),
-            horizon_seconds,
-            time_to_breach_seconds: time_to_breach,
+            breach_probability: forecast.probability,
+            horizon_seconds: horizon_seconds(kind),
+            time_to_breach_seconds: forecast.time_to_breach,
             request_id: None,
             anomaly_score: anomaly.score,
             model_version: self.bundle.as_ref().map_or_else(|| "rules".to_owned(), |b| b.manifest.version.to_string()),
             explanation: Explanation {
-                summary: summary(signal, history, time_to_breach, forecast),
+                summary: summary(signal, history, forecast.time_to_breach, forecast.by),
                 signals: anomaly.evidence.clone(),
-                forecast: forecast.to_owned(),
+                forecast: forecast.by.to_owned(),
             },
         }
     }
@@ -221,21 +281,24 @@ impl ServiceScorer {
         let kind = signal.kind.breach()?;
         let key = (Arc::<str>::from(prediction.signal.as_str()), Arc::new(prediction.labels.clone()));
         let history = self.targets.get(&key)?;
-        let (_, _, path) = self.judge(signal, kind, history, at);
         let to_value = |f: f64| value_at(signal.direction, f, history.limit(), history.reference());
         // What to draw ends a quarter past the breach, or after as much as is shown of the past.
         let shown = history.values().len() as f64 * self.step.seconds();
         let ahead = prediction.time_to_breach_seconds.map_or(shown / 2.0, |t| (1.25 * t.p90()).min(4.0 * t.p50()));
-        let fan = path
-            .iter()
-            .take_while(|p| p.at.seconds_since(at) <= ahead)
-            .map(|p| {
+        let known = self.known(signal);
+        let growth = if kind == BreachKind::CertificateExpiry { None } else { forecast::grow(history, &known) };
+        let reach = ahead / self.step.seconds();
+        let fan: Vec<FanPoint> = growth.map_or_else(Vec::new, |growth| {
+            let points = forecast::fan(&growth, &known, at, reach);
+            let point = |p: crate::growth::Fan| {
                 let (a, b) = (to_value(p.low), to_value(p.high));
-                FanPoint { at: p.at, p10: a.min(b), p50: to_value(p.mid), p90: a.max(b) }
-            })
-            .collect();
-        let expected = self.known(signal).baseline.map_or_else(Vec::new, |baseline| {
-            let times = history.values().map(|(t, _)| t).step_by(15).chain(path.iter().map(|p| p.at));
+                let at = Timestamp::from_millis(at.millis() + (p.steps * self.step.millis() as f64) as i64);
+                FanPoint { at, p10: a.min(b), p50: to_value(p.mid), p90: a.max(b) }
+            };
+            points.into_iter().map(point).collect()
+        });
+        let expected = known.baseline.map_or_else(Vec::new, |baseline| {
+            let times = history.values().map(|(t, _)| t).step_by(15).chain(fan.iter().map(|p| p.at));
             times
                 .take_while(|t| t.seconds_since(at) <= ahead)
                 .map(|t| {
@@ -264,17 +327,42 @@ impl ServiceScorer {
     /// not known or less than an hour is left.
     pub fn quietest_hour(&self, from: Timestamp, to: Timestamp) -> Option<forewarn_schema::TimeRange> {
         const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
-        let traffic = self.bundle.as_ref()?.baselines.traffic.as_ref()?;
+        let expected = self.bundle.as_ref()?.baselines.load.as_ref()?;
         let mut best: Option<(f64, Timestamp)> = None;
         let mut start = from;
         while start + HOUR <= to {
-            let load: f64 = (0..4).map(|q| traffic.level(start + HOUR * q / 4)).sum();
+            let load: f64 = (0..4).map(|q| expected.level(start + HOUR * q / 4)).sum();
             if best.is_none_or(|(least, _)| load < least) {
                 best = Some((load, start));
             }
             start = start + HOUR / 4;
         }
         best.map(|(_, start)| forewarn_schema::TimeRange { start, end: start + HOUR })
+    }
+}
+
+/// Replicas of one workload share their code, so that what grows in one grows alike in the others: each is weighed by what
+/// its siblings show. `growths` are those of `targets`, sorted.
+fn agree(targets: &[&TargetKey], growths: &mut [Option<Growth>]) {
+    let workload = |key: &TargetKey| (Arc::clone(&key.0), key.1.without(&["pod"]));
+    let mut siblings: BTreeMap<(Arc<str>, LabelSet), Vec<usize>> = BTreeMap::new();
+    for (i, key) in targets.iter().enumerate() {
+        siblings.entry(workload(key)).or_default().push(i);
+    }
+    for members in siblings.values().filter(|members| members.len() > 1) {
+        let shown: Vec<(usize, [f64; CLASSES])> =
+            members.iter().filter_map(|i| Some((*i, growths[*i].as_ref()?.evidence()?))).collect();
+        for (i, _) in &shown {
+            let of_others = |class: usize| {
+                let logs = shown.iter().filter(|(j, _)| j != i).map(|(_, evidence)| SIBLINGS * evidence[class].ln());
+                logs.sum::<f64>()
+            };
+            let logs: [f64; CLASSES] = std::array::from_fn(of_others);
+            let most = logs.iter().copied().fold(f64::MIN, f64::max);
+            if let Some(growth) = &mut growths[*i] {
+                growth.weigh(&logs.map(|log| (log - most).exp()));
+            }
+        }
     }
 }
 

@@ -63,7 +63,7 @@ pub(crate) fn bundle(service: &str, days: usize, seed: u64) -> ModelBundle {
         manifest,
         pipeline,
         calibrator: ScoreCalibrator::fit(&scores).unwrap(),
-        baselines: Baselines::fit(steps, &signals, Step::MINUTE),
+        baselines: Baselines::fit(steps, &signals, Step::MINUTE, None),
         signals,
         forest,
         lstm: None,

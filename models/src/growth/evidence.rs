@@ -1,0 +1,272 @@
+//! The explanations of a run, each fitted and weighed by its evidence.
+
+use forewarn_features::seasonal::median;
+
+use super::bins::Bins;
+use super::shape::{Clock, Shape};
+use super::{CLASSES, LoadShare};
+
+/// Where in the run a growth may begin, as shares of it.
+const ONSETS: [f64; 7] = [0.0, 0.2, 0.4, 0.55, 0.7, 0.8, 0.88];
+/// Bins that a growth which began within the run must have.
+const MIN_BINS_GROWN: usize = 8;
+/// Rates of acceleration: how often its own time constant fits into the run so far, with the prior share of each for a run whose
+/// start was seen. One that was not seen to start may be much older than what accelerates in it.
+const ACCELERATIONS: [(f64, f64); 7] =
+    [(1.5, 0.3), (2.5, 0.3), (4.0, 0.3), (7.0, 0.04), (12.0, 0.02), (24.0, 0.02), (48.0, 0.02)];
+/// The same of coming to rest. A slower one cannot be told from a linear growth, and is none until it has slowed.
+const SETTLINGS: [f64; 4] = [3.0, 5.0, 8.0, 16.0];
+/// What is believed beforehand of a run that grows.
+const PRIOR_SETTLING: f64 = 0.3;
+const PRIOR_ACCELERATING: f64 = 0.25;
+/// That accelerating growth goes by the clock of time rather than of load.
+const PRIOR_ACCELERATING_BY_TIME: f64 = 0.8;
+/// That a growth began with the run: leaks come with a deployment or a restart.
+const PRIOR_FROM_START: f64 = 0.9;
+/// The same where the start was not seen.
+const PRIOR_FROM_BEFORE: f64 = 0.5;
+/// That nothing grows, against that anything does: 4 to 1.
+const PRIOR_FLAT: f64 = 4.0;
+/// Standard deviation of a bin below which a better fit proves nothing.
+const LEAST_MISFIT: f64 = 1e-3;
+
+/// One explanation: `base + share * (load - 1) + amplitude * shape`.
+#[derive(Clone, Debug)]
+pub(super) struct Candidate {
+    pub shape: Shape,
+    pub clock: Clock,
+    /// Of the shape, per unit of the clock.
+    pub rate: f64,
+    /// The clock's value where the growth begins, not above 0 (now).
+    pub onset: f64,
+    /// The share of the run at which it begins.
+    onset_share: f64,
+    /// Base, share and amplitude; the last per whole run, see [`Candidate::grown`].
+    pub coefficients: [f64; 3],
+    /// Their covariance.
+    pub covariance: [[f64; 3]; 3],
+    /// Mean of what the last bins lie above the fit.
+    pub offset: f64,
+    /// Standard deviation of what a bin lies off.
+    pub misfit: f64,
+    /// The posterior probability.
+    pub weight: f64,
+    /// What was believed beforehand, in the same unit for all.
+    pub prior: f64,
+    squares: f64,
+}
+
+impl Candidate {
+    /// The growth at `x` of its clock, relative to now at 0; in units of the length so far.
+    pub(super) fn grown(&self, x: f64) -> f64 {
+        if self.shape == Shape::Flat { 0.0 } else { self.shape.at(x - self.onset, self.rate) / -self.onset }
+    }
+
+    /// Whether it says that what matters began in the last half of the run.
+    pub(super) fn began_late(&self) -> bool {
+        let burst = self.shape == Shape::Accelerating && -self.rate * self.onset > 6.0;
+        burst || self.shape != Shape::Flat && self.onset_share >= 0.5
+    }
+
+    /// Which of the classes that siblings can agree on; `None` for no growth.
+    pub(super) fn class(&self) -> Option<usize> {
+        match (self.shape, self.clock) {
+            (Shape::Flat, _) => None,
+            (Shape::Linear, Clock::Time) => Some(0),
+            (Shape::Linear, Clock::Load) => Some(1),
+            (Shape::Accelerating, Clock::Time) => Some(2),
+            (Shape::Accelerating, Clock::Load) => Some(3),
+            (Shape::Settling, _) => Some(CLASSES - 1),
+        }
+    }
+
+    fn residual(&self, bins: &Bins, bin: usize) -> f64 {
+        let x = clock_of(bins, self.clock)[bin];
+        let [base, share, amplitude] = self.coefficients;
+        bins.values[bin] - base - share * (bins.loads[bin] - 1.0) - amplitude * self.grown(x)
+    }
+}
+
+/// Every explanation with its weight; the weights sum to 1.
+pub(super) fn fit_candidates(bins: &Bins, share: LoadShare, started: bool) -> Vec<Candidate> {
+    let seen: Vec<usize> = (0..bins.values.len()).filter(|b| bins.values[*b].is_finite()).collect();
+    let ridge = (bin_noise(bins, &seen) / share.spread).powi(2);
+    let mut candidates = Vec::with_capacity(80);
+    let flat = Explanation { shape: Shape::Flat, clock: Clock::Time, rate: 0.0, onset_share: 0.0, prior: PRIOR_FLAT };
+    candidates.extend(flat.fit(bins, &seen, share, ridge));
+    for explanation in explanations(started) {
+        let onset_bin = (explanation.onset_share * bins.values.len() as f64) as usize;
+        if onset_bin == 0 || bins.values.len() - onset_bin >= MIN_BINS_GROWN {
+            candidates.extend(explanation.fit(bins, &seen, share, ridge));
+        }
+    }
+    weigh(bins, &seen, &mut candidates);
+    candidates
+}
+
+#[derive(Clone, Copy)]
+struct Explanation {
+    shape: Shape,
+    clock: Clock,
+    /// Times the length of the run since the onset.
+    rate: f64,
+    onset_share: f64,
+    prior: f64,
+}
+
+fn explanations(started: bool) -> impl Iterator<Item = Explanation> {
+    let from_start = if started { PRIOR_FROM_START } else { PRIOR_FROM_BEFORE };
+    let linear = (1.0 - PRIOR_SETTLING - PRIOR_ACCELERATING) / 2.0;
+    let within = ONSETS.into_iter().flat_map(move |onset_share| {
+        let onset = if onset_share == 0.0 { from_start } else { (1.0 - from_start) / (ONSETS.len() - 1) as f64 };
+        let lines = [Clock::Time, Clock::Load].into_iter().map(move |clock| (Shape::Linear, clock, 0.0, linear));
+        let settling = PRIOR_SETTLING / SETTLINGS.len() as f64;
+        let settlings = SETTLINGS.into_iter().map(move |rate| (Shape::Settling, Clock::Time, rate, settling));
+        lines.chain(settlings).map(move |(shape, clock, rate, prior)| Explanation {
+            shape,
+            clock,
+            rate,
+            onset_share,
+            prior: prior * onset,
+        })
+    });
+    let clocks = [(Clock::Time, PRIOR_ACCELERATING_BY_TIME), (Clock::Load, 1.0 - PRIOR_ACCELERATING_BY_TIME)];
+    // What accelerates begins so slowly that its onset does not matter.
+    let accelerating = clocks.into_iter().flat_map(move |(clock, by_clock)| {
+        ACCELERATIONS.into_iter().map(move |(rate, seen)| {
+            let of_rate = if started { seen } else { 1.0 / ACCELERATIONS.len() as f64 };
+            let prior = PRIOR_ACCELERATING * by_clock * of_rate;
+            Explanation { shape: Shape::Accelerating, clock, rate, onset_share: 0.0, prior }
+        })
+    });
+    within.chain(accelerating)
+}
+
+impl Explanation {
+    /// `None` where the data have it shrink, or say nothing of it.
+    fn fit(self, bins: &Bins, seen: &[usize], share: LoadShare, ridge: f64) -> Option<Candidate> {
+        let clock = clock_of(bins, self.clock);
+        let onset_bin = (self.onset_share * bins.values.len() as f64) as usize;
+        let half_bin = bins.width as f64 / 2.0 * if self.clock == Clock::Load { bins.loads[onset_bin] } else { 1.0 };
+        let onset = (clock[onset_bin] - half_bin).min(-1e-9);
+        let mut candidate = Candidate {
+            shape: self.shape,
+            clock: self.clock,
+            rate: self.rate / -onset,
+            onset,
+            onset_share: self.onset_share,
+            coefficients: [0.0; 3],
+            covariance: [[0.0; 3]; 3],
+            offset: 0.0,
+            misfit: 0.0,
+            weight: 0.0,
+            squares: 0.0,
+            prior: self.prior,
+        };
+        let mut normal = [[0.0; 3]; 3];
+        let mut right = [0.0; 3];
+        let mut grown = Vec::with_capacity(seen.len());
+        for &bin in seen {
+            let row = [1.0, bins.loads[bin] - 1.0, candidate.grown(clock[bin])];
+            for i in 0..3 {
+                for j in 0..3 {
+                    normal[i][j] += row[i] * row[j];
+                }
+                right[i] += row[i] * bins.values[bin];
+            }
+            grown.push(row[2]);
+        }
+        // What is known of the share counts like an observation of it.
+        normal[1][1] += ridge;
+        right[1] += ridge * share.mean;
+        if self.shape == Shape::Flat {
+            normal[2][2] = 1.0;
+        }
+        candidate.covariance = invert(normal)?;
+        candidate.coefficients = std::array::from_fn(|i| (0..3).map(|j| candidate.covariance[i][j] * right[j]).sum());
+        let [base, share_fitted, amplitude] = candidate.coefficients;
+        if self.shape == Shape::Flat {
+            candidate.covariance[2][2] = 0.0;
+        } else if amplitude <= 0.0 {
+            return None;
+        }
+        candidate.squares = ridge * (share_fitted - share.mean).powi(2);
+        for (&bin, grown) in seen.iter().zip(&grown) {
+            let off = bins.values[bin] - base - share_fitted * (bins.loads[bin] - 1.0) - amplitude * grown;
+            candidate.squares += off * off;
+        }
+        candidate.squares.is_finite().then_some(candidate)
+    }
+}
+
+fn clock_of(bins: &Bins, clock: Clock) -> &[f64] {
+    match clock {
+        Clock::Time => &bins.time,
+        Clock::Load => &bins.load_clock,
+    }
+}
+
+/// Posterior weights, and what the forecast needs to know of the misfit.
+fn weigh(bins: &Bins, seen: &[usize], candidates: &mut [Candidate]) {
+    let Some(best) = candidates.iter().min_by(|a, b| a.squares.total_cmp(&b.squares)) else { return };
+    let n = seen.len() as f64;
+    // Neighbouring bins are off together: so many independent ones say as much.
+    let residuals: Vec<f64> = seen.iter().map(|b| best.residual(bins, *b)).collect();
+    let lagged: f64 = residuals.windows(2).map(|p| p[0] * p[1]).sum();
+    let squared: f64 = residuals.iter().map(|r| r * r).sum::<f64>().max(1e-18);
+    let autocorrelation = (lagged / squared + 2.0 / n).clamp(0.0, 0.95);
+    let independent = (n * (1.0 - autocorrelation) / (1.0 + autocorrelation)).max(6.0);
+    let floor = n * LEAST_MISFIT * LEAST_MISFIT;
+    let least = best.squares + floor;
+    let last = seen.partition_point(|b| *b + 6 < bins.values.len());
+    for candidate in candidates.iter_mut() {
+        let parameters = match candidate.shape {
+            Shape::Flat => 2.0,
+            _ if candidate.onset_share > 0.0 => 4.0,
+            _ => 3.0,
+        };
+        let likelihood = -0.5 * independent * ((candidate.squares + floor) / least).ln();
+        candidate.weight = candidate.prior * (likelihood - 0.5 * parameters * independent.ln()).exp();
+        candidate.misfit = (candidate.squares / (n - 3.0).max(1.0)).sqrt();
+        // Coefficients are as unsure as so many independent bins make them.
+        let variance = candidate.misfit.powi(2) * n / independent;
+        candidate.covariance.iter_mut().flatten().for_each(|c| *c *= variance);
+        let recent: Vec<f64> = seen[last..].iter().map(|b| candidate.residual(bins, *b)).collect();
+        candidate.offset = if recent.is_empty() { 0.0 } else { recent.iter().sum::<f64>() / recent.len() as f64 };
+    }
+    normalise(candidates);
+}
+
+/// Makes the weights sum to 1.
+fn normalise(candidates: &mut [Candidate]) {
+    let total: f64 = candidates.iter().map(|c| c.weight).sum();
+    if total > 0.0 {
+        candidates.iter_mut().for_each(|c| c.weight /= total);
+    }
+}
+
+/// One standard deviation of a bin, from the changes between neighbours.
+fn bin_noise(bins: &Bins, seen: &[usize]) -> f64 {
+    let neighbours = seen.windows(2).filter(|p| p[1] == p[0] + 1);
+    let mut changes: Vec<f64> = neighbours.map(|p| (bins.values[p[1]] - bins.values[p[0]]).abs()).collect();
+    if changes.len() < 4 {
+        return 0.01;
+    }
+    (1.4826 * median(&mut changes) / std::f64::consts::SQRT_2).max(1e-4)
+}
+
+/// The inverse of a symmetric positive matrix by its cofactors; `None` where it is singular.
+pub(super) fn invert(m: [[f64; 3]; 3]) -> Option<[[f64; 3]; 3]> {
+    let minor = |i: usize, j: usize| {
+        let (a, b) = ((i + 1) % 3, (i + 2) % 3);
+        let (c, d) = ((j + 1) % 3, (j + 2) % 3);
+        m[a][c] * m[b][d] - m[a][d] * m[b][c]
+    };
+    let determinant: f64 = (0..3).map(|j| m[0][j] * minor(0, j)).sum();
+    // Relative to the diagonal, so that small units are no singularity.
+    let size = m[0][0] * m[1][1] * m[2][2];
+    if !(determinant > 1e-12 * size) {
+        return None;
+    }
+    Some(std::array::from_fn(|i| std::array::from_fn(|j| minor(j, i) / determinant)))
+}
