@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub struct DecisionParams {
     /// Urgent means a breach within the horizon with at least this probability. 0..=1, default 0.55.
     pub min_probability: f64,
-    /// Urgency must have lasted this many steps. Default 15.
+    /// Urgency must have lasted this many steps. Default 30.
     pub persistence: u32,
     /// After this many steps without urgency an episode is over. Default 60.
     pub quiet: u32,
@@ -31,7 +31,7 @@ impl Default for DecisionParams {
     fn default() -> Self {
         Self {
             min_probability: 0.55,
-            persistence: 15,
+            persistence: 30,
             quiet: 60,
             cool_down: 180,
             sibling_horizons: 3.0,
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn one_request_an_episode_after_it_lasted() {
         let mut policy = policy();
-        assert_eq!(run(&mut policy, 0..600, &[("a", Some(3.0))]), [(15, r#"{pod="a"}"#.to_owned())]);
+        assert_eq!(run(&mut policy, 0..600, &[("a", Some(3.0))]), [(30, r#"{pod="a"}"#.to_owned())]);
         assert_eq!(run(&mut policy, 600..700, &[("a", None)]), []);
         assert_eq!(run(&mut policy, 700..900, &[("a", Some(3.0))]).len(), 1, "a new episode is announced");
     }
@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn siblings_share_one_request() {
         let requests = run(&mut policy(), 0..600, &[("a", Some(3.0)), ("b", Some(8.0)), ("c", None)]);
-        assert_eq!(requests, [(15, "{}".to_owned())]);
+        assert_eq!(requests, [(30, "{}".to_owned())]);
     }
 
     #[test]

@@ -234,7 +234,10 @@ pub fn fit_service(
     fit_with_progress(service, steps, signals, dataset_digest, options, excluded, None, &|_, _| {})
 }
 
-#[expect(clippy::too_many_arguments, reason = "two callers, a line each; a struct of these would be taken apart at once")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "two callers, a line each; a struct of these would be taken apart at once"
+)]
 fn fit_with_progress(
     service: &str,
     steps: &[ServiceStep],

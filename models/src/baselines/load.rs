@@ -39,8 +39,7 @@ impl LoadProfile {
             }
         }
         let most = ratios.iter().map(Vec::len).max().unwrap_or(0);
-        let by_weekday =
-            ratios.map(|mut of_day| if of_day.len() * 4 > most { median(&mut of_day) } else { 1.0 });
+        let by_weekday = ratios.map(|mut of_day| if of_day.len() * 4 > most { median(&mut of_day) } else { 1.0 });
         Some(Self { mean: Some(mean), by_time_of_day, by_weekday })
     }
 
@@ -49,10 +48,12 @@ impl LoadProfile {
         if services.is_empty() {
             return None;
         }
-        let mean_at = |at: Timestamp| services.iter().map(|s| s.by_time_of_day.level(at)).sum::<f64>() / services.len() as f64;
+        let mean_at =
+            |at: Timestamp| services.iter().map(|s| s.by_time_of_day.level(at)).sum::<f64>() / services.len() as f64;
         let quarters = (0..96).map(|q| Timestamp::from_millis(q * DAY_MS / 96));
         let by_time_of_day = SeasonalProfile::fit(quarters.map(|at| (at, mean_at(at))))?;
-        let by_weekday = std::array::from_fn(|day| median(&mut services.iter().map(|s| s.by_weekday[day]).collect::<Vec<_>>()));
+        let by_weekday =
+            std::array::from_fn(|day| median(&mut services.iter().map(|s| s.by_weekday[day]).collect::<Vec<_>>()));
         Some(Self { mean: None, by_time_of_day, by_weekday })
     }
 
@@ -99,9 +100,17 @@ mod tests {
     fn week(load: impl Fn(i64) -> f64) -> Vec<ServiceStep> {
         (0..7 * 144)
             .map(|i| {
-                let observation =
-                    Observation { signal: LOAD_SIGNAL.into(), labels: Arc::new(LabelSet::default()), value: load(i), limit: None };
-                ServiceStep { service: "cart".into(), at: Timestamp::from_seconds(i * 600), observations: vec![observation] }
+                let observation = Observation {
+                    signal: LOAD_SIGNAL.into(),
+                    labels: Arc::new(LabelSet::default()),
+                    value: load(i),
+                    limit: None,
+                };
+                ServiceStep {
+                    service: "cart".into(),
+                    at: Timestamp::from_seconds(i * 600),
+                    observations: vec![observation],
+                }
             })
             .collect()
     }
@@ -121,7 +130,8 @@ mod tests {
 
     #[test]
     fn a_fleet_has_no_unit_and_no_traffic_no_profile() {
-        let services: Vec<LoadProfile> = (1..4).map(|k| LoadProfile::fit(&week(|_| 100.0 * k as f64)).unwrap()).collect();
+        let services: Vec<LoadProfile> =
+            (1..4).map(|k| LoadProfile::fit(&week(|_| 100.0 * k as f64)).unwrap()).collect();
         let fleet = LoadProfile::fleet(&services).unwrap();
         assert!((fleet.level(Timestamp::from_seconds(5)) - 1.0).abs() < 1e-9);
         assert_eq!(fleet.seen(&week(|_| 150.0)[0]), None);

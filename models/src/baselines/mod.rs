@@ -15,7 +15,7 @@ use forewarn_schema::{BreachKind, Direction, LabelSet, SignalKind, Step, Timesta
 use serde::{Deserialize, Serialize};
 
 use crate::forecast_input::regular;
-use crate::growth::LoadShare;
+use crate::growth::{LoadShare, Saw};
 
 pub use errors::{ForecastErrors, HORIZONS, QUANTILES, recent_slope, seasonal_naive};
 pub use load::{LOAD_SIGNAL, LoadProfile};
@@ -36,6 +36,8 @@ pub struct SignalBaseline {
     pub profile: SeasonalProfile,
     /// How much of the fraction follows the load.
     pub load_share: LoadShare,
+    /// The saw that its targets draw, where most do.
+    pub saw: Option<Saw>,
     /// One robust standard deviation of a one-step change of the fraction; more than 0. The unit in
     /// which forecast errors and the LSTM's inputs are measured.
     pub scale: f64,
@@ -88,7 +90,10 @@ impl Baselines {
             let all: Vec<&[(Timestamp, f64)]> = series.values().map(|s| s.points.as_slice()).collect();
             let errors = ForecastErrors::measure(&all, &profile, scale, step);
             let load_share = loads.as_ref().map_or_else(LoadShare::default, |loads| load_share(&all, loads, step));
-            let baseline = SignalBaseline { profile, load_share, scale, reference, errors };
+            let dense: Vec<Vec<f64>> =
+                all.iter().map(|points| regular(points, step).into_iter().map(|(_, f)| f).collect()).collect();
+            let saw = Saw::learn(dense.iter().flat_map(|fractions| fractions.chunks_exact(day_of(step))));
+            let baseline = SignalBaseline { profile, load_share, saw, scale, reference, errors };
             baselines.signals.insert(signal.name.clone(), baseline);
         }
         baselines
@@ -110,6 +115,7 @@ impl SignalBaseline {
     fn is_well_formed(&self) -> bool {
         let LoadShare { mean, spread } = self.load_share;
         self.profile.is_well_formed()
+            && self.saw.is_none_or(|saw| saw.is_well_formed())
             && mean.is_finite()
             && spread > 0.0
             && self.scale > 0.0
@@ -153,9 +159,13 @@ pub fn fractions_by_target(
     series
 }
 
+fn day_of(step: Step) -> usize {
+    step.count_in(Duration::from_secs(86_400)).max(2)
+}
+
 /// Days of every target, overlapping by halves, beside the load of the service.
 fn load_share(targets: &[&[(Timestamp, f64)]], loads: &[(Timestamp, f64)], step: Step) -> LoadShare {
-    let day = step.count_in(Duration::from_secs(86_400)).max(2);
+    let day = day_of(step);
     let load_at = |at: Timestamp| loads.binary_search_by_key(&at, |l| l.0).map_or(f64::NAN, |i| loads[i].1);
     let targets: Vec<(Vec<f64>, Vec<f64>)> = targets
         .iter()

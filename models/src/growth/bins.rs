@@ -1,6 +1,7 @@
 //! A run cut into bins: few enough to try many explanations, each value a median so that spikes do not count.
 
 use forewarn_features::seasonal::median;
+use serde::{Deserialize, Serialize};
 
 use super::MAX_BINS;
 
@@ -38,7 +39,7 @@ pub(super) struct Bins {
 
 impl Bins {
     /// `None` where too few bins have a value.
-    pub(super) fn cut(fractions: &[f64], loads: &[f64], elastic: bool) -> Option<Self> {
+    pub(super) fn cut(fractions: &[f64], loads: &[f64], elastic: bool, known: Option<Saw>) -> Option<Self> {
         let width = fractions.len().div_ceil(MAX_BINS).max(1);
         let count = fractions.len() / width;
         let skipped = fractions.len() - count * width;
@@ -68,20 +69,20 @@ impl Bins {
             *clock -= passed;
         }
         if elastic {
-            bins.take_troughs(fractions);
+            bins.take_troughs(fractions, known);
         }
         let wanted = if bins.tooth.is_some() { MIN_TROUGHS } else { MIN_BINS };
         (bins.values.iter().filter(|v| v.is_finite()).count() >= wanted).then_some(bins)
     }
 
     /// Where the run saws, keeps of each bin only what is left after a fall.
-    fn take_troughs(&mut self, fractions: &[f64]) {
+    fn take_troughs(&mut self, fractions: &[f64], known: Option<Saw>) {
         let recent = &fractions[fractions.len().saturating_sub(SAW_STEPS)..];
-        let Some(tooth) = tooth(recent) else { return };
-        self.tooth = Some(tooth.height);
+        let Some(saw) = Saw::of(recent).or(known) else { return };
+        self.tooth = Some(saw.height);
         self.values.fill(f64::NAN);
         for (step, pair) in fractions.windows(2).enumerate() {
-            if pair[0] - pair[1] >= tooth.least
+            if pair[0] - pair[1] >= saw.least
                 && let Some(value) = self.values.get_mut((step + 1) / self.width)
             {
                 *value = value.min(pair[1]);
@@ -90,25 +91,47 @@ impl Bins {
     }
 }
 
-struct Tooth {
-    /// The least fall that is one.
+/// A series that falls again and again by what it rose before, as memory does under a garbage collector. In fractions of the way.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Saw {
+    /// The least fall from one step to the next that is a tooth's.
     least: f64,
-    /// The median fall of them.
+    /// The median fall of the teeth.
     height: f64,
 }
 
-/// Finds a saw: falls that no usual rise comes near, again and again.
-fn tooth(recent: &[f64]) -> Option<Tooth> {
-    let mut changes: Vec<f64> = recent.windows(2).map(|p| p[1] - p[0]).filter(|c| c.is_finite()).collect();
-    if changes.len() < 60 {
-        return None;
+impl Saw {
+    /// Finds it in up to a day of steps (gaps NaN): falls that no usual rise comes near, again and again. `None`: it does not saw.
+    pub(super) fn of(recent: &[f64]) -> Option<Self> {
+        let mut changes: Vec<f64> = recent.windows(2).map(|p| p[1] - p[0]).filter(|c| c.is_finite()).collect();
+        if changes.len() < 60 {
+            return None;
+        }
+        changes.sort_by(f64::total_cmp);
+        let largest_usual_rise = changes[changes.len() - 1 - (changes.len() / 200).max(1)];
+        let least = (TOOTH_RISES * largest_usual_rise).max(MIN_TOOTH);
+        let teeth = changes.partition_point(|change| -change >= least);
+        let wanted = MIN_TROUGHS.max(2 + recent.len() / STEPS_A_TOOTH);
+        (teeth >= wanted).then(|| Self { least, height: -changes[teeth / 2] })
     }
-    changes.sort_by(f64::total_cmp);
-    let largest_usual_rise = changes[changes.len() - 1 - (changes.len() / 200).max(1)];
-    let least = (TOOTH_RISES * largest_usual_rise).max(MIN_TOOTH);
-    let teeth = changes.partition_point(|change| -change >= least);
-    let wanted = MIN_TROUGHS.max(2 + recent.len() / STEPS_A_TOOTH);
-    (teeth >= wanted).then(|| Tooth { least, height: -changes[teeth / 2] })
+
+    /// Learns from days of targets; `None` unless most of them saw.
+    pub fn learn<'a>(days: impl Iterator<Item = &'a [f64]>) -> Option<Self> {
+        let (mut all, mut least, mut heights) = (0, Vec::new(), Vec::new());
+        for day in days {
+            all += 1;
+            if let Some(saw) = Self::of(&day[day.len().saturating_sub(SAW_STEPS)..]) {
+                least.push(saw.least);
+                heights.push(saw.height);
+            }
+        }
+        (heights.len() * 2 > all).then(|| Self { least: median(&mut least), height: median(&mut heights) })
+    }
+
+    /// Whether what was deserialised hangs together.
+    pub(crate) fn is_well_formed(&self) -> bool {
+        self.least > 0.0 && self.height > 0.0
+    }
 }
 
 /// One standard deviation of single samples, from the changes between neighbours.

@@ -4,7 +4,7 @@ use forewarn_features::seasonal::median;
 
 use super::bins::Bins;
 use super::shape::{Clock, Shape};
-use super::{CLASSES, LoadShare};
+use super::{CLASSES, LoadShare, Start};
 
 /// Where in the run a growth may begin, as shares of it.
 const ONSETS: [f64; 7] = [0.0, 0.2, 0.4, 0.55, 0.7, 0.8, 0.88];
@@ -16,8 +16,13 @@ const ACCELERATIONS: [(f64, f64); 7] =
     [(1.5, 0.3), (2.5, 0.3), (4.0, 0.3), (7.0, 0.04), (12.0, 0.02), (24.0, 0.02), (48.0, 0.02)];
 /// The same of coming to rest. A slower one cannot be told from a linear growth, and is none until it has slowed.
 const SETTLINGS: [f64; 4] = [3.0, 5.0, 8.0, 16.0];
+/// The same while a start is fresh: every start warms up, and a warm-up begins like a line.
+const WARMING_SETTLINGS: [f64; 4] = [0.7, 1.5, 3.0, 8.0];
+/// What has not come this share of the way may have many reasons.
+const LEAST_RISE: f64 = 0.05;
 /// What is believed beforehand of a run that grows.
 const PRIOR_SETTLING: f64 = 0.3;
+const PRIOR_WARMING: f64 = 0.95;
 const PRIOR_ACCELERATING: f64 = 0.25;
 /// That accelerating growth goes by the clock of time rather than of load.
 const PRIOR_ACCELERATING_BY_TIME: f64 = 0.8;
@@ -64,8 +69,12 @@ impl Candidate {
 
     /// Whether it says that what matters began in the last half of the run.
     pub(super) fn began_late(&self) -> bool {
-        let burst = self.shape == Shape::Accelerating && -self.rate * self.onset > 6.0;
-        burst || self.shape != Shape::Flat && self.onset_share >= 0.5
+        self.is_burst() || self.shape != Shape::Flat && self.onset_share >= 0.5
+    }
+
+    /// Whether it lays all of the growth into the very last bins: a reason to look closer, never one to believe.
+    fn is_burst(&self) -> bool {
+        self.shape == Shape::Accelerating && -self.rate * self.onset > 6.0
     }
 
     /// Which of the classes that siblings can agree on; `None` for no growth.
@@ -88,13 +97,13 @@ impl Candidate {
 }
 
 /// Every explanation with its weight; the weights sum to 1.
-pub(super) fn fit_candidates(bins: &Bins, share: LoadShare, started: bool) -> Vec<Candidate> {
+pub(super) fn fit_candidates(bins: &Bins, share: LoadShare, start: Start) -> Vec<Candidate> {
     let seen: Vec<usize> = (0..bins.values.len()).filter(|b| bins.values[*b].is_finite()).collect();
     let ridge = (bin_noise(bins, &seen) / share.spread).powi(2);
     let mut candidates = Vec::with_capacity(80);
     let flat = Explanation { shape: Shape::Flat, clock: Clock::Time, rate: 0.0, onset_share: 0.0, prior: PRIOR_FLAT };
     candidates.extend(flat.fit(bins, &seen, share, ridge));
-    for explanation in explanations(started) {
+    for explanation in explanations(start) {
         let onset_bin = (explanation.onset_share * bins.values.len() as f64) as usize;
         if onset_bin == 0 || bins.values.len() - onset_bin >= MIN_BINS_GROWN {
             candidates.extend(explanation.fit(bins, &seen, share, ridge));
@@ -114,14 +123,20 @@ struct Explanation {
     prior: f64,
 }
 
-fn explanations(started: bool) -> impl Iterator<Item = Explanation> {
+fn explanations(start: Start) -> impl Iterator<Item = Explanation> {
+    let started = start != Start::Unseen;
     let from_start = if started { PRIOR_FROM_START } else { PRIOR_FROM_BEFORE };
-    let linear = (1.0 - PRIOR_SETTLING - PRIOR_ACCELERATING) / 2.0;
+    let (settles, settlings) = match start {
+        Start::Fresh => (PRIOR_WARMING, WARMING_SETTLINGS),
+        _ => (PRIOR_SETTLING, SETTLINGS),
+    };
+    let accelerates = PRIOR_ACCELERATING * (1.0 - settles) / (1.0 - PRIOR_SETTLING);
+    let linear = (1.0 - settles - accelerates) / 2.0;
     let within = ONSETS.into_iter().flat_map(move |onset_share| {
         let onset = if onset_share == 0.0 { from_start } else { (1.0 - from_start) / (ONSETS.len() - 1) as f64 };
         let lines = [Clock::Time, Clock::Load].into_iter().map(move |clock| (Shape::Linear, clock, 0.0, linear));
-        let settling = PRIOR_SETTLING / SETTLINGS.len() as f64;
-        let settlings = SETTLINGS.into_iter().map(move |rate| (Shape::Settling, Clock::Time, rate, settling));
+        let settling = settles / settlings.len() as f64;
+        let settlings = settlings.into_iter().map(move |rate| (Shape::Settling, Clock::Time, rate, settling));
         lines.chain(settlings).map(move |(shape, clock, rate, prior)| Explanation {
             shape,
             clock,
@@ -135,7 +150,7 @@ fn explanations(started: bool) -> impl Iterator<Item = Explanation> {
     let accelerating = clocks.into_iter().flat_map(move |(clock, by_clock)| {
         ACCELERATIONS.into_iter().map(move |(rate, seen)| {
             let of_rate = if started { seen } else { 1.0 / ACCELERATIONS.len() as f64 };
-            let prior = PRIOR_ACCELERATING * by_clock * of_rate;
+            let prior = accelerates * by_clock * of_rate;
             Explanation { shape: Shape::Accelerating, clock, rate, onset_share: 0.0, prior }
         })
     });
@@ -143,7 +158,7 @@ fn explanations(started: bool) -> impl Iterator<Item = Explanation> {
 }
 
 impl Explanation {
-    /// `None` where the data have it shrink, or say nothing of it.
+    /// `None` where the data have it shrink or hardly grow, or say nothing of it.
     fn fit(self, bins: &Bins, seen: &[usize], share: LoadShare, ridge: f64) -> Option<Candidate> {
         let clock = clock_of(bins, self.clock);
         let onset_bin = (self.onset_share * bins.values.len() as f64) as usize;
@@ -187,7 +202,7 @@ impl Explanation {
         let [base, share_fitted, amplitude] = candidate.coefficients;
         if self.shape == Shape::Flat {
             candidate.covariance[2][2] = 0.0;
-        } else if amplitude <= 0.0 {
+        } else if !(amplitude * candidate.grown(0.0) >= LEAST_RISE) {
             return None;
         }
         candidate.squares = ridge * (share_fitted - share.mean).powi(2);
@@ -234,6 +249,12 @@ fn weigh(bins: &Bins, seen: &[usize], candidates: &mut [Candidate]) {
         let recent: Vec<f64> = seen[last..].iter().map(|b| candidate.residual(bins, *b)).collect();
         candidate.offset = if recent.is_empty() { 0.0 } else { recent.iter().sum::<f64>() / recent.len() as f64 };
     }
+    normalise(candidates);
+}
+
+/// Where no closer look is possible, what would only show there is left out.
+pub(super) fn leave_out_bursts(candidates: &mut Vec<Candidate>) {
+    candidates.retain(|c| !c.is_burst());
     normalise(candidates);
 }
 

@@ -13,12 +13,13 @@
 mod bins;
 mod evidence;
 mod passage;
-mod share;
 mod shape;
+mod share;
 #[cfg(test)]
 mod tests;
 
 use bins::Bins;
+pub use bins::Saw;
 use evidence::{Candidate, fit_candidates};
 pub(crate) use passage::normal_cdf;
 pub use passage::{Fan, Passage};
@@ -52,20 +53,33 @@ impl Default for LoadShare {
     }
 }
 
+/// What is known of the beginning of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// It lies before what is remembered.
+    Unseen,
+    /// It was seen, so long ago that the warm-up is over.
+    Seen,
+    /// It was seen, and what it started may still be warming up.
+    Fresh,
+}
+
 /// One run of a target: from a start, or from as far back as is remembered, to now; without a restart within.
 pub struct Run<'a> {
     /// The fraction at every step, oldest first; a gap is NaN.
     pub fractions: &'a [f64],
     /// The load at the same steps, relative to its mean; never NaN, 1 where it is not known.
     pub loads: &'a [f64],
-    /// Whether the run began where `fractions` begin, rather than before.
-    pub started: bool,
+    /// How the run began.
+    pub start: Start,
     /// What is known of the share that follows the load.
     pub share: LoadShare,
     /// By how many standard deviations of single samples the peaks go ahead of the middle: they, not it, reach the limit.
     pub peaks: f64,
     /// Whether falls give back what is needed before the limit, as a garbage collector's do.
     pub elastic: bool,
+    /// The saw that this signal is known for: then only troughs count, however few there are as yet.
+    pub saw: Option<Saw>,
 }
 
 /// A mixture of explanations of one run.
@@ -92,13 +106,18 @@ impl Growth {
             if steps < MIN_STEPS {
                 return None;
             }
-            let bins = Bins::cut(&run.fractions[from..], &run.loads[from..], run.elastic)?;
-            let candidates = fit_candidates(&bins, run.share, run.started && from == 0);
+            let bins = Bins::cut(&run.fractions[from..], &run.loads[from..], run.elastic, run.saw)?;
+            let mut candidates = fit_candidates(
+                &bins,
+                run.share,
+                if from == 0 || run.start == Start::Fresh { run.start } else { Start::Unseen },
+            );
             let began_late: f64 = candidates.iter().filter(|c| c.began_late()).map(|c| c.weight).sum();
             if began_late > 0.6 && steps >= MIN_ZOOM_STEPS && zoom < MAX_ZOOMS {
                 from += steps / 2;
                 continue;
             }
+            evidence::leave_out_bursts(&mut candidates);
             let ahead = match bins.tooth {
                 Some(tooth) => LEAST_TOOTH * tooth,
                 None => run.peaks * bins.noise,

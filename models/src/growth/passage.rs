@@ -166,11 +166,14 @@ impl Follow<'_> {
 
 fn mixture_quantile(parts: &[(f64, f64, f64)], quantile: f64) -> f64 {
     let total: f64 = parts.iter().map(|p| p.0).sum();
-    let reach = |sign: f64| parts.iter().map(|(_, mean, deviation)| sign * (mean + sign * 4.0 * deviation)).fold(f64::MIN, f64::max);
+    let reach = |sign: f64| {
+        parts.iter().map(|(_, mean, deviation)| sign * (mean + sign * 4.0 * deviation)).fold(f64::MIN, f64::max)
+    };
     let (mut low, mut high) = (-reach(-1.0), reach(1.0));
     for _ in 0..40 {
         let middle = (low + high) / 2.0;
-        let below: f64 = parts.iter().map(|(weight, mean, deviation)| weight * normal_cdf((middle - mean) / deviation)).sum();
+        let below: f64 =
+            parts.iter().map(|(weight, mean, deviation)| weight * normal_cdf((middle - mean) / deviation)).sum();
         if below < quantile * total { low = middle } else { high = middle }
     }
     (low + high) / 2.0

@@ -9,7 +9,7 @@ use super::history::TargetHistory;
 use super::ring::StepRing;
 use crate::baselines::{Baselines, HORIZONS, SignalBaseline};
 use crate::forecast_input::{LOOKBACK, window_input};
-use crate::growth::{Fan, Growth, LoadShare, Passage, Run};
+use crate::growth::{Fan, Growth, LoadShare, Passage, Run, Start};
 use crate::lstm::LstmForecaster;
 use crate::time_to_breach::normal_cdf;
 
@@ -68,7 +68,12 @@ impl Known<'_> {
 /// Weighs what the current run shows; `None` where it is too short or too seldom seen.
 pub(super) fn grow(history: &TargetHistory, known: &Known<'_>) -> Option<Growth> {
     let run = history.run_length();
-    let settle = if history.saw_start() { known.step.count_in(WARM_UP).min(run / 3) } else { 0 };
+    let warm_up = known.step.count_in(WARM_UP);
+    let (settle, start) = match history.saw_start() {
+        false => (0, Start::Unseen),
+        true if run < 2 * warm_up => (warm_up.min(run / 3), Start::Fresh),
+        true => (warm_up, Start::Seen),
+    };
     let (mut fractions, mut loads) = (Vec::with_capacity(run), Vec::with_capacity(run));
     for (at, fraction) in history.fractions(run - settle) {
         fractions.push(fraction);
@@ -77,7 +82,7 @@ pub(super) fn grow(history: &TargetHistory, known: &Known<'_>) -> Option<Growth>
     Growth::fit(&Run {
         fractions: &fractions,
         loads: &loads,
-        started: history.saw_start(),
+        start,
         share: known.baseline.map_or_else(LoadShare::default, |b| b.load_share),
         // Connections and bytes run out at their peaks; an error rate is its own mean, and free space has no noise.
         peaks: match known.kind {
@@ -86,6 +91,7 @@ pub(super) fn grow(history: &TargetHistory, known: &Known<'_>) -> Option<Growth>
             _ => 0.0,
         },
         elastic: known.kind == BreachKind::Oom,
+        saw: known.baseline.and_then(|b| b.saw),
     })
 }
 

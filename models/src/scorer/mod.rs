@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use forewarn_features::{FeatureState, Observation, ServiceStep, Signal, SignalSet};
 use forewarn_schema::{
-    AnomalyScore, BandPoint, BreachKind, Direction, Explanation, FanPoint, LabelSet, Prediction, Probability, SignalEvidence, Step,
-    TimeToBreach, Timestamp, format_duration,
+    AnomalyScore, BandPoint, BreachKind, Direction, Explanation, FanPoint, LabelSet, Prediction, Probability,
+    SignalEvidence, Step, TimeToBreach, Timestamp, format_duration,
 };
 
 use crate::baselines::{Baselines, value_at};
@@ -130,8 +130,10 @@ impl ServiceScorer {
         let key = (Arc::clone(&observation.signal), Arc::clone(&observation.labels));
         let (direction, step) = (signal.direction, self.step);
         let began = self.first.is_some_and(|first| at.seconds_since(first) > WATCHED * step.seconds());
-        let history =
-            self.targets.entry(key).or_insert_with(|| TargetHistory::new(direction, step, at, observation.value, began));
+        let history = self
+            .targets
+            .entry(key)
+            .or_insert_with(|| TargetHistory::new(direction, step, at, observation.value, began));
         history.push(at, observation.value, limit);
     }
 

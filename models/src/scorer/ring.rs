@@ -66,7 +66,10 @@ impl StepRing {
     /// Values with their times, oldest first.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (Timestamp, f64)> + ExactSizeIterator {
         let (first, step) = (self.last - self.values.len() as i64 + 1, self.step.millis());
-        self.values.iter().enumerate().map(move |(i, v)| (Timestamp::from_millis((first + i as i64) * step), f64::from(*v)))
+        self.values
+            .iter()
+            .enumerate()
+            .map(move |(i, v)| (Timestamp::from_millis((first + i as i64) * step), f64::from(*v)))
     }
 
     /// The values between two places from the oldest, oldest first.
