@@ -356,10 +356,10 @@ fn add_outer<'a, S: Simd, const M: usize, const L: usize, const V: usize>(
 ) {
     let kept = &mut sums[k..k + M];
     let mut sums = [[[simd.splat_f32s(0.0); V]; L]; M];
-    for m in 0..M {
-        for l in 0..L {
-            for v in 0..V {
-                sums[m][l][v] = load::<S>(&kept[m][gate + l], v);
+    for (sums, kept) in sums.iter_mut().zip(&*kept) {
+        for (l, sums) in sums.iter_mut().enumerate() {
+            for (v, sum) in sums.iter_mut().enumerate() {
+                *sum = load::<S>(&kept[gate + l], v);
             }
         }
     }
@@ -378,10 +378,10 @@ fn add_outer<'a, S: Simd, const M: usize, const L: usize, const V: usize>(
             }
         }
     }
-    for m in 0..M {
-        for l in 0..L {
-            for v in 0..V {
-                store::<S>(&mut kept[m][gate + l], v, sums[m][l][v]);
+    for (sums, kept) in sums.iter().zip(kept) {
+        for (l, sums) in sums.iter().enumerate() {
+            for (v, sum) in sums.iter().enumerate() {
+                store::<S>(&mut kept[gate + l], v, *sum);
             }
         }
     }

@@ -38,6 +38,7 @@ pub(super) fn signed_logistic<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
 /// `2^x`, relative error below 2e-7; exactly 1 at 0; saturates beyond +-126.
 ///
 /// A whole power of two times a polynomial on [-1/2, 1/2] (degree 5, least relative error with a constant term of 1).
+#[allow(clippy::approx_constant, reason = "a coefficient of the fit, not the logarithm of 2")]
 #[inline(always)]
 fn exp2<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     /// Adding it rounds to an integer, which then lies in the lowest bits.
