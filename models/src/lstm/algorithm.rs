@@ -226,8 +226,8 @@ pub(super) mod for_tests {
     use super::*;
 
     /// What the library's own LSTM layer, the network composed of the library's operations and the one operation
-    /// of ours give for the same windows: forecasts, and gradients of the pinball loss by input weights, recurrent weights, bias,
-    /// head and head's bias.
+    /// of ours give for the same windows: forecasts, and gradients of the pinball loss by input weights,
+    /// recurrent weights, bias, head and head's bias.
     pub(in crate::lstm) struct Compared {
         /// `[batch * horizons]`, three quantiles each.
         pub(in crate::lstm) forecasts: Vec<[f32; QUANTILES]>,

@@ -32,8 +32,8 @@ type GateLines = [Line; GATES];
 /// Rows that walk through time together: their hidden states and gates stay in the first caches.
 const ROWS: usize = 64;
 
-/// `sigmoid(x) = 1 / (1 + 2^(-log2(e) x))`, `tanh(x) = 2 sigmoid(2 x) - 1`: the sums of the gates are kept times this, so
-/// that no activation has to multiply.
+/// `sigmoid(x) = 1 / (1 + 2^(-log2(e) x))`, `tanh(x) = 2 sigmoid(2 x) - 1`: the sums of the gates are kept times
+/// this, so that no activation has to multiply.
 const EXPONENT_SCALE: [f32; GATES] = [MINUS_LOG2_E, MINUS_LOG2_E, MINUS_LOG2_E, 2.0 * MINUS_LOG2_E];
 const MINUS_LOG2_E: f32 = -std::f32::consts::LOG2_E;
 
