@@ -86,7 +86,7 @@ pub fn bench_lstm(
         targets: (0..batch * outputs / QUANTILES).map(|_| rng.random()).collect(),
     };
 
-    let mut trainer = Trainer::new(&params, &set)?;
+    let mut trainer = Trainer::new(&params, None, &set)?;
     let mut train = Vec::new();
     for _ in 0..LSTM_WARM_UP + LSTM_RUNS {
         let start = Instant::now();
@@ -109,9 +109,7 @@ pub fn bench_lstm(
 fn forecast_all(forecaster: &LstmForecaster, windows: &[f32], threads: usize) {
     let window = forecaster.params().lookback * forecaster.params().features;
     let forecast_chunk = |windows: &[f32]| {
-        for window in windows.chunks_exact(window) {
-            std::hint::black_box(forecaster.forecast(window));
-        }
+        std::hint::black_box(forecaster.forecast_batch(windows));
     };
     if threads <= 1 {
         return forecast_chunk(windows);

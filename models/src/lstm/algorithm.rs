@@ -15,6 +15,7 @@ use super::error::LstmError;
 use super::forecaster::LstmForecaster;
 use super::hyperparams::{CheckedLstmParams, Device, LstmParams, QUANTILES};
 use super::network::{self, GATES, LstmNetwork, Weights};
+use super::recurrence::Workspace;
 
 /// Gradients of a parameter longer than this are shortened to it; recurrent ones explode now and then.
 const MAX_GRADIENT_NORM: f32 = 1.0;
@@ -66,6 +67,8 @@ pub(crate) struct Trainer<'a> {
     set: &'a LstmTrainingSet,
     device: TensorDevice,
     network: LstmNetwork,
+    /// On a device on the processor.
+    workspace: Option<Workspace>,
     optimizer: ModuleOptimizer,
     /// The windows, in the order in which they are taken.
     order: Vec<usize>,
@@ -76,26 +79,35 @@ pub(crate) struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// Checks the windows and sets the network up.
-    pub(crate) fn new(params: &'a CheckedLstmParams, set: &'a LstmTrainingSet) -> Result<Self, LstmError> {
+    /// Checks the windows and sets the network up, at the weights of `init` or at random ones.
+    pub(crate) fn new(
+        params: &'a CheckedLstmParams,
+        init: Option<&LstmForecaster>,
+        set: &'a LstmTrainingSet,
+    ) -> Result<Self, LstmError> {
         let params = params.params();
         let n = set.check(params)?;
+        if let Some(init) = init {
+            check_shape(params, init.params())?;
+        }
         let device = open(params.device)?.autodiff();
         let mut rng = ChaCha8Rng::seed_from_u64(params.seed);
-        let weights = initial_weights(params, &mut rng);
+        let drawn = initial_weights(params, &mut rng);
+        let weights = init.map_or(drawn, |init| init.weights().clone());
         let network = LstmNetwork::from_weights(&weights, params.features, params.hidden_size, &device);
+        let workspace = (params.device != Device::Cuda).then(Workspace::default);
         let optimizer = AdamConfig::new()
             .with_epsilon(1e-8)
             .with_grad_clipping(Some(GradientClippingConfig::Norm(MAX_GRADIENT_NORM)))
             .init();
         let order = (0..n).collect();
-        Ok(Self { params, set, device, network, optimizer, order, taken: n, rng, steps_done: 0 })
+        Ok(Self { params, set, device, network, workspace, optimizer, order, taken: n, rng, steps_done: 0 })
     }
 
     /// One batch forward, back, and an update; its mean pinball loss.
     pub(crate) fn step(&mut self) -> Result<f32, LstmError> {
         let (windows, targets) = self.next_batch();
-        let outputs = self.network.outputs(windows);
+        let outputs = self.network.outputs(windows, self.workspace.as_ref());
         let loss = pinball_loss(network::quantiles(outputs), targets, self.params.quantiles);
         let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
         let rate = self.learning_rate();
@@ -179,6 +191,16 @@ fn initial_weights(params: &LstmParams, rng: &mut ChaCha8Rng) -> Weights {
     }
 }
 
+/// Whether weights trained with `given` fit a network of `wanted`.
+fn check_shape(wanted: &LstmParams, given: &LstmParams) -> Result<(), LstmError> {
+    let shape = |params: &LstmParams| {
+        let LstmParams { features, hidden_size, horizons, quantiles, .. } = params;
+        format!("{features} features, hidden size {hidden_size}, horizons {horizons:?}, quantiles {quantiles:?}")
+    };
+    let (want, got) = (shape(wanted), shape(given));
+    if want == got { Ok(()) } else { Err(LstmError::Setting { name: "init", want: format!("of {want}"), got }) }
+}
+
 fn open(device: Device) -> Result<TensorDevice, LstmError> {
     match device {
         Device::Flex => Ok(TensorDevice::flex()),
@@ -199,18 +221,44 @@ fn ndarray_device() -> TensorDevice {
 pub(super) mod for_tests {
     //! What the tests compare with: the tensor library's own LSTM layer.
 
-    use burn::nn::{GateController, LstmConfig};
+    use burn::nn::{GateController, Linear, LstmConfig};
 
     use super::*;
 
-    /// Quantiles of one window `[lookback, features]` by the library's layer, and by the network as trained.
-    pub(in crate::lstm) fn library_forecasts(
-        params: &LstmParams,
-        weights: &Weights,
-        window: &[f32],
-    ) -> [Vec<[f32; QUANTILES]>; 2] {
-        let device = open(params.device).unwrap();
+    /// What the library's own LSTM layer, the network composed of the library's operations and the one operation
+    /// of ours give for the same windows: forecasts, and gradients of the pinball loss by input weights,
+    /// recurrent weights, bias, head and head's bias.
+    pub(in crate::lstm) struct Compared {
+        /// `[batch * horizons]`, three quantiles each.
+        pub(in crate::lstm) forecasts: Vec<[f32; QUANTILES]>,
+        pub(in crate::lstm) gradients: [Vec<f32>; 5],
+    }
+
+    /// The library's layer, composed, ours.
+    pub(in crate::lstm) fn compare(params: &LstmParams, weights: &Weights, set: &LstmTrainingSet) -> [Compared; 3] {
+        let device = open(params.device).unwrap().autodiff();
         let (features, hidden) = (params.features, params.hidden_size);
+        let batch = set.targets.len() / params.horizons.len();
+        let windows = TensorData::new(set.inputs.clone(), [batch, params.lookback, features]);
+        let windows: Tensor<3> = Tensor::from_data(windows, &device);
+        let targets = TensorData::new(set.targets.clone(), [batch, params.horizons.len()]);
+        let targets: Tensor<2> = Tensor::from_data(targets, &device);
+        let forecasts = |outputs: &Tensor<2>| -> Vec<[f32; QUANTILES]> {
+            let [low, middle, high] =
+                network::quantiles(outputs.clone()).map(|column| network::floats(column).unwrap());
+            low.into_iter().zip(middle).zip(high).map(|((low, middle), high)| [low, middle, high]).collect()
+        };
+        let gradients = |outputs: Tensor<2>| {
+            pinball_loss(network::quantiles(outputs), targets.clone(), params.quantiles).backward()
+        };
+
+        let network = LstmNetwork::from_weights(weights, features, hidden, &device);
+        let [composed, ours] = [None, Some(Workspace::default())].map(|workspace| {
+            let outputs = network.outputs(windows.clone(), workspace.as_ref());
+            let forecasts = forecasts(&outputs);
+            Compared { forecasts, gradients: network.gradients(&gradients(outputs)) }
+        });
+
         let columns = |matrix: &[f32], gate: usize| -> Vec<f32> {
             matrix.chunks_exact(GATES * hidden).flat_map(|row| &row[gate * hidden..][..hidden]).copied().collect()
         };
@@ -227,15 +275,30 @@ pub(super) mod for_tests {
         (layer.input_gate, layer.forget_gate) = (gate(0), Some(gate(1)));
         (layer.output_gate, layer.cell_gate) = (gate(2), gate(3));
         let head = network::linear(weights.head.clone(), &weights.head_bias, hidden, &device);
-
-        let window = TensorData::new(window.to_vec(), [1, params.lookback, features]);
-        let window = Tensor::from_data(window, &device);
-        let (_, state) = layer.forward(window.clone(), None);
-        let network = LstmNetwork::from_weights(weights, features, hidden, &device);
-        [head.forward(state.hidden), network.outputs(window)].map(|outputs| {
-            let columns = network::quantiles(outputs).map(|column| network::floats(column).unwrap());
-            (0..params.horizons.len()).map(|at| [columns[0][at], columns[1][at], columns[2][at]]).collect()
-        })
+        let (_, state) = layer.forward(windows, None);
+        let outputs = head.forward(state.hidden);
+        let library_forecasts = forecasts(&outputs);
+        let found = gradients(outputs);
+        let by_weight = |linear: &Linear| network::floats(linear.weight.val().grad(&found).unwrap()).unwrap();
+        let by_bias =
+            |linear: &Linear| network::floats(linear.bias.as_ref().unwrap().val().grad(&found).unwrap()).unwrap();
+        let forget = layer.forget_gate.as_ref().unwrap();
+        let gates = [&layer.input_gate, forget, &layer.output_gate, &layer.cell_gate];
+        let beside = |of: &dyn Fn(&GateController) -> Vec<f32>| -> Vec<f32> {
+            let gates = gates.map(of);
+            let rows = gates[0].len() / hidden;
+            (0..rows)
+                .flat_map(|row| gates.iter().flat_map(move |gate| gate[row * hidden..][..hidden].to_vec()))
+                .collect()
+        };
+        let gradients = [
+            beside(&|gate| by_weight(&gate.input_transform)),
+            beside(&|gate| by_weight(&gate.hidden_transform)),
+            beside(&|gate| by_bias(&gate.input_transform)),
+            by_weight(&head),
+            by_bias(&head),
+        ];
+        [Compared { forecasts: library_forecasts, gradients }, composed, ours]
     }
 
     pub(in crate::lstm) fn seeded_weights(params: &LstmParams) -> Weights {

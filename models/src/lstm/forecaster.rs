@@ -1,15 +1,18 @@
-//! The fitted forecaster and its forward pass in plain `f32`, without the tensor library: one window takes
-//! less time than the library needs to set a graph up. Training is in `algorithm`.
+//! The fitted forecaster. It serves without the tensor library, by the same recurrence that it is trained with:
+//! one window, many, or a series row by row with its state carried. Training is in `algorithm`.
 
+use super::core::{Cell, LstmState};
 use super::error::LstmError;
 use super::hyperparams::{LstmParams, QUANTILES};
-use super::network::{GATES, Weights};
+use super::network::Weights;
 
 /// A fitted forecaster: immutable, to be shared between threads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LstmForecaster {
     params: LstmParams,
     weights: Weights,
+    /// The recurrent part of the weights, as it is run.
+    cell: Cell,
 }
 
 impl LstmForecaster {
@@ -21,7 +24,8 @@ impl LstmForecaster {
                 return Err(LstmError::Tensor { name, problem });
             }
         }
-        Ok(Self { params, weights })
+        let cell = Cell::new(&weights.input, &weights.recurrent, &weights.bias);
+        Ok(Self { params, weights, cell })
     }
 
     /// The settings it was trained with.
@@ -42,13 +46,27 @@ impl LstmForecaster {
     pub fn forecast(&self, window: &[f32]) -> Vec<[f32; QUANTILES]> {
         let (lookback, features) = (self.params.lookback, self.params.features);
         assert_eq!(window.len(), lookback * features, "a window has {lookback} x {features} values");
-        let outputs = self.outputs(window);
-        let mut forecast = Vec::with_capacity(self.params.horizons.len());
-        for output in outputs.chunks_exact(QUANTILES) {
-            let middle = output[1];
-            forecast.push([middle - softplus(output[0]), middle, middle + softplus(output[2])]);
+        self.forecast_batch(window)
+    }
+
+    /// The forecasts of any number of windows `[n, lookback, features]`, one after the other: `[n, horizons]`.
+    /// Each is the same bits as [`forecast`](Self::forecast) of its window.
+    ///
+    /// # Panics
+    /// If the windows are not whole.
+    pub fn forecast_batch(&self, windows: &[f32]) -> Vec<[f32; QUANTILES]> {
+        let window = self.params.lookback * self.params.features;
+        assert!(windows.len().is_multiple_of(window), "a window has {window} values, got {}", windows.len());
+        let hidden = self.cell.run(windows, self.params.lookback);
+        let mut forecasts = Vec::with_capacity(windows.len() / window * self.params.horizons.len());
+        for (window, hidden) in windows.chunks_exact(window).zip(hidden.chunks_exact(self.params.hidden_size)) {
+            if window.iter().any(|value| value.is_nan()) {
+                forecasts.extend(self.params.horizons.iter().map(|_| [f32::NAN; QUANTILES]));
+            } else {
+                forecasts.extend(self.read_out(hidden));
+            }
         }
-        forecast
+        forecasts
     }
 
     /// As [`forecast`](Self::forecast), but a window of the wrong length or with a value that is not
@@ -66,42 +84,44 @@ impl LstmForecaster {
         Ok(self.forecast(window))
     }
 
-    /// The head's outputs: per horizon the distance below, the middle, the distance above, before softplus.
-    fn outputs(&self, window: &[f32]) -> Vec<f32> {
-        let size = self.params.hidden_size;
-        let mut hidden = vec![0.0; size];
-        let mut cell = vec![0.0; size];
-        let mut gates = vec![0.0; GATES * size];
-        for row in window.chunks_exact(self.params.features) {
-            gates.copy_from_slice(&self.weights.bias);
-            add_product(row, &self.weights.input, &mut gates);
-            add_product(&hidden, &self.weights.recurrent, &mut gates);
-            advance_cell(&mut gates, &mut cell, &mut hidden);
-        }
-        let mut outputs = self.weights.head_bias.clone();
-        add_product(&hidden, &self.weights.head, &mut outputs);
-        outputs
+    /// The state of a series before its first row.
+    pub fn start(&self) -> LstmState {
+        self.cell.start()
     }
-}
 
-/// One step of the cell: `c = f c + i g`, `h = o tanh(c)`. `gates` are the sums of input, forget and output
-/// gate and of the candidate, side by side, and are overwritten.
-fn advance_cell(gates: &mut [f32], cell: &mut [f32], hidden: &mut [f32]) {
-    let size = cell.len();
-    let (opened, candidate) = gates.split_at_mut(3 * size);
-    for sum in opened.iter_mut() {
-        *sum = sigmoid(*sum);
+    /// Takes one more row of features in. After `lookback` rows, [`forecast_from`](Self::forecast_from) is the same
+    /// bits as [`forecast`](Self::forecast) of these rows; a state may go on for longer. A row of the wrong
+    /// length or with a value that is not finite is an error and leaves the state as it was.
+    ///
+    /// # Panics
+    /// If the state is of a forecaster of another hidden size.
+    pub fn advance(&self, state: &mut LstmState, row: &[f32]) -> Result<(), LstmError> {
+        let features = self.params.features;
+        if row.len() != features {
+            let want = format!("{features} (features)");
+            return Err(LstmError::Length { what: "row", want, got: row.len() });
+        }
+        if let Some(feature) = row.iter().position(|value| !value.is_finite()) {
+            return Err(LstmError::InputNotFinite { window: 0, step: state.rows(), feature, got: row[feature] });
+        }
+        self.cell.advance(state, row);
+        Ok(())
     }
-    for sum in candidate.iter_mut() {
-        *sum = tanh(*sum);
+
+    /// The quantiles at each horizon after the rows that `state` has seen; at best as many as it was trained on.
+    pub fn forecast_from(&self, state: &LstmState) -> Vec<[f32; QUANTILES]> {
+        let hidden: Vec<f32> = state.hidden().take(self.params.hidden_size).collect();
+        self.read_out(&hidden)
     }
-    let (input, rest) = opened.split_at(size);
-    let (forget, output) = rest.split_at(size);
-    for (at, cell) in cell.iter_mut().enumerate() {
-        *cell = forget[at] * *cell + input[at] * candidate[at];
-    }
-    for (at, hidden) in hidden.iter_mut().enumerate() {
-        *hidden = output[at] * tanh(cell[at]);
+
+    /// The head on a hidden state: per horizon the middle, and around it two distances made positive.
+    fn read_out(&self, hidden: &[f32]) -> Vec<[f32; QUANTILES]> {
+        let mut outputs = self.weights.head_bias.clone();
+        add_product(hidden, &self.weights.head, &mut outputs);
+        let (outputs, _) = outputs.as_chunks::<QUANTILES>();
+        let quantiles =
+            |[below, middle, above]: &[f32; QUANTILES]| [middle - softplus(*below), *middle, middle + softplus(*above)];
+        outputs.iter().map(quantiles).collect()
     }
 }
 
@@ -127,15 +147,6 @@ fn add_product(vector: &[f32], matrix: &[f32], out: &mut [f32]) {
     }
 }
 
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-x))
-}
-
-/// Absolute error below 3e-7; `f32::tanh` is a library call and does not vectorise.
-fn tanh(x: f32) -> f32 {
-    2.0 * sigmoid(2.0 * x) - 1.0
-}
-
 /// `ln(1 + e^x)`, without overflow.
 fn softplus(x: f32) -> f32 {
     // NaN stays NaN: `max` would drop it.
@@ -143,53 +154,17 @@ fn softplus(x: f32) -> f32 {
     positive_part + (-x.abs()).exp().ln_1p()
 }
 
-/// `e^x` by Cephes' polynomial, relative error below 2e-7; written so that the compiler can vectorise
-/// it, which `f32::exp` prevents. Saturates beyond +-87; NaN stays NaN.
-fn exp(x: f32) -> f32 {
-    /// Adding it rounds to an integer, which then lies in the lowest bits.
-    const ROUND: f32 = 12_582_912.0;
-    const LN_2_HIGH: f32 = 0.693_359_4;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
-    let x = x.clamp(-87.0, 87.0);
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
-    let exponent = shifted - ROUND;
-    let rest = x - exponent * LN_2_HIGH - exponent * LN_2_LOW;
-    let mut polynomial = 1.987_569_1e-4;
-    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
-        polynomial = polynomial * rest + coefficient;
-    }
-    let mantissa = polynomial * rest * rest + rest + 1.0;
-    let power_of_two = f32::from_bits(shifted.to_bits().wrapping_add(127) << 23);
-    mantissa * power_of_two
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn activations_are_exact_enough() {
+    fn softplus_is_exact_enough() {
         for thousandth in -20_000..=20_000 {
             let x = thousandth as f32 / 1000.0;
-            let exact = f64::from(x);
-            assert!((f64::from(exp(x)) / exact.exp() - 1.0).abs() < 2e-7, "exp({x})");
-            assert!((f64::from(tanh(x)) - exact.tanh()).abs() < 3e-7, "tanh({x})");
-            assert!((f64::from(sigmoid(x)) - 1.0 / (1.0 + (-exact).exp())).abs() < 2e-7, "sigmoid({x})");
-            assert!((f64::from(softplus(x)) - exact.exp().ln_1p()).abs() < 2e-6, "softplus({x})");
+            assert!((f64::from(softplus(x)) - f64::from(x).exp().ln_1p()).abs() < 2e-6, "softplus({x})");
         }
-        assert_eq!(sigmoid(200.0), 1.0);
-        assert!(sigmoid(-200.0) < 1e-37);
         assert_eq!(softplus(200.0), 200.0);
-        assert!(tanh(f32::NAN).is_nan() && softplus(f32::NAN).is_nan());
-    }
-
-    #[test]
-    fn one_step_of_a_cell_is_as_computed_by_hand() {
-        // Gates i = 0.5, f = 0.8, g = tanh(0.5), o = 0.6 from a cell at 2: c = 1.6 + 0.5 g, h = 0.6 tanh(c).
-        let logit = |p: f32| (p / (1.0 - p)).ln();
-        let (mut cell, mut hidden) = ([2.0], [9.0]);
-        advance_cell(&mut [0.0, logit(0.8), logit(0.6), 0.5], &mut cell, &mut hidden);
-        assert!((cell[0] - 1.831_058_6).abs() < 1e-6, "{cell:?}");
-        assert!((hidden[0] - 0.569_957_7).abs() < 1e-6, "{hidden:?}");
+        assert!(softplus(f32::NAN).is_nan());
     }
 }

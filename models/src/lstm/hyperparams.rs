@@ -131,7 +131,19 @@ impl CheckedLstmParams {
     /// the next `batch` windows of a shuffled order, which is shuffled anew after each pass. The windows
     /// must be finite: the caller fills what is missing and says so in a feature of its own.
     pub fn fit(&self, set: &LstmTrainingSet, on_step: &dyn Fn(usize, f32)) -> Result<LstmForecaster, LstmError> {
-        let mut trainer = Trainer::new(self, set)?;
+        self.fit_from(None, set, on_step)
+    }
+
+    /// As [`fit`](Self::fit), beginning at the weights of `init` if there is one: a prior that many series
+    /// have taught needs fewer steps, and a smaller learning rate, on one of them. Its shape must be this
+    /// one's: features, hidden size, horizons and quantiles.
+    pub fn fit_from(
+        &self,
+        init: Option<&LstmForecaster>,
+        set: &LstmTrainingSet,
+        on_step: &dyn Fn(usize, f32),
+    ) -> Result<LstmForecaster, LstmError> {
+        let mut trainer = Trainer::new(self, init, set)?;
         for step in 1..=self.0.steps {
             let loss = trainer.step()?;
             on_step(step, loss);

@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::algorithm::for_tests::{library_forecasts, seeded_weights};
+use super::algorithm::for_tests::{compare, seeded_weights};
+use super::network::Weights;
 use super::*;
 use crate::{NamedTensor, TensorData};
 
@@ -42,25 +43,112 @@ fn fit(params: LstmParams, set: &LstmTrainingSet) -> LstmForecaster {
     params.check().unwrap().fit(set, &|_, _| {}).unwrap()
 }
 
+/// Weights drawn as at the start of training, but no bias is 0.
+fn random_weights(params: &LstmParams, rng: &mut ChaCha8Rng) -> Weights {
+    let mut weights = seeded_weights(params);
+    weights.bias.iter_mut().for_each(|bias| *bias = rng.random_range(-1.0..1.0));
+    weights.head_bias.iter_mut().for_each(|bias| *bias = rng.random_range(-1.0..1.0));
+    weights
+}
+
 #[test]
-fn plain_forward_equals_the_tensor_librarys_layer() {
+fn forecasts_and_gradients_equal_the_tensor_librarys_layer() {
     for device in Device::available() {
         let params = LstmParams { lookback: 30, features: 5, hidden_size: 19, seed: 3, device: *device, ..small() };
-        let mut weights = seeded_weights(&params);
         let mut rng = ChaCha8Rng::seed_from_u64(2);
-        weights.bias.iter_mut().for_each(|bias| *bias = rng.random_range(-1.0..1.0));
-        weights.head_bias.iter_mut().for_each(|bias| *bias = rng.random_range(-1.0..1.0));
+        let weights = random_weights(&params, &mut rng);
         let forecaster = LstmForecaster::from_weights(params.clone(), weights.clone()).unwrap();
         for scale in [0.1, 1.0, 30.0] {
-            let window: Vec<f32> = (0..150).map(|_| rng.random_range(-scale..scale)).collect();
-            let ours = forecaster.forecast(&window);
-            for library in library_forecasts(&params, &weights, &window) {
-                for (ours, theirs) in ours.iter().flatten().zip(library.iter().flatten()) {
-                    assert!((ours - theirs).abs() < 1e-5, "{ours} and {theirs} on {device}");
+            let batch = 70;
+            let set = LstmTrainingSet {
+                inputs: (0..batch * 150).map(|_| rng.random_range(-scale..scale)).collect(),
+                targets: (0..batch * params.horizons.len()).map(|_| rng.random_range(-3.0..3.0)).collect(),
+            };
+            let served = forecaster.forecast_batch(&set.inputs);
+            let [library, composed, ours] = compare(&params, &weights, &set);
+            for other in [&library, &composed] {
+                for forecasts in [&served, &ours.forecasts] {
+                    for (ours, theirs) in forecasts.iter().flatten().zip(other.forecasts.iter().flatten()) {
+                        assert!((ours - theirs).abs() < 1e-5, "{ours} and {theirs} on {device}");
+                    }
+                }
+                for (ours, theirs) in ours.gradients.iter().zip(&other.gradients) {
+                    assert_eq!(ours.len(), theirs.len());
+                    let norm = theirs.iter().map(|value| value * value).sum::<f32>().sqrt();
+                    let apart = ours.iter().zip(theirs).map(|(a, b)| (a - b) * (a - b)).sum::<f32>().sqrt();
+                    // Sums of thousands of terms in another order.
+                    assert!(apart <= 2e-5 * norm, "{apart} of {norm} on {device}, scale {scale}");
                 }
             }
         }
     }
+}
+
+#[test]
+fn row_by_row_with_a_carried_state_is_the_same_forecast() {
+    let params = LstmParams { lookback: 40, features: 3, hidden_size: 21, ..small() };
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let weights = random_weights(&params, &mut rng);
+    let forecaster = LstmForecaster::from_weights(params.clone(), weights).unwrap();
+    let windows: Vec<f32> = (0..67 * 120).map(|_| rng.random_range(-2.0..2.0)).collect();
+    let batch = forecaster.forecast_batch(&windows);
+    for (window, batch) in windows.chunks_exact(120).zip(batch.chunks_exact(params.horizons.len())) {
+        let mut state = forecaster.start();
+        for row in window.chunks_exact(3) {
+            forecaster.advance(&mut state, row).unwrap();
+        }
+        assert_eq!(state.rows(), 40);
+        assert_eq!(forecaster.forecast_from(&state), batch);
+        assert_eq!(forecaster.forecast(window), batch);
+    }
+    let mut state = forecaster.start();
+    let refused = forecaster.advance(&mut state, &[0.0, f32::NAN, 1.0]).unwrap_err();
+    assert_eq!(refused.to_string(), "inputs must be finite, got NaN (window 0, step 0, feature 1)");
+    assert_eq!(
+        forecaster.advance(&mut state, &[0.0]).unwrap_err().to_string(),
+        "row must hold 3 (features) values, got 1"
+    );
+    assert_eq!(state, forecaster.start());
+}
+
+/// Mean pinball loss over windows.
+fn loss(forecaster: &LstmForecaster, set: &LstmTrainingSet) -> f32 {
+    let forecasts = forecaster.forecast_batch(&set.inputs);
+    let of = |(forecast, truth): (&[f32; QUANTILES], &f32)| -> f32 {
+        let losses = forecast.iter().zip(forecaster.params().quantiles).map(|(forecast, q)| {
+            let (error, q) = (truth - forecast, q as f32);
+            (q * error).max((q - 1.0) * error)
+        });
+        losses.sum()
+    };
+    forecasts.iter().zip(&set.targets).map(of).sum::<f32>() / (set.targets.len() * QUANTILES) as f32
+}
+
+#[test]
+fn a_prior_needs_fewer_steps_for_a_lower_loss() {
+    let params = LstmParams { steps: 300, learning_rate: 0.01, ..small() };
+    let fleet = sine_windows(&params, 1_000);
+    let prior = fit(params.clone(), &fleet);
+    // One service of the fleet, half as high again; its last windows are not learnt.
+    let mut service = sine_windows(&params, 600);
+    service.inputs.iter_mut().step_by(2).for_each(|value| *value *= 1.5);
+    service.targets.iter_mut().for_each(|value| *value *= 1.5);
+    let unseen =
+        LstmTrainingSet { inputs: service.inputs.split_off(400 * 24), targets: service.targets.split_off(400 * 2) };
+    let train = |init: Option<&LstmForecaster>, steps: usize| {
+        let params = LstmParams { steps, learning_rate: 0.005, ..params.clone() }.check().unwrap();
+        loss(&params.fit_from(init, &service, &|_, _| {}).unwrap(), &unseen)
+    };
+    let (tuned, scratch, untouched) = (train(Some(&prior), 40), train(None, 120), loss(&prior, &unseen));
+    assert!(tuned < scratch, "{tuned} after 40 steps from the prior, {scratch} after 120 from scratch");
+    assert!(tuned < untouched, "{tuned} tuned, {untouched} before");
+
+    let other = LstmParams { hidden_size: 9, ..params }.check().unwrap();
+    assert_eq!(
+        other.fit_from(Some(&prior), &service, &|_, _| {}).unwrap_err().to_string(),
+        "init must be of 2 features, hidden size 9, horizons [1, 4], quantiles [0.1, 0.5, 0.9], \
+         got 2 features, hidden size 8, horizons [1, 4], quantiles [0.1, 0.5, 0.9]"
+    );
 }
 
 #[test]
