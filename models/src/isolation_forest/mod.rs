@@ -21,11 +21,15 @@
 //! ```
 
 mod algorithm;
+mod batch;
 mod build;
 mod error;
+mod explain;
 mod hyperparams;
 mod persistence;
+mod trees;
 
 pub use algorithm::{IsolationForest, average_path_length};
 pub use error::IsolationForestError;
+pub use explain::Attribution;
 pub use hyperparams::{CheckedIsolationForestParams, IsolationForestParams};
