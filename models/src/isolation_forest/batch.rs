@@ -12,6 +12,7 @@
 //! takes another side than in a walk, and path lengths are added in the same order: same bits.
 
 use super::algorithm::IsolationForest;
+use super::ranks::Thresholds;
 use super::trees::{Subtree, Trees};
 
 /// Rows taken through all trees before the next ones are, so that what is known of them stays in cache.
@@ -28,15 +29,15 @@ const AT_ONCE: usize = 4;
 /// A forest prepared for many rows.
 pub(super) struct Plan<'a> {
     forest: &'a IsolationForest,
-    features: Vec<FeatureThresholds>,
+    features: Vec<CutFeature>,
     groups: Vec<Group>,
 }
 
-/// The thresholds of one feature over all trees.
-struct FeatureThresholds {
+/// A feature that is cut.
+struct CutFeature {
     feature: usize,
-    /// Ascending, each once.
-    thresholds: Vec<f32>,
+    /// Over all trees.
+    thresholds: Thresholds,
 }
 
 /// Trees that follow one another.
@@ -96,12 +97,10 @@ impl<'a> Plan<'a> {
         let mut features = Vec::new();
         // Which of `features` a feature is; not read for a feature that is never cut.
         let mut position = vec![0; forest.features()];
-        for (feature, mut thresholds) in by_feature.into_iter().enumerate() {
+        for (feature, thresholds) in by_feature.into_iter().enumerate() {
             if !thresholds.is_empty() {
-                thresholds.sort_unstable_by(f32::total_cmp);
-                thresholds.dedup();
                 position[feature] = features.len();
-                features.push(FeatureThresholds { feature, thresholds });
+                features.push(CutFeature { feature, thresholds: Thresholds::new(thresholds) });
             }
         }
         let groups = group_trees(trees, &features, &position);
@@ -119,8 +118,7 @@ impl<'a> Plan<'a> {
         let width = self.forest.features();
         for (column, ranks) in self.features.iter().zip(&mut scratch.ranks) {
             for (row, rank) in rows.chunks_exact(width).zip(ranks) {
-                let value = row[column.feature];
-                *rank = column.thresholds.partition_point(|threshold| value >= *threshold) as u32;
+                *rank = column.thresholds.rank(row[column.feature]) as u32;
             }
         }
         let mut padded = [0.0; BLOCK];
@@ -146,7 +144,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-fn group_trees(trees: &Trees, features: &[FeatureThresholds], position: &[usize]) -> Vec<Group> {
+fn group_trees(trees: &Trees, features: &[CutFeature], position: &[usize]) -> Vec<Group> {
     let mut groups = Vec::new();
     let mut marks = Marks::new(features);
     let mut members = Vec::new();
@@ -157,7 +155,8 @@ fn group_trees(trees: &Trees, features: &[FeatureThresholds], position: &[usize]
             if !node.is_leaf() {
                 let (feature, threshold) = trees.cut(node);
                 let feature = position[feature];
-                let rank = features[feature].thresholds.partition_point(|other| *other < threshold);
+                // It reaches itself; less that one, it is its place among them.
+                let rank = features[feature].thresholds.rank(threshold) - 1;
                 cuts.push((feature, rank, node));
             }
         });
@@ -216,7 +215,7 @@ struct Marks {
 }
 
 impl Marks {
-    fn new(features: &[FeatureThresholds]) -> Self {
+    fn new(features: &[CutFeature]) -> Self {
         let marked = features.iter().map(|feature| vec![false; feature.thresholds.len()]).collect();
         Self { marked, count: vec![0; features.len()] }
     }
@@ -295,15 +294,22 @@ impl pulp::NullaryFnOnce for Avx2<'_> {
 fn add_in_registers<const ROWS: usize>(trees: &[AskedTree], columns: &[[i8; BLOCK]], sums: &mut [f64; BLOCK]) {
     let (fours, rest) = trees.as_chunks::<AT_ONCE>();
     for trees in fours {
-        let leaves = trees.each_ref().map(|tree| find_leaves::<ROWS>(&tree.cuts, columns));
-        for (row, sum) in sums.iter_mut().enumerate() {
-            for (tree, leaves) in trees.iter().zip(&leaves) {
-                *sum += tree.path_lengths[usize::from(leaves[row])];
+        let mut leaves = [[0; BLOCK]; AT_ONCE];
+        for (tree, leaves) in trees.iter().zip(&mut leaves) {
+            find_leaves::<ROWS>(&tree.cuts, columns, leaves);
+        }
+        let path_lengths = trees.each_ref().map(|tree| &*tree.path_lengths);
+        for row in 0..BLOCK {
+            let mut sum = sums[row];
+            for tree in 0..AT_ONCE {
+                sum += path_lengths[tree][usize::from(leaves[tree][row])];
             }
+            sums[row] = sum;
         }
     }
     for tree in rest {
-        let leaves = find_leaves::<ROWS>(&tree.cuts, columns);
+        let mut leaves = [0; BLOCK];
+        find_leaves::<ROWS>(&tree.cuts, columns, &mut leaves);
         for (leaf, sum) in leaves.iter().zip(&mut *sums) {
             *sum += tree.path_lengths[usize::from(*leaf)];
         }
@@ -311,8 +317,7 @@ fn add_in_registers<const ROWS: usize>(trees: &[AskedTree], columns: &[[i8; BLOC
 }
 
 #[inline(always)]
-fn find_leaves<const ROWS: usize>(cuts: &[AskedCut], columns: &[[i8; BLOCK]]) -> [u8; BLOCK] {
-    let mut leaves = [0; BLOCK];
+fn find_leaves<const ROWS: usize>(cuts: &[AskedCut], columns: &[[i8; BLOCK]], leaves: &mut [u8; BLOCK]) {
     let (parts, _) = leaves.as_chunks_mut::<ROWS>();
     for (part, leaves) in parts.iter_mut().enumerate() {
         let mut at = [0_u8; ROWS];
@@ -326,5 +331,4 @@ fn find_leaves<const ROWS: usize>(cuts: &[AskedCut], columns: &[[i8; BLOCK]]) ->
         }
         *leaves = at;
     }
-    leaves
 }

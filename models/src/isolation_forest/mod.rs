@@ -27,6 +27,7 @@ mod error;
 mod explain;
 mod hyperparams;
 mod persistence;
+mod ranks;
 mod trees;
 
 pub use algorithm::{IsolationForest, average_path_length};
