@@ -3,7 +3,7 @@
 
 use std::sync::{LazyLock, OnceLock};
 
-use super::batch::{BLOCK, Plan, WORTHWHILE};
+use super::batch::{BLOCK, Plan, Scratch, WORTHWHILE};
 use super::build::TreeNode;
 use super::trees::{Subtree, Trees};
 
@@ -119,19 +119,16 @@ impl IsolationForest {
     }
 
     fn score_chunk(&self, plan: Option<&Plan<'_>>, rows: &[f32], out: &mut [f64]) {
-        let mut scratch = plan.map(Plan::scratch);
+        let mut scratch = Scratch::default();
         let mut open = Vec::new();
         for (rows, out) in rows.chunks(BLOCK * self.features).zip(out.chunks_mut(BLOCK)) {
             let missing = |row: &[f32]| row.iter().any(|value| value.is_nan());
-            let mut walks = true;
-            if let (Some(plan), Some(scratch)) = (plan, &mut scratch)
-                && !rows.chunks_exact(self.features).all(missing)
-            {
-                plan.sum_path_lengths(rows, out, scratch);
-                walks = false;
+            let plan = plan.filter(|_| !rows.chunks_exact(self.features).all(missing));
+            if let Some(plan) = plan {
+                plan.sum_path_lengths(rows, out, &mut scratch);
             }
             for (row, out) in rows.chunks_exact(self.features).zip(out) {
-                if walks || missing(row) {
+                if plan.is_none() || missing(row) {
                     *out = self.sum_path_lengths(row, &mut open);
                 }
                 *out = self.score_of(*out / self.trees() as f64);

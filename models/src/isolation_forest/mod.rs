@@ -27,6 +27,7 @@ mod error;
 mod explain;
 mod hyperparams;
 mod persistence;
+mod plan;
 mod ranks;
 mod trees;
 
