@@ -5,7 +5,7 @@ use std::sync::{LazyLock, OnceLock};
 
 use super::batch::{BLOCK, Plan, Scratch, WORTHWHILE};
 use super::build::TreeNode;
-use super::trees::{Subtree, Trees};
+use super::trees::Trees;
 
 /// Average path length of an unsuccessful search in a binary search tree over `n` rows: `c(n)` of
 /// the paper, `2 H(n-1) - 2 (n-1)/n`, with the exact harmonic number `H`. `c(0) = c(1) = 0`, `c(2) = 1`.
@@ -30,6 +30,9 @@ fn harmonic_number(n: usize) -> f64 {
     let square = n * n;
     n.ln() + EULER_MASCHERONI + 1.0 / (2.0 * n) - 1.0 / (12.0 * square) + 1.0 / (120.0 * square * square)
 }
+
+/// How many trees a single row walks down side by side: as many as registers hold.
+const LANES: usize = 4;
 
 /// A fitted isolation forest: immutable, to be shared between threads.
 #[derive(Clone, Debug)]
@@ -94,7 +97,7 @@ impl IsolationForest {
     /// If the row has not [`features`](Self::features) values.
     pub fn path_length(&self, row: &[f32]) -> f64 {
         self.check_width(row.len(), 1);
-        self.sum_path_lengths(row, &mut Vec::new()) / self.trees() as f64
+        self.sum_path_lengths(row) / self.trees() as f64
     }
 
     /// Scores `rows`, row-major, into `out` on `threads` threads (0 counts as 1): the same bits as
@@ -120,16 +123,20 @@ impl IsolationForest {
 
     fn score_chunk(&self, plan: Option<&Plan<'_>>, rows: &[f32], out: &mut [f64]) {
         let mut scratch = Scratch::default();
-        let mut open = Vec::new();
+        // By row of the block: whether the plan cannot be asked, so that the row walks.
+        let mut walks = Vec::with_capacity(BLOCK);
         for (rows, out) in rows.chunks(BLOCK * self.features).zip(out.chunks_mut(BLOCK)) {
-            let missing = |row: &[f32]| row.iter().any(|value| value.is_nan());
-            let plan = plan.filter(|_| !rows.chunks_exact(self.features).all(missing));
-            if let Some(plan) = plan {
-                plan.sum_path_lengths(rows, out, &mut scratch);
+            let rows = rows.chunks_exact(self.features);
+            walks.clear();
+            walks.extend(rows.clone().map(|row| plan.is_none_or(|plan| plan.is_missing(row))));
+            if let Some(plan) = plan
+                && walks.contains(&false)
+            {
+                plan.sum_path_lengths(rows.clone(), out, &mut scratch);
             }
-            for (row, out) in rows.chunks_exact(self.features).zip(out) {
-                if plan.is_none() || missing(row) {
-                    *out = self.sum_path_lengths(row, &mut open);
+            for ((row, out), walks) in rows.zip(out).zip(&walks) {
+                if *walks {
+                    *out = self.sum_path_lengths(row);
                 }
                 *out = self.score_of(*out / self.trees() as f64);
             }
@@ -140,38 +147,27 @@ impl IsolationForest {
         assert_eq!(values, rows * self.features, "a row has {} values", self.features);
     }
 
-    /// Sum over all trees, in their order; `open` is scratch space.
-    fn sum_path_lengths(&self, row: &[f32], open: &mut Vec<(Subtree, f64)>) -> f64 {
+    /// Sum over all trees, in their order.
+    fn sum_path_lengths(&self, row: &[f32]) -> f64 {
         let mut sum = 0.0;
-        for tree in 0..self.trees() {
-            sum += self.path_length_in(tree, row, open);
+        let whole = self.trees() / LANES * LANES;
+        if row.iter().any(|value| value.is_nan()) {
+            for tree in 0..self.trees() {
+                sum += self.trees.mean_path_length(self.trees.root(tree), row);
+            }
+            return sum;
+        }
+        for first in (0..whole).step_by(LANES) {
+            let roots = std::array::from_fn(|lane| self.trees.root(first + lane));
+            for length in self.trees.walk::<LANES>(roots, [row; LANES]) {
+                sum += length;
+            }
+        }
+        for tree in whole..self.trees() {
+            let [length] = self.trees.walk([self.trees.root(tree)], [row]);
+            sum += length;
         }
         sum
-    }
-
-    /// One row down one tree; `open` is scratch space and is empty before and after.
-    pub(super) fn path_length_in(&self, tree: usize, row: &[f32], open: &mut Vec<(Subtree, f64)>) -> f64 {
-        let mut length = 0.0;
-        let (mut at, mut weight) = (self.trees.root(tree), 1.0);
-        loop {
-            if at.is_leaf() {
-                length += weight * self.trees.path_length(at);
-                match open.pop() {
-                    Some(branch) => (at, weight) = branch,
-                    None => return length,
-                }
-                continue;
-            }
-            let (feature, threshold) = self.trees.cut(at);
-            let value = row[feature];
-            if value.is_nan() {
-                let left_share = self.trees.left_share(at);
-                open.push((self.trees.right(at), weight * (1.0 - left_share)));
-                (at, weight) = (self.trees.left(at), weight * left_share);
-            } else {
-                at = self.trees.side(at, value, threshold);
-            }
-        }
     }
 }
 

@@ -9,14 +9,17 @@
 //!
 //! No row takes another side than in a walk, and path lengths are added in the same order: same bits.
 
+use std::slice::ChunksExact;
+
 use super::algorithm::IsolationForest;
 use super::plan::{AskedCut, AskedTree, Chapter, Part, prepare};
-use super::trees::Subtree;
 
 /// Rows taken through all trees before the next ones are, so that what is known of them stays in cache.
 pub(super) const BLOCK: usize = 256;
-/// From how many rows on the preparation pays, which costs as much as the walks of some hundred.
-pub(super) const WORTHWHILE: usize = 512;
+/// From how many rows on the preparation pays, which costs as much as the walks of some three hundred.
+pub(super) const WORTHWHILE: usize = 384;
+/// Rows that walk down a large tree side by side.
+const LANES: usize = 4;
 /// Trees whose path lengths are added in one go over the rows.
 const AT_ONCE: usize = 4;
 
@@ -24,6 +27,8 @@ const AT_ONCE: usize = 4;
 pub(super) struct Plan<'a> {
     forest: &'a IsolationForest,
     parts: Vec<Part>,
+    /// Features that are cut at all.
+    cut_features: Vec<usize>,
 }
 
 /// What one thread computes with.
@@ -33,49 +38,77 @@ pub(super) struct Scratch {
     ranks: Vec<[u32; BLOCK]>,
     /// By column of the group: each row's rank among the group's thresholds, less 128.
     columns: Vec<[i8; BLOCK]>,
-    open: Vec<(Subtree, f64)>,
 }
 
 impl<'a> Plan<'a> {
     pub(super) fn new(forest: &'a IsolationForest) -> Self {
-        Self { forest, parts: prepare(forest.as_trees(), forest.features()) }
+        let trees = forest.as_trees();
+        let mut is_cut = vec![false; forest.features()];
+        for tree in 0..trees.len() {
+            trees.visit(trees.root(tree), |node| {
+                if !node.is_leaf() {
+                    is_cut[trees.cut(node).0] = true;
+                }
+            });
+        }
+        let cut_features = (0..is_cut.len()).filter(|feature| is_cut[*feature]).collect();
+        Self { forest, parts: prepare(trees, forest.features()), cut_features }
+    }
+
+    /// Whether a value is missing that a cut looks at.
+    pub(super) fn is_missing(&self, row: &[f32]) -> bool {
+        // Mostly none is; to see that takes no branch a value.
+        let any = row.iter().fold(false, |any, value| any | value.is_nan());
+        any && self.cut_features.iter().any(|feature| row[*feature].is_nan())
     }
 
     /// Adds up the path lengths of each row over all trees, in the order of the trees. There are
-    /// `sums.len()` rows, row-major, at most `BLOCK`, and rows with missing values get nonsense.
-    pub(super) fn sum_path_lengths(&self, rows: &[f32], sums: &mut [f64], scratch: &mut Scratch) {
+    /// `sums.len()` rows, at most `BLOCK`, and a row that [misses](Self::is_missing) a value gets no
+    /// meaningful sum.
+    pub(super) fn sum_path_lengths(&self, rows: ChunksExact<'_, f32>, sums: &mut [f64], scratch: &mut Scratch) {
         let mut padded = [0.0; BLOCK];
         for part in &self.parts {
             match part {
-                Part::Asked(chapter) => self.ask(chapter, rows, &mut padded, scratch),
-                Part::Walked(tree) => {
-                    for (row, sum) in rows.chunks_exact(self.forest.features()).zip(&mut padded) {
-                        *sum += self.forest.path_length_in(*tree, row, &mut scratch.open);
-                    }
-                }
+                Part::Asked(chapter) => ask(chapter, rows.clone(), &mut padded, scratch),
+                Part::Walked(tree) => self.walk(*tree, rows.clone(), &mut padded),
             }
         }
         sums.copy_from_slice(&padded[..sums.len()]);
     }
 
-    fn ask(&self, chapter: &Chapter, rows: &[f32], sums: &mut [f64; BLOCK], scratch: &mut Scratch) {
-        scratch.ranks.resize(chapter.features.len(), [0; BLOCK]);
-        for (cut, ranks) in chapter.features.iter().zip(&mut scratch.ranks) {
-            // Of rows that are not there, any rank will do.
-            ranks.fill(0);
-            for (row, rank) in rows.chunks_exact(self.forest.features()).zip(ranks) {
-                *rank = cut.thresholds.rank(row[cut.feature]) as u32;
+    fn walk(&self, tree: usize, mut rows: ChunksExact<'_, f32>, sums: &mut [f64; BLOCK]) {
+        let trees = self.forest.as_trees();
+        let root = trees.root(tree);
+        let mut sums = sums.iter_mut();
+        while rows.len() > 0 {
+            let lanes: [Option<&[f32]>; LANES] = std::array::from_fn(|_| rows.next());
+            // Where fewer rows are left, the last lanes walk with the first.
+            let lengths =
+                trees.walk([root; LANES], lanes.map(|row| row.or(lanes[0]).expect("one row is left at least")));
+            for (length, sum) in lengths.iter().zip(&mut sums) {
+                *sum += length;
             }
         }
-        for group in &chapter.groups {
-            scratch.columns.resize(group.columns.len(), [0; BLOCK]);
-            for (column, out) in group.columns.iter().zip(&mut scratch.columns) {
-                for (rank, out) in scratch.ranks[column.feature].iter().zip(out) {
-                    *out = column.ranks[*rank as usize];
-                }
-            }
-            add_path_lengths(&group.trees, &scratch.columns, sums);
+    }
+}
+
+fn ask(chapter: &Chapter, rows: ChunksExact<'_, f32>, sums: &mut [f64; BLOCK], scratch: &mut Scratch) {
+    scratch.ranks.resize(chapter.features.len(), [0; BLOCK]);
+    for (cut, ranks) in chapter.features.iter().zip(&mut scratch.ranks) {
+        // Of rows that are not there, any rank will do.
+        ranks.fill(0);
+        for (row, rank) in rows.clone().zip(ranks) {
+            *rank = cut.thresholds.rank(row[cut.feature]) as u32;
         }
+    }
+    for group in &chapter.groups {
+        scratch.columns.resize(group.columns.len(), [0; BLOCK]);
+        for (column, out) in group.columns.iter().zip(&mut scratch.columns) {
+            for (rank, out) in scratch.ranks[column.feature].iter().zip(out) {
+                *out = column.ranks[*rank as usize];
+            }
+        }
+        add_path_lengths(&group.trees, &scratch.columns, sums);
     }
 }
 
@@ -116,12 +149,8 @@ fn add_in_registers<const ROWS: usize>(trees: &[AskedTree], columns: &[[i8; BLOC
         for (tree, leaves) in trees.iter().zip(&mut leaves) {
             find_leaves::<ROWS>(&tree.cuts, columns, leaves);
         }
-        let path_lengths = [
-            &*trees[0].path_lengths,
-            &*trees[1].path_lengths,
-            &*trees[2].path_lengths,
-            &*trees[3].path_lengths,
-        ];
+        let path_lengths =
+            [&*trees[0].path_lengths, &*trees[1].path_lengths, &*trees[2].path_lengths, &*trees[3].path_lengths];
         for row in 0..BLOCK {
             let mut sum = sums[row];
             for tree in 0..AT_ONCE {

@@ -142,7 +142,8 @@ impl<'a> TreeGrower<'a> {
         for at in 0..members.len() {
             let member = members[at];
             let value = self.value(member, feature);
-            let goes_left = if all_present || !value.is_nan() { value < threshold } else { rng.random_range(0..present) < below };
+            let goes_left =
+                if all_present || !value.is_nan() { value < threshold } else { rng.random_range(0..present) < below };
             // Whatever stood at `middle` belongs right, or is this one: swapped each time, it takes no branch.
             members[at] = members[middle];
             members[middle] = member;

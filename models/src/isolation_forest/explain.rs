@@ -116,7 +116,7 @@ impl IsolationForest {
         if subtree.is_leaf() {
             return self.as_trees().path_length(subtree);
         }
-        self.expected.get_or_init(|| self.expected_at_cuts())[subtree.cut]
+        self.expected.get_or_init(|| self.expected_at_cuts())[subtree.cut as usize]
     }
 
     fn expected_at_cuts(&self) -> Vec<f64> {
@@ -133,11 +133,10 @@ impl IsolationForest {
             for cut in cuts.drain(..).rev() {
                 let known = |side: Subtree| match side.is_leaf() {
                     true => trees.path_length(side),
-                    false => expected[side.cut],
+                    false => expected[side.cut as usize],
                 };
-                let left_share = trees.left_share(cut);
-                let mean = left_share * known(trees.left(cut)) + (1.0 - left_share) * known(trees.right(cut));
-                expected[cut.cut] = mean;
+                let mean = trees.weighted_mean(cut, known(trees.left(cut)), known(trees.right(cut)));
+                expected[cut.cut as usize] = mean;
             }
         }
         expected

@@ -14,7 +14,7 @@ const MAX_THRESHOLDS: usize = 255;
 pub(super) const MAX_LEAVES: usize = 256;
 /// Cuts of a chapter. Its look-ups take a byte for every threshold and group, which must not grow with the
 /// square of a forest. The paper's forest is one chapter of some 6,000 cuts.
-const MAX_CUTS: usize = 16_384;
+const MAX_CUTS: u32 = 16_384;
 
 /// Trees that follow one another.
 pub(super) enum Part {
@@ -72,7 +72,7 @@ pub(super) fn prepare(trees: &Trees, features: usize) -> Vec<Part> {
     while tree < trees.len() {
         let start = tree;
         let mut cuts = 0;
-        while tree < trees.len() && trees.root(tree).leaves <= MAX_LEAVES && cuts < MAX_CUTS {
+        while tree < trees.len() && trees.root(tree).leaves <= MAX_LEAVES as u32 && cuts < MAX_CUTS {
             cuts += trees.root(tree).leaves - 1;
             tree += 1;
         }

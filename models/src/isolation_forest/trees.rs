@@ -3,6 +3,9 @@
 //! its left sides have, so no node points to another, and six bytes a cut and one a leaf are enough for
 //! the paper's trees of 256 rows.
 
+use std::hint::select_unpredictable;
+use std::ops::Range;
+
 use super::algorithm::average_path_length;
 use super::build::{Cut, TreeNode};
 
@@ -21,17 +24,18 @@ impl Packed {
         Self::Words(values)
     }
 
-    fn get(&self, at: usize) -> usize {
+    #[inline]
+    fn get(&self, at: usize) -> u32 {
         match self {
-            Self::Bytes(values) => usize::from(values[at]),
-            Self::Words(values) => usize::from(values[at]),
+            Self::Bytes(values) => u32::from(values[at]),
+            Self::Words(values) => u32::from(values[at]),
         }
     }
 
-    fn sum(&self, range: std::ops::Range<usize>) -> usize {
+    fn sum(&self, range: Range<usize>) -> u32 {
         match self {
-            Self::Bytes(values) => values[range].iter().map(|value| u32::from(*value)).sum::<u32>() as usize,
-            Self::Words(values) => values[range].iter().map(|value| u32::from(*value)).sum::<u32>() as usize,
+            Self::Bytes(values) => values[range].iter().map(|value| u32::from(*value)).sum(),
+            Self::Words(values) => values[range].iter().map(|value| u32::from(*value)).sum(),
         }
     }
 
@@ -46,27 +50,26 @@ impl Packed {
 /// A node with everything below it: `leaves` leaves from `leaf` on, and one cut fewer from `cut` on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Subtree {
-    pub(super) cut: usize,
-    pub(super) leaf: usize,
-    pub(super) leaves: usize,
+    pub(super) cut: u32,
+    pub(super) leaf: u32,
+    pub(super) leaves: u32,
     /// Edges from the root.
     pub(super) depth: u32,
 }
 
 impl Subtree {
+    #[inline]
     pub(super) fn is_leaf(self) -> bool {
         self.leaves == 1
     }
 
-    fn left(self, left_leaves: usize) -> Self {
-        Self { cut: self.cut + 1, leaves: left_leaves, depth: self.depth + 1, ..self }
-    }
-
-    fn right(self, left_leaves: usize) -> Self {
+    /// The left or the right side, chosen without a branch.
+    #[inline]
+    fn side(self, goes_right: bool, left_leaves: u32) -> Self {
         Self {
-            cut: self.cut + left_leaves,
-            leaf: self.leaf + left_leaves,
-            leaves: self.leaves - left_leaves,
+            cut: self.cut + select_unpredictable(goes_right, left_leaves, 1),
+            leaf: self.leaf + select_unpredictable(goes_right, left_leaves, 0),
+            leaves: select_unpredictable(goes_right, self.leaves.wrapping_sub(left_leaves), left_leaves),
             depth: self.depth + 1,
         }
     }
@@ -151,43 +154,87 @@ impl Trees {
 
     /// A whole tree.
     pub(super) fn root(&self, tree: usize) -> Subtree {
-        let (cut, end) = (self.first_cut[tree] as usize, self.first_cut[tree + 1] as usize);
-        Subtree { cut, leaf: cut + tree, leaves: end - cut + 1, depth: 0 }
+        let (cut, end) = (self.first_cut[tree], self.first_cut[tree + 1]);
+        Subtree { cut, leaf: cut + tree as u32, leaves: end - cut + 1, depth: 0 }
     }
 
     /// What the subtree's first cut looks at, and the threshold.
+    #[inline]
     pub(super) fn cut(&self, subtree: Subtree) -> (usize, f32) {
-        (self.feature.get(subtree.cut), self.threshold[subtree.cut])
+        let at = subtree.cut as usize;
+        (self.feature.get(at) as usize, self.threshold[at])
     }
 
     pub(super) fn left(&self, subtree: Subtree) -> Subtree {
-        subtree.left(self.left_leaves.get(subtree.cut))
+        subtree.side(false, self.left_leaves.get(subtree.cut as usize))
     }
 
     pub(super) fn right(&self, subtree: Subtree) -> Subtree {
-        subtree.right(self.left_leaves.get(subtree.cut))
+        subtree.side(true, self.left_leaves.get(subtree.cut as usize))
     }
 
     /// The side that a value takes, which is not NaN.
+    #[inline]
     pub(super) fn side(&self, subtree: Subtree, value: f32, threshold: f32) -> Subtree {
-        if value >= threshold { self.right(subtree) } else { self.left(subtree) }
+        subtree.side(value >= threshold, self.left_leaves.get(subtree.cut as usize))
     }
 
-    /// Training rows that reached the subtree.
-    pub(super) fn size(&self, subtree: Subtree) -> usize {
-        subtree.leaves + self.size_less_one.sum(subtree.leaf..subtree.leaf + subtree.leaves)
+    /// Takes rows without missing values down to their leaves, each from a root of its own, and says how long
+    /// their paths are. Side by side their look-ups overlap, and no branch depends on which side a row takes.
+    pub(super) fn walk<const LANES: usize>(&self, roots: [Subtree; LANES], rows: [&[f32]; LANES]) -> [f64; LANES] {
+        let mut at = roots;
+        while at.iter().any(|at| !at.is_leaf()) {
+            for (at, row) in at.iter_mut().zip(rows) {
+                // A leaf may lie behind the last cut; it takes no side, whichever cut it looks at.
+                let cut = (at.cut as usize).min(self.threshold.len() - 1);
+                let goes_right = row[self.feature.get(cut) as usize] >= self.threshold[cut];
+                let next = at.side(goes_right, self.left_leaves.get(cut));
+                *at = select_unpredictable(at.is_leaf(), *at, next);
+            }
+        }
+        at.map(|leaf| self.path_length(leaf))
+    }
+
+    /// Path length of a row: where its value is missing (NaN), the mean of both sides, weighted by their
+    /// training rows.
+    pub(super) fn mean_path_length(&self, subtree: Subtree, row: &[f32]) -> f64 {
+        let mut at = subtree;
+        while !at.is_leaf() {
+            let (feature, threshold) = self.cut(at);
+            let value = row[feature];
+            if value.is_nan() {
+                let [left, right] = [self.left(at), self.right(at)].map(|side| self.mean_path_length(side, row));
+                return self.weighted_mean(at, left, right);
+            }
+            at = self.side(at, value, threshold);
+        }
+        self.path_length(at)
+    }
+
+    /// The mean over the subtree's training rows, where it is `left` over those that went left and `right` over
+    /// the others.
+    pub(super) fn weighted_mean(&self, subtree: Subtree, left: f64, right: f64) -> f64 {
+        let left_share = self.left_share(subtree);
+        left_share * left + (1.0 - left_share) * right
     }
 
     /// The share of its training rows that went left.
     pub(super) fn left_share(&self, subtree: Subtree) -> f64 {
         let (left, right) = (self.size(self.left(subtree)), self.size(self.right(subtree)));
-        left as f64 / (left + right) as f64
+        f64::from(left) / f64::from(left + right)
+    }
+
+    /// Training rows that reached the subtree.
+    pub(super) fn size(&self, subtree: Subtree) -> u32 {
+        let first = subtree.leaf as usize;
+        subtree.leaves + self.size_less_one.sum(first..first + subtree.leaves as usize)
     }
 
     /// Path length of a row that ends in this leaf: `depth + c(size)`.
+    #[inline]
     pub(super) fn path_length(&self, leaf: Subtree) -> f64 {
-        let size = self.size_less_one.get(leaf.leaf) + 1;
-        f64::from(leaf.depth) + self.rest_of_path[size]
+        let size = self.size_less_one.get(leaf.leaf as usize) + 1;
+        f64::from(leaf.depth) + self.rest_of_path[size as usize]
     }
 
     /// Calls `each` with every node of the subtree: cuts in the order in which they lie, leaves from left to right.
@@ -205,7 +252,7 @@ impl Trees {
     /// The nodes of one tree, in the order in which it was grown.
     pub(super) fn nodes(&self, tree: usize) -> Vec<TreeNode> {
         let root = self.root(tree);
-        let mut nodes = vec![TreeNode { cut: None, size: self.size(root) as u32 }];
+        let mut nodes = vec![TreeNode { cut: None, size: self.size(root) }];
         let mut open = vec![(0, root)];
         while let Some((node, subtree)) = open.pop() {
             if subtree.is_leaf() {
@@ -215,8 +262,8 @@ impl Trees {
             let at = nodes.len();
             nodes[node].cut = Some(Cut { feature: feature as u32, threshold, left: at as u32 });
             let (left, right) = (self.left(subtree), self.right(subtree));
-            nodes.push(TreeNode { cut: None, size: self.size(left) as u32 });
-            nodes.push(TreeNode { cut: None, size: self.size(right) as u32 });
+            nodes.push(TreeNode { cut: None, size: self.size(left) });
+            nodes.push(TreeNode { cut: None, size: self.size(right) });
             open.push((at + 1, right));
             open.push((at, left));
         }
