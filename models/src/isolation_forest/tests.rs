@@ -227,6 +227,26 @@ fn constant_missing_and_few_rows_are_no_error() {
 }
 
 #[test]
+fn a_feature_that_says_nothing_does_not_matter() {
+    let mut rows = quiet_rows(600, 10);
+    rows.chunks_mut(FEATURES).for_each(|row| (row[1], row[2]) = (7.0, f32::NAN));
+    let forest = fit(&rows, 1);
+    let mut other = rows.clone();
+    let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -3.0];
+    other.chunks_mut(FEATURES).zip(odd.iter().cycle()).for_each(|(row, odd)| (row[1], row[2]) = (*odd, -odd));
+    let (mut scores, mut others) = (vec![0.0; 600], vec![0.0; 600]);
+    forest.score_rows(&rows, &mut scores, 1);
+    forest.score_rows(&other, &mut others, 1);
+    assert_eq!(scores, others);
+    let Attribution { contributions, .. } = forest.attribute(&other[..FEATURES]);
+    assert_eq!(contributions[1..3], [0.0, 0.0]);
+    // One row, and none.
+    forest.score_rows(&rows[..FEATURES], &mut others[..1], 2);
+    assert_eq!(others[0], scores[0]);
+    forest.score_rows(&[], &mut [], 2);
+}
+
+#[test]
 fn bad_rows_and_settings_are_refused_with_where() {
     let params = IsolationForestParams::default().check().unwrap();
     assert_eq!(
