@@ -7,8 +7,9 @@
 
 The CSV has a header and numbers only; without one, 100,000 rows of 8 normally distributed values are made, every 200th four
 times as far out. In every round each side fits and scores on one thread, and ours on two as well, a median of five each.
-Prints one JSON object: seconds (the median over the rounds), and how many times faster ours is (least, median and most over
-the rounds, each within its round, so that a busy machine troubles both sides).
+Prints one JSON object: seconds (least and median over the rounds), and how many times faster ours is (least, median and most
+over the rounds, each within its round; and least by least). A busy machine troubles short runs more than long ones, so there
+the last is nearest to the truth.
 """
 import argparse
 import json
@@ -57,6 +58,10 @@ def sklearns(rows):
     return statistics.median(fits), statistics.median(scores)
 
 
+def least_and_median(values):
+    return [round(value, 5) for value in (min(values), statistics.median(values))]
+
+
 def spread(values):
     return [round(value, 2) for value in (min(values), statistics.median(values), max(values))]
 
@@ -75,10 +80,12 @@ result = {"rows": len(rows), "columns": rows.shape[1], "rounds": len(rounds), "s
 for step, name in enumerate(("fit", "score")):
     one, two, peer = ([side[step] for side in sides] for sides in zip(*rounds))
     result[name] = {
-        "ours_s": round(statistics.median(one), 5),
-        "ours_two_threads_s": round(statistics.median(two), 5),
-        "sklearn_s": round(statistics.median(peer), 5),
+        "ours_s": least_and_median(one),
+        "ours_two_threads_s": least_and_median(two),
+        "sklearn_s": least_and_median(peer),
         "times_sklearn": spread([theirs / mine for theirs, mine in zip(peer, one)]),
+        "times_sklearn_least_by_least": round(min(peer) / min(one), 2),
         "times_one_thread": spread([mine / both for mine, both in zip(one, two)]),
+        "times_one_thread_least_by_least": round(min(one) / min(two), 2),
     }
-print(json.dumps(result, indent=2))
+print(json.dumps(result))

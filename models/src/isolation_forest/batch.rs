@@ -33,7 +33,7 @@ pub(super) struct Plan<'a> {
 #[derive(Default)]
 pub(super) struct Scratch {
     /// By feature of the chapter: each row's rank among the chapter's thresholds.
-    ranks: Vec<[u32; BLOCK]>,
+    ranks: Vec<[u16; BLOCK]>,
     /// By column of the group: each row's rank among the group's thresholds, less 128.
     columns: Vec<[i8; BLOCK]>,
 }
@@ -94,16 +94,17 @@ fn ask(chapter: &Chapter, rows: ChunksExact<'_, f32>, sums: &mut [f64; BLOCK], s
     scratch.ranks.resize(chapter.features.len(), [0; BLOCK]);
     for (cut, ranks) in chapter.features.iter().zip(&mut scratch.ranks) {
         // Of rows that are not there, any rank will do.
-        ranks.fill(0);
-        for (row, rank) in rows.clone().zip(ranks) {
-            *rank = cut.thresholds.rank(row[cut.feature]) as u32;
+        let mut values = [0.0; BLOCK];
+        for (row, value) in rows.clone().zip(&mut values) {
+            *value = row[cut.feature];
         }
+        *ranks = cut.thresholds.rank(&values);
     }
     for group in &chapter.groups {
         scratch.columns.resize(group.columns.len(), [0; BLOCK]);
         for (column, out) in group.columns.iter().zip(&mut scratch.columns) {
             for (rank, out) in scratch.ranks[column.feature].iter().zip(out) {
-                *out = column.ranks[*rank as usize];
+                *out = column.ranks[usize::from(*rank)];
             }
         }
         add_path_lengths(&group.trees, &scratch.columns, sums);

@@ -117,7 +117,8 @@ impl Chapter {
                     let (feature, threshold) = trees.cut(node);
                     let feature = position[feature];
                     // It reaches itself; less that one, it is its place among them.
-                    let rank = features[feature].thresholds.rank(threshold) - 1;
+                    let [reached] = features[feature].thresholds.rank(&[threshold]);
+                    let rank = usize::from(reached - 1);
                     cuts.push(RankedCut { feature, rank, node });
                 }
             });

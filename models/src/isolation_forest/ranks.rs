@@ -2,6 +2,9 @@
 
 use std::hint::select_unpredictable;
 
+/// So many that most cells have none or one.
+const CELLS_PER_THRESHOLD: usize = 4;
+
 /// The thresholds of one feature, to be searched for many values: a grid of even cells says where to begin,
 /// and as many halvings as its fullest cell needs finish, the same number for each value, so that no branch
 /// depends on the data. Where thresholds crowd in one cell this is a binary search over all of them.
@@ -12,19 +15,19 @@ pub(super) struct Thresholds {
     low: f32,
     cells_per_unit: f32,
     /// By cell: how many thresholds are in the cells before.
-    start: Vec<u32>,
+    start: Vec<u16>,
     /// The first of the search's steps, a power of two; each is half of the one before.
     first_step: usize,
 }
 
 impl Thresholds {
-    /// Of finite thresholds, at least one, in any order.
+    /// Of finite thresholds, at least one and at most 65,535, in any order.
     pub(super) fn new(mut thresholds: Vec<f32>) -> Self {
         thresholds.sort_unstable_by(f32::total_cmp);
         thresholds.dedup();
         let len = thresholds.len();
         let (low, high) = (thresholds[0], thresholds[len - 1]);
-        let cells = (2 * len).next_power_of_two();
+        let cells = (CELLS_PER_THRESHOLD * len).next_power_of_two();
         let mut found = Self {
             padded: thresholds,
             len,
@@ -34,7 +37,7 @@ impl Thresholds {
             start: vec![0; cells],
             first_step: 1,
         };
-        let mut in_cell = vec![0_u32; cells];
+        let mut in_cell = vec![0_u16; cells];
         for threshold in &found.padded {
             in_cell[found.cell(*threshold)] += 1;
         }
@@ -53,12 +56,24 @@ impl Thresholds {
         self.len
     }
 
-    /// How many thresholds the value has reached (`value >= threshold`); 0 for NaN.
+    /// How many thresholds each value has reached (`value >= threshold`); 0 for NaN.
+    pub(super) fn rank<const N: usize>(&self, values: &[f32; N]) -> [u16; N] {
+        let mut cells = [0; N];
+        for (cell, value) in cells.iter_mut().zip(values) {
+            *cell = self.cell(*value);
+        }
+        let mut ranks = [0; N];
+        for ((rank, cell), value) in ranks.iter_mut().zip(cells).zip(values) {
+            *rank = self.search(cell, *value) as u16;
+        }
+        ranks
+    }
+
     #[inline]
-    pub(super) fn rank(&self, value: f32) -> usize {
+    fn search(&self, cell: usize, value: f32) -> usize {
         // Rounding never turns the order of two values round, so a value in a later cell than a threshold's has
         // reached it, and one in an earlier cell has not.
-        let mut rank = self.start[self.cell(value)] as usize;
+        let mut rank = usize::from(self.start[cell]);
         let mut step = self.first_step;
         while step > 0 {
             rank += select_unpredictable(value >= self.padded[rank + step - 1], step, 0);
@@ -105,7 +120,7 @@ mod tests {
             prop_assert_eq!(found.len(), distinct.len());
             for value in values.iter().chain(&distinct).chain(&[f32::INFINITY, f32::NEG_INFINITY, f32::NAN]) {
                 let reached = distinct.iter().filter(|threshold| value >= threshold).count();
-                prop_assert_eq!(found.rank(*value), reached, "{}", value);
+                prop_assert_eq!(usize::from(found.rank(&[*value])[0]), reached, "{}", value);
             }
         }
     }
