@@ -28,6 +28,7 @@ fn isolation_forest(criterion: &mut Criterion) {
         bencher.iter(|| forest.score_rows(&holed, &mut scores, 1));
     });
     group.throughput(Throughput::Elements(1));
+    group.bench_function("score, one row at a time", |bencher| bencher.iter(|| forest.score(&rows[..FEATURES])));
     group.bench_function("explain", |bencher| bencher.iter(|| forest.explain(&rows[..FEATURES])));
     group.finish();
 }

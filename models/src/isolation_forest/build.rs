@@ -115,12 +115,8 @@ impl<'a> TreeGrower<'a> {
             for &row in members {
                 // NaN is never smaller or larger: missing values leave the range alone.
                 let value = self.value(row, feature);
-                if value < min {
-                    min = value;
-                }
-                if value > max {
-                    max = value;
-                }
+                min = if value < min { value } else { min };
+                max = if value > max { value } else { max };
             }
             if min < max {
                 // In f64, because max - min may overflow f32; the way back to f32 stays in [min, max].
@@ -141,14 +137,17 @@ impl<'a> TreeGrower<'a> {
             present += usize::from(!value.is_nan());
             below += usize::from(value < threshold);
         }
+        let all_present = present == members.len();
         let mut middle = 0;
         for at in 0..members.len() {
-            let value = self.value(members[at], feature);
-            let goes_left = if value.is_nan() { rng.random_range(0..present) < below } else { value < threshold };
-            if goes_left {
-                members.swap(at, middle);
-                middle += 1;
-            }
+            let member = members[at];
+            let value = self.value(member, feature);
+            let goes_left =
+                if all_present || !value.is_nan() { value < threshold } else { rng.random_range(0..present) < below };
+            // Whatever stood at `middle` belongs right, or is this one: swapped each time, it takes no branch.
+            members[at] = members[middle];
+            members[middle] = member;
+            middle += usize::from(goes_left);
         }
         middle
     }

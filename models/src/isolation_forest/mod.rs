@@ -5,9 +5,19 @@
 //!
 //! - `c(n)` uses the exact harmonic number instead of `ln(n) + 0.5772`.
 //! - A cut is drawn among the features that vary within the node, so no cut is spent on a constant.
-//! - A missing value (NaN) follows both sides of a cut, weighted by how many training rows went to
-//!   each: the path length is the expected one. A row with nothing but NaN scores 0.5. While a tree is
-//!   grown, a row without the value goes to a side drawn with those odds.
+//!
+//! What odd values do:
+//!
+//! | | growing the trees | scoring |
+//! |---|---|---|
+//! | missing (NaN) | the row goes to a side drawn with the odds of the rows that have a value | both sides of a cut, weighted by the training rows that went there: the path length is the expected one |
+//! | a row of nothing but NaN | as above | the score of the average training row ([`Attribution::baseline`]) |
+//! | infinite | refused, with row and feature | beyond every threshold on its side |
+//! | a feature that is constant, or missing in all rows | never cut | does not matter |
+//! | all rows alike, or all missing | no tree has a cut | every row scores 0.5 |
+//! | one row, or none | refused: a forest needs two | as any other number of rows |
+//!
+//! Why trees lie in memory and are asked as they are: `docs/decisions/0017-forest-in-bytes.md`.
 //!
 //! ```
 //! use forewarn_models::isolation_forest::IsolationForestParams;
@@ -21,11 +31,17 @@
 //! ```
 
 mod algorithm;
+mod batch;
 mod build;
 mod error;
+mod explain;
 mod hyperparams;
 mod persistence;
+mod plan;
+mod ranks;
+mod trees;
 
 pub use algorithm::{IsolationForest, average_path_length};
 pub use error::IsolationForestError;
+pub use explain::Attribution;
 pub use hyperparams::{CheckedIsolationForestParams, IsolationForestParams};

@@ -22,7 +22,7 @@ const NONE: i32 = -1;
 impl IsolationForest {
     /// The forest as arrays whose names begin with `forest.`.
     pub fn to_tensors(&self) -> Vec<NamedTensor> {
-        let trees = self.to_trees();
+        let trees: Vec<_> = (0..self.trees()).map(|tree| self.as_trees().nodes(tree)).collect();
         let tree_nodes = trees.iter().map(|tree| tree.len() as i32).collect();
         let (mut feature, mut threshold) = (Vec::new(), Vec::new());
         let (mut left, mut size) = (Vec::new(), Vec::new());

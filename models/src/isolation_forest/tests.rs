@@ -1,8 +1,10 @@
 //! Claims about the isolation forest, against hand-computed values and rows with a known oddity.
 
 use super::*;
-use crate::isolation_forest::{IsolationForestError, IsolationForestParams};
+use crate::isolation_forest::build::Cut;
+use crate::isolation_forest::{Attribution, IsolationForestError, IsolationForestParams};
 use crate::{NamedTensor, TensorData};
+use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -80,17 +82,116 @@ fn path_length_of_a_tree_is_as_computed_by_hand() {
         // Half of the training rows went left; behind the right side, two thirds did.
         ([f32::NAN, 5.0], 0.5 * left + 0.5 * far),
         ([2.0, f32::NAN], (2.0 * near + far) / 3.0),
-        ([f32::NAN, f32::NAN], average_path_length(6)),
+        // With nothing known it is the mean of the training rows.
+        ([f32::NAN, f32::NAN], (3.0 * left + 2.0 * near + far) / 6.0),
+        // Infinite values are beyond every threshold, not an error.
+        ([f32::INFINITY, f32::INFINITY], far),
+        ([f32::INFINITY, f32::NEG_INFINITY], near),
+        ([f32::NEG_INFINITY, f32::INFINITY], left),
     ] {
-        assert!((forest.path_length(&row) - expected).abs() < 1e-6, "{row:?}");
+        assert!((forest.path_length(&row) - expected).abs() < 1e-12, "{row:?}");
     }
-    assert_eq!(forest.score(&[f32::NAN, f32::NAN]), 0.5);
-    // Infinite values are as large as can be, not an error.
-    assert_eq!(forest.path_length(&[f32::INFINITY, f32::INFINITY]), far);
 
     // The first cut made the path longer, so all the credit goes to the second.
     assert_eq!(forest.explain(&[1.0, 5.0]), [0.0, 1.0]);
     assert_eq!(forest.explain(&[f32::NAN, f32::NAN]), [0.5, 0.5]);
+    // Expected are 2.67 edges at the root and right of it, too; the cut of feature 1 leaves 2 of them.
+    let Attribution { baseline, contributions } = forest.attribute(&[1.0, 5.0]);
+    let score_after = |edges: f64| (-edges / average_path_length(6)).exp2();
+    assert!((baseline - score_after(8.0 / 3.0)).abs() < 1e-12);
+    assert!(contributions[0].abs() < 1e-12);
+    assert!((contributions[1] - (score_after(2.0) - score_after(8.0 / 3.0))).abs() < 1e-12);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Many rows at once are one row at a time, bit for bit, whatever the shape of the trees and the threads.
+    #[test]
+    fn batch_is_a_walk(
+        seed in any::<u64>(),
+        (features, trees, sample_size) in prop_oneof![
+            (1_usize..6, 1_usize..40, 2_usize..300),
+            // More features, more thresholds of one feature, more leaves of one tree than a byte can count.
+            (250_usize..300, 1_usize..6, 2_usize..100),
+            (1_usize..2, 200_usize..400, 100_usize..257),
+            (1_usize..3, 1_usize..3, 2_000_usize..4_000),
+        ],
+        coarse in any::<bool>(),
+        threads in 1_usize..4,
+    ) {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut value = |odd: bool| {
+            let value: f32 = rng.random_range(-4.0..4.0);
+            match rng.random_range(0..40) {
+                0 if odd => f32::NAN,
+                1 if odd => f32::INFINITY,
+                2 if odd => f32::NEG_INFINITY,
+                3 => 1e30 * value,
+                _ if coarse => value.round(),
+                _ => value,
+            }
+        };
+        let training: Vec<f32> = (0..features * sample_size.max(50)).map(|_| value(false)).collect();
+        let mut rows: Vec<f32> = (0..features * 700).map(|_| value(false)).collect();
+        rows[..features * 300].iter_mut().for_each(|known| *known = value(true));
+        let params = IsolationForestParams { trees, sample_size, seed }.check().unwrap();
+        let forest = params.fit_with_threads(&training, features, threads).unwrap();
+        // Rows that lie on thresholds.
+        for (row, subtree) in rows.chunks_mut(features).skip(300).zip((0..trees).map(|tree| forest.as_trees().root(tree))) {
+            if !subtree.is_leaf() {
+                let (feature, threshold) = forest.as_trees().cut(subtree);
+                row[feature] = threshold;
+            }
+        }
+        let one_by_one: Vec<f64> = rows.chunks(features).map(|row| forest.score(row)).collect();
+        let mut scores = vec![0.0; 700];
+        forest.score_rows(&rows, &mut scores, threads);
+        prop_assert_eq!(scores, one_by_one);
+    }
+
+    /// Baseline and contributions are the score, also of rows with missing and infinite values.
+    #[test]
+    fn contributions_add_up_to_the_score(
+        seed in any::<u64>(),
+        row in prop::collection::vec(
+            prop_oneof![-10.0_f32..10.0, prop::sample::select(vec![f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0])],
+            FEATURES,
+        ),
+    ) {
+        let params = IsolationForestParams { trees: 20, sample_size: 64, seed }.check().unwrap();
+        let mut rows = quiet_rows(100, seed);
+        rows[5] = f32::NAN;
+        let forest = params.fit(&rows, FEATURES).unwrap();
+        let Attribution { baseline, contributions } = forest.attribute(&row);
+        let sum = baseline + contributions.iter().sum::<f64>();
+        prop_assert!((sum - forest.score(&row)).abs() < 1e-12, "{} is not {}", sum, forest.score(&row));
+        for (value, contribution) in row.iter().zip(&contributions) {
+            prop_assert!(!value.is_nan() || *contribution == 0.0);
+        }
+        // A row of which nothing is known is the average training row.
+        prop_assert!((forest.score(&[f32::NAN; FEATURES]) - baseline).abs() < 1e-12);
+    }
+}
+
+#[test]
+fn the_papers_forest_takes_less_than_200_kb() {
+    const MOST: usize = 200_000;
+    let mut rng = ChaCha8Rng::seed_from_u64(9);
+    let normal = quiet_rows(10_000, 9);
+    let uniform: Vec<f32> = (0..10_000 * FEATURES).map(|_| rng.random()).collect();
+    for (rows, what) in [(&normal, "normal"), (&uniform, "uniform")] {
+        let forest = fit(rows, 1);
+        assert_eq!((forest.trees(), forest.sample_size()), (100, 256));
+        // Also with what explaining keeps.
+        forest.explain(&rows[..FEATURES]);
+        assert!(forest.memory_bytes() < MOST, "{what}: {} bytes", forest.memory_bytes());
+    }
+    // The worst there can be: every tree is complete, because every cut halves the rows that are left.
+    let bits: Vec<f32> = (0..256).flat_map(|row| (0..8).map(move |bit| (row >> bit & 1) as f32)).collect();
+    let worst = IsolationForestParams::default().check().unwrap().fit(&bits, 8).unwrap();
+    assert_eq!(worst.as_trees().cuts(), 255 * 100);
+    assert!(worst.memory_bytes() < MOST, "{} bytes", worst.memory_bytes());
 }
 
 #[test]
@@ -126,6 +227,26 @@ fn constant_missing_and_few_rows_are_no_error() {
 }
 
 #[test]
+fn a_feature_that_says_nothing_does_not_matter() {
+    let mut rows = quiet_rows(600, 10);
+    rows.chunks_mut(FEATURES).for_each(|row| (row[1], row[2]) = (7.0, f32::NAN));
+    let forest = fit(&rows, 1);
+    let mut other = rows.clone();
+    let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -3.0];
+    other.chunks_mut(FEATURES).zip(odd.iter().cycle()).for_each(|(row, odd)| (row[1], row[2]) = (*odd, -odd));
+    let (mut scores, mut others) = (vec![0.0; 600], vec![0.0; 600]);
+    forest.score_rows(&rows, &mut scores, 1);
+    forest.score_rows(&other, &mut others, 1);
+    assert_eq!(scores, others);
+    let Attribution { contributions, .. } = forest.attribute(&other[..FEATURES]);
+    assert_eq!(contributions[1..3], [0.0, 0.0]);
+    // One row, and none.
+    forest.score_rows(&rows[..FEATURES], &mut others[..1], 2);
+    assert_eq!(others[0], scores[0]);
+    forest.score_rows(&[], &mut [], 2);
+}
+
+#[test]
 fn bad_rows_and_settings_are_refused_with_where() {
     let params = IsolationForestParams::default().check().unwrap();
     assert_eq!(
@@ -137,6 +258,33 @@ fn bad_rows_and_settings_are_refused_with_where() {
     let none = IsolationForestParams { trees: 0, ..Default::default() }.check();
     assert_eq!(none.unwrap_err().to_string(), "trees must be in 1..=10000, got 0");
     assert!(IsolationForestParams { trees: 10_000, sample_size: 65_536, seed: 1 }.check().is_err());
+}
+
+/// As `docs/formats/model-tensors.md` describes them: what is written down here must be read for ever.
+#[test]
+fn arrays_of_the_first_format_are_read() {
+    let ints = |name: &str, values: &[i32]| NamedTensor {
+        name: format!("forest.{name}"),
+        shape: vec![values.len()],
+        data: TensorData::I32(values.to_vec()),
+    };
+    let threshold = NamedTensor {
+        name: "forest.threshold".to_owned(),
+        shape: vec![6],
+        data: TensorData::F32(vec![1.0, 0.0, 5.0, 0.0, 0.0, 0.0]),
+    };
+    let stored = [
+        ints("dims", &[2, 6]),
+        ints("tree_nodes", &[5, 1]),
+        ints("feature", &[0, -1, 1, -1, -1, -1]),
+        threshold,
+        ints("left", &[1, -1, 3, -1, -1, -1]),
+        ints("size", &[6, 3, 3, 2, 1, 6]),
+    ];
+    let forest = IsolationForest::from_tensors(&stored).unwrap();
+    assert_eq!(forest.to_tensors(), stored);
+    // Two edges down the first tree, none down the second.
+    assert!((forest.path_length(&[1.0, 5.0]) - (2.0 + average_path_length(6)) / 2.0).abs() < 1e-12);
 }
 
 #[test]
@@ -175,7 +323,7 @@ fn corrupted_arrays_are_refused_or_harmless() {
             Err(_) => refused += 1,
             Ok(forest) => {
                 let row = vec![f32::NAN; forest.features()];
-                assert_eq!(forest.score(&row), 0.5);
+                assert!((0.0..=1.0).contains(&forest.score(&row)));
                 let row = vec![0.5; forest.features()];
                 assert!((0.0..=1.0).contains(&forest.score(&row)));
                 assert_eq!(forest.explain(&row).len(), forest.features());
