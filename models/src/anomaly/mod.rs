@@ -1,8 +1,8 @@
 //! How unusual each row of a table of numbers is, said as the rows come: no training run, no settings, no look ahead.
 //!
-//! Two questions make the score. *How far is the row from what these columns do together?* is the [`distance`], which
+//! Two questions make the score. *How far is the row from what these columns do together?* is the `distance`, which
 //! is held for as long as that lasts, and fills the lower half of 0..1. *Are there values that were never seen before?*
-//! is the [`novelty`] of the columns, said once, at the [`onset`], in the upper half. A person who is to be woken up
+//! is the `novelty` of the columns, said once, at the `onset`, in the upper half. A person who is to be woken up
 //! looks at the upper half; one who looks for the extent of an incident at the order of all.
 //!
 //! Not here: the score of a service in the serving path (`scorer`), which knows its normal from history.
@@ -39,7 +39,7 @@ pub const ALARM_LEVEL: f64 = 0.9;
 
 /// Scores the rows of one table, in their order.
 ///
-/// Memory is bounded whatever the number of rows: at most 150 KiB a column and 150 KiB for every 64 columns. The same
+/// Memory is bounded whatever the number of rows: some 150 KiB a column and as much for every 64 columns. The same
 /// rows give the same bits.
 ///
 /// ```
