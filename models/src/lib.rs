@@ -3,6 +3,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot set up its case has failed"))]
 
+pub mod anomaly;
 pub mod baselines;
 pub mod bench;
 pub mod bundle;

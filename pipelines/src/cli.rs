@@ -230,13 +230,15 @@ pub(crate) struct Backtest {
 #[command(after_help = "\
 Examples:
   forewarn score --input cpu.csv --out scores.csv
-  forewarn score --input cpu.csv --train-rows 2000 --out scores.csv
+  forewarn score --input cpu.csv.gz --train-rows 2000 --out scores.csv
 
-The first column is a time, the others are numbers (empty or NaN: missing). The output is the time and
-anomaly_score in 0..1, one row per input row; row i is scored from rows up to i only. With --train-rows N it
-learns from the first N rows and then no more; without, it learns as it goes. Needs no configuration.")]
+The first column is a time (Unix seconds, RFC 3339 or YYYY-MM-DD HH:MM:SS), the others are numbers (empty or NaN:
+missing). The output is the time and anomaly_score in 0..1, one row per input row; row i is scored from rows up to
+i only. From 0.9 on it is worth waking somebody up: something new, said once; below 0.5 it says how far the row and
+those before it lie from the usual. With --train-rows N the usual is learnt from the first N rows and then no more;
+without, it learns as it goes. Needs no configuration.")]
 pub(crate) struct Score {
-    /// The CSV to score; one header line.
+    /// The CSV to score, plain or under gzip; one header line.
     #[arg(long, value_name = "FILE")]
     pub(crate) input: PathBuf,
     /// Learn from the first N rows only, at least 20.

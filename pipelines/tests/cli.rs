@@ -129,6 +129,35 @@ fn scores_come_one_a_row_and_a_mistake_names_its_place() {
     fs::write(&input, "timestamp,value\n0,1\n1,oops\n").unwrap();
     let said = run(&arguments, None).expect_code(1);
     assert!(said.stderr.contains("in.csv:3: column 2 (\"value\"): wanted a number, got \"oops\""), "{said}");
+    fs::write(&input, "value,timestamp\n,0\n").unwrap();
+    let said = run(&arguments, None).expect_code(1);
+    assert!(said.stderr.contains("in.csv:2: column 1 (\"value\"): wanted a time"), "{said}");
+    fs::write(&input, "").unwrap();
+    let said = run(&arguments, None).expect_code(1);
+    assert!(said.stderr.contains("wanted a header and rows, got an empty file"), "{said}");
+    fs::write(&input, "timestamp,value\n").unwrap();
+    assert_eq!(run(&arguments, None).expect_code(0).json()["rows"], 0);
+    assert_eq!(fs::read_to_string(&out).unwrap(), "timestamp,anomaly_score\n");
+}
+
+#[test]
+fn scores_of_the_first_rows_do_not_depend_on_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let (input, out) = (dir.path().join("in.csv"), dir.path().join("out.csv"));
+    let rows: Vec<String> = (0..600)
+        .map(|i| format!("2024-01-01 {:02}:{:02}:00,{},{}\n", i / 60, i % 60, i * 7 % 31, (i * i) % 17))
+        .collect();
+    for train in [&[][..], &["--train-rows", "300"]] {
+        let scores = |rows: &[String]| {
+            fs::write(&input, format!("time,a,b\n{}", rows.concat())).unwrap();
+            let arguments = ["score", "--input", input.to_str().unwrap(), "--out", out.to_str().unwrap()];
+            run(&[&arguments, train].concat(), None).expect_code(0);
+            fs::read_to_string(&out).unwrap()
+        };
+        let (part, whole) = (scores(&rows[..450]), scores(&rows));
+        assert_eq!(part.lines().count(), 451);
+        assert!(whole.starts_with(&part));
+    }
 }
 
 #[test]

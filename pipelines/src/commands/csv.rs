@@ -1,5 +1,5 @@
-//! CSV of numbers, read line by line: a header, then rows of as many fields. Every mistake names its
-//! line and column. Quotes around a field are taken off; a comma inside quotes is not understood, and
+//! CSV of numbers, plain or under gzip, read line by line: a header, then rows of as many fields. Every mistake names
+//! its line and column. Quotes around a field are taken off; a comma inside quotes is not understood, and
 //! is refused as a field too many.
 
 use std::fs::File;
@@ -7,13 +7,17 @@ use std::io::{BufRead, BufReader, Read as _};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use flate2::bufread::MultiGzDecoder;
 
 /// Longer lines are no rows of numbers.
 const LINE_CAP: u64 = 1 << 20;
 
+/// What a gzip member begins with (RFC 1952).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
 /// See the module.
 pub(super) struct NumberRows {
-    reader: BufReader<File>,
+    reader: Box<dyn BufRead>,
     path: String,
     header: Vec<String>,
     line_number: u64,
@@ -33,9 +37,11 @@ pub(super) struct NumberRow {
 impl NumberRows {
     /// Opens `path` and reads its header; the first `text_columns` columns are not numbers.
     pub(super) fn open(path: &Path, text_columns: usize) -> anyhow::Result<Self> {
-        let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let cannot_read = || format!("cannot read {}", path.display());
+        let mut file = BufReader::new(File::open(path).with_context(cannot_read)?);
+        let zipped = file.fill_buf().with_context(cannot_read)?.starts_with(&GZIP);
         let mut rows = Self {
-            reader: BufReader::new(file),
+            reader: if zipped { Box::new(BufReader::new(MultiGzDecoder::new(file))) } else { Box::new(file) },
             path: path.display().to_string(),
             header: Vec::new(),
             line_number: 0,
@@ -74,8 +80,7 @@ impl NumberRows {
             let mut numbers = Vec::with_capacity(wanted - self.text_columns);
             for (i, field) in fields.iter().enumerate().skip(self.text_columns) {
                 let Some(value) = number(field) else {
-                    let (line, column) = (self.line_number, &self.header[i]);
-                    bail!("{}:{line}: column {} ({column:?}): wanted a number, got {field:?}", self.path, i + 1);
+                    bail!("{}: wanted a number, got {field:?}", self.place(i));
                 };
                 numbers.push(value);
             }
@@ -83,6 +88,11 @@ impl NumberRows {
             return Ok(Some(NumberRow { text: fields, numbers }));
         }
         Ok(None)
+    }
+
+    /// Where the last row's `column` stands, counted from 0, for a message.
+    pub(super) fn place(&self, column: usize) -> String {
+        format!("{}:{}: column {} ({:?})", self.path, self.line_number, column + 1, self.header[column])
     }
 
     fn next_line(&mut self) -> anyhow::Result<bool> {
@@ -140,6 +150,25 @@ mod tests {
         let rows = read("time,a,b\r\n\"2020-01-01 00:00:00\",1.5,-2e3\n\n2,,NaN\n").unwrap();
         assert_eq!(rows[0], [1.5, -2000.0]);
         assert!(rows[1].iter().all(|v| v.is_nan()));
+    }
+
+    #[test]
+    fn what_is_under_gzip_reads_the_same() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        for part in ["t,a\n1,2\n", "2,3\n"] {
+            let mut member = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            member.write_all(part.as_bytes()).unwrap();
+            file.write_all(&member.finish().unwrap()).unwrap();
+        }
+        let mut rows = NumberRows::open(file.path(), 1).unwrap();
+        assert_eq!(rows.next_row().unwrap().unwrap().numbers, [2.0]);
+        assert_eq!(rows.next_row().unwrap().unwrap().numbers, [3.0]);
+        assert!(rows.next_row().unwrap().is_none());
+        // Cut off in the middle it is a mistake, not an end.
+        let length = file.as_file().metadata().unwrap().len();
+        file.as_file().set_len(length - 12).unwrap();
+        let mut rows = NumberRows::open(file.path(), 1).unwrap();
+        assert!(std::iter::from_fn(|| rows.next_row().transpose()).any(|row| row.is_err()));
     }
 
     #[test]
