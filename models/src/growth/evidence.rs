@@ -44,6 +44,8 @@ pub(super) struct Candidate {
     pub rate: f64,
     /// The clock's value where the growth begins, not above 0 (now).
     pub onset: f64,
+    /// For how many steps it has been growing.
+    pub since: f64,
     /// The share of the run at which it begins.
     onset_share: f64,
     /// Base, share and amplitude; the last per whole run, see [`Candidate::grown`].
@@ -169,6 +171,7 @@ impl Explanation {
             clock: self.clock,
             rate: self.rate / -onset,
             onset,
+            since: bins.width as f64 / 2.0 - bins.time[onset_bin],
             onset_share: self.onset_share,
             coefficients: [0.0; 3],
             covariance: [[0.0; 3]; 3],
