@@ -15,7 +15,7 @@ use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader,
 use parquet::file::metadata::PageIndexPolicy;
 
 use super::histograms::Histograms;
-use super::schema::{BATCH_ROWS, HISTOGRAM, aggregate_of, schema};
+use super::schema::{HISTOGRAM, aggregate_of, schema};
 use super::writer::HISTOGRAMS_KEY;
 use super::{MAX_LABELS_BYTES, SampleFileError, prune};
 use crate::parquet_file::labels_of;
@@ -50,6 +50,9 @@ impl SampleFilter {
         self.metrics.as_deref()
     }
 }
+
+/// Rows that are decoded at a time.
+const BATCH_ROWS: usize = 65_536;
 
 /// Gives the wanted series of a file in their order, each in one or more pieces, every piece with at least one sample.
 ///
