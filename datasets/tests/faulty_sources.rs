@@ -100,7 +100,7 @@ async fn stored(prefix: &str, endpoint: &str) -> BTreeMap<PathBuf, Vec<u8>> {
     let bucket = Store::open_with(&format!("s3://history/{prefix}"), &s3_options(endpoint)).unwrap();
     let mut found = BTreeMap::new();
     for object in bucket.walk("", 1000).await.unwrap() {
-        let bytes = bucket.get_range(&object.path, 0..object.bytes).await.unwrap().unwrap();
+        let bytes = bucket.get_range(&object.path, 0..object.size).await.unwrap().unwrap();
         found.insert(PathBuf::from(object.path), bytes.to_vec());
     }
     found
