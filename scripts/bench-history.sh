@@ -18,7 +18,7 @@ cargo build --release --quiet -p forewarn-datasets --example blocks_to_parquet
 program=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/release/examples/blocks_to_parquet
 
 exec python3 - "$program" "$folder" "$rounds" <<'PYTHON'
-import json, os, pathlib, resource, shutil, socket, statistics, subprocess, sys, tempfile, time
+import json, os, pathlib, resource, shutil, signal, socket, statistics, subprocess, sys, tempfile, time
 import urllib.error, urllib.parse, urllib.request
 
 program, folder, rounds = sys.argv[1], pathlib.Path(sys.argv[2]), int(sys.argv[3])
@@ -28,6 +28,7 @@ if hasattr(os, "sched_setaffinity"):
 os.environ["GOMAXPROCS"] = "2"
 work = pathlib.Path(tempfile.mkdtemp())
 server = None
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # so that what is below cleans up
 
 
 def children_cpu():

@@ -261,6 +261,18 @@ proptest! {
 }
 
 #[test]
+fn a_dictionary_that_says_to_be_longer_than_its_page_is_refused() {
+    let (mut bytes, _) = written(&[floats("up", 0, 10)]);
+    let start =
+        usize::try_from(metadata(&bytes).row_group(0).column(METRIC).dictionary_page_offset().unwrap()).unwrap();
+    // The header's field 7, a struct, whose field 1 is the number of entries: one, as zigzag.
+    let at = start + bytes[start..].windows(3).position(|three| three == [0x4c, 0x15, 2]).unwrap() + 2;
+    bytes[at] = 126;
+    let error = SampleReader::open(file(&bytes), None, ALWAYS).err().unwrap().to_string();
+    assert!(error.contains("a page of its column metric: at most 1 values wanted, got 63"), "{error}");
+}
+
+#[test]
 fn what_comes_out_of_order_is_refused() {
     let refused = |series: &[RawSeries]| {
         let mut writer = SampleWriter::new(Vec::new()).unwrap();
