@@ -1,5 +1,5 @@
-//! Writes small seed corpora into `fuzz/corpus/<target>/`: `cargo run --manifest-path fuzz/Cargo.toml --example seeds`, with
-//! `--features datasets` those of its targets too.
+//! Writes small seed corpora into `fuzz/corpus/<target>/`: `cargo run --manifest-path fuzz/Cargo.toml --example seeds`,
+//! with `--features datasets` those of its targets too.
 
 use std::fs;
 use std::path::Path;

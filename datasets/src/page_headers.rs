@@ -1,5 +1,5 @@
-//! What the pages of a Parquet file declare, looked at before the library believes it: it makes room for as many entries as a
-//! dictionary says to have, and for as many bytes as a page says to unpack into.
+//! What the pages of a Parquet file declare, looked at before the library believes it: it makes room for as many
+//! entries as a dictionary says to have, and for as many bytes as a page says to unpack into.
 //!
 //! A page header is a struct of Thrift's compact protocol
 //! (<https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift>,
@@ -50,7 +50,8 @@ fn check_column<R: ChunkReader>(file: &R, column: &ColumnChunkMetaData, rows: u6
         if page.plain_bytes > MAX_PAGE_BYTES {
             return Err(wrong(format!("at most {MAX_PAGE_BYTES} bytes unpacked wanted, got {}", page.plain_bytes)));
         }
-        // An entry of a dictionary has four bytes at the least, and a page of a column that does not nest a value a row.
+        // An entry of a dictionary has four bytes at the least, and a page of a column that does not nest a value a
+        // row.
         let cap = match (page.is_dictionary, column.column_descr().max_rep_level()) {
             (true, _) => page.plain_bytes / 4,
             (false, 0) => rows,

@@ -1,5 +1,5 @@
-//! Blocks and logs in a bucket that slows down, loses answers, breaks off and lies about ranges: what a pull brings out of
-//! them, into a folder and into the same bucket, has the bytes of a calm pull.
+//! Blocks and logs in a bucket that slows down, loses answers, breaks off and lies about ranges: what a pull brings out
+//! of them, into a folder and into the same bucket, has the bytes of a calm pull.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails to set up should panic")]
 #![allow(clippy::print_stderr, reason = "a skipped test says why")]
@@ -27,8 +27,8 @@ fn days() -> TimeRange {
     TimeRange { start: Timestamp::from_millis(START), end: Timestamp::from_millis(START + 2 * DAY) }
 }
 
-/// Six blocks of eight hours: disks of forty nodes, and twenty times as much that no signal reads, so that a pull fetches
-/// parts of files.
+/// Six blocks of eight hours: disks of forty nodes, and twenty times as much that no signal reads, so that a pull
+/// fetches parts of files.
 fn write_blocks(folder: &Path) {
     for number in 0..6 {
         let mut writer = BlockWriter::create(folder, BlockOptions::new(ulid(START as u64, number))).unwrap();
@@ -106,8 +106,8 @@ async fn stored(prefix: &str, endpoint: &str) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// Pulls into a store of its own for each seed, through faults, first into a folder and then into the bucket, and compares
-/// with `calm`, what a pull without faults left in a folder. Gives the faults that there were.
+/// Pulls into a store of its own for each seed, through faults, first into a folder and then into the bucket, and
+/// compares with `calm`, what a pull without faults left in a folder. Gives the faults that there were.
 async fn pulls_through_faults<'p, P, F>(server: &str, calm: &Path, pull: P) -> BTreeMap<HttpFault, u64>
 where
     P: Fn(Dataset, String) -> F,
@@ -185,7 +185,8 @@ async fn logs_come_out_of_a_faulty_bucket_with_the_same_bytes() {
     let (calm, calm_url) = store();
     pull(Dataset::open(&calm_url).await.unwrap(), url.clone()).await.unwrap();
     let faults = pulls_through_faults(&url, calm.path(), pull).await;
-    // Objects are read whole, from their beginning; a conflict needs a second writer's condition, and the store's has it.
+    // Objects are read whole, from their beginning; a conflict needs a second writer's condition, and the store's has
+    // it.
     for fault in [HttpFault::SlowDown, HttpFault::LostAnswer, HttpFault::Truncated, HttpFault::SlowFirstByte] {
         assert!(faults.contains_key(&fault), "{fault:?} did not occur: {faults:?}");
     }

@@ -13,8 +13,8 @@ use forewarn_schema::{
 };
 use serde_json::{Value, json};
 
-/// Prints each row as one JSON list, floats as the number that their bits are; then how many rows a filter leaves, and which
-/// bounds the first row group has.
+/// Prints each row as one JSON list, floats as the number that their bits are; then how many rows a filter leaves, and
+/// which bounds the first row group has.
 const PROGRAM: &str = r#"
 import json, struct, sys
 import pyarrow.parquet as pq

@@ -1,4 +1,5 @@
-//! A remote-read answer of any bytes: as it is, as the message in a frame whose checksum holds, and as a packed message.
+//! A remote-read answer of any bytes: as it is, as the message in a frame whose checksum holds, and as a packed
+//! message.
 #![no_main]
 
 use forewarn_datasets::fuzzing;

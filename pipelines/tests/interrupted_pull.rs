@@ -77,8 +77,8 @@ fn calm_with(config: &dyn Fn(&Path) -> PathBuf) -> (tempfile::TempDir, PathBuf, 
     (dir, config, begin.elapsed())
 }
 
-/// Pulls as `config` says, killed at `kills` random moments; the store must end with the bytes of a calm pull, each time it
-/// ends at all. At least `with_some_days` kills must have come when more than `few` files were there.
+/// Pulls as `config` says, killed at `kills` random moments; the store must end with the bytes of a calm pull, each
+/// time it ends at all. At least `with_some_days` kills must have come when more than `few` files were there.
 fn survives(kills: usize, few: usize, with_some_days: usize, config: &dyn Fn(&Path) -> PathBuf) {
     let (calm_dir, _, took) = calm_with(config);
     let wanted = files(&calm_dir.path().join("store"));

@@ -1,5 +1,5 @@
-//! Listings, and other people's objects: everything below a prefix, with what tells one version from another, and reading one
-//! as a stream. What we write ourselves is read with [`Store::get`].
+//! Listings, and other people's objects: everything below a prefix, with what tells one version from another, and
+//! reading one as a stream. What we write ourselves is read with [`Store::get`].
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, Stream, StreamExt};
@@ -30,8 +30,8 @@ pub struct ObjectStream {
 }
 
 impl Store {
-    /// Every object below `folder`, however deep, in no order; asked for page by page as the stream is read. Empty ones, too,
-    /// such as the markers by which consoles show folders.
+    /// Every object below `folder`, however deep, in no order; asked for page by page as the stream is read. Empty
+    /// ones, too, such as the markers by which consoles show folders.
     pub fn objects(&self, folder: &str) -> Result<impl Stream<Item = Result<ObjectInfo, StoreError>>, StoreError> {
         let listing = self.objects.list(Some(&self.key(folder)?));
         let (store, folder) = (self.clone(), folder.to_owned());

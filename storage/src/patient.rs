@@ -1,7 +1,7 @@
-//! The HTTP client under a bucket, with what object_store's own retries leave out: it waits as long as `Retry-After` says,
-//! takes a part of an object only where it is the part that was asked for, asks again for a list or a delete whose answer
-//! broke off, and takes an error's status for what it says though its text broke off. Whole and partial reads that break off
-//! are resumed by object_store itself.
+//! The HTTP client under a bucket, with what object_store's own retries leave out: it waits as long as `Retry-After`
+//! says, takes a part of an object only where it is the part that was asked for, asks again for a list or a delete
+//! whose answer broke off, and takes an error's status for what it says though its text broke off. Whole and partial
+//! reads that break off are resumed by object_store itself.
 
 use std::time::Duration;
 

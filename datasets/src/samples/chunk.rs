@@ -79,8 +79,8 @@ impl ChunkWriter {
         Self { column, encoding, pages, plain_bytes: 0, rows: 0, places, bounds }
     }
 
-    /// Adds `rows` rows: levels, where the column has any, and values, encoded. Either all pages of a column have bounds
-    /// or none.
+    /// Adds `rows` rows: levels, where the column has any, and values, encoded. Either all pages of a column have
+    /// bounds or none.
     pub(super) fn page(
         &mut self,
         packer: &mut Packer,

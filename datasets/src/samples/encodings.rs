@@ -1,9 +1,9 @@
-//! Parquet's encodings, as far as a file of samples has them. They know of nothing but numbers; which column has which is
-//! said in `schema`. Written by us because a column's runs are known here: a library that takes rows has to find them again.
-//! Source: <https://parquet.apache.org/docs/file-format/data-pages/encodings/>.
+//! Parquet's encodings, as far as a file of samples has them. They know of nothing but numbers; which column has which
+//! is said in `schema`. Written by us because a column's runs are known here: a library that takes rows has to find
+//! them again. Source: <https://parquet.apache.org/docs/file-format/data-pages/encodings/>.
 
-/// Appends runs of equal numbers (RLE of the hybrid encoding): each its length and the number in `width` bits, whole bytes.
-/// Empty runs leave no trace.
+/// Appends runs of equal numbers (RLE of the hybrid encoding): each its length and the number in `width` bits, whole
+/// bytes. Empty runs leave no trace.
 pub(super) fn runs(runs: impl IntoIterator<Item = (u32, usize)>, width: u32, out: &mut Vec<u8>) {
     let bytes = (width as usize).div_ceil(8).min(4);
     for (number, len) in runs {
@@ -128,7 +128,8 @@ mod tests {
     fn deltas_are_those_of_the_specification() {
         let mut out = Vec::new();
         delta_packed(&[7, 5, 3, 1, 2, 3, 4, 5], &mut out);
-        // 128 in a block of 4 parts, 8 numbers, the first 7; least -2; widths 2, 0, 0, 0; 0 0 0 3 3 3 3 and what fills up.
+        // 128 in a block of 4 parts, 8 numbers, the first 7; least -2; widths 2, 0, 0, 0; 0 0 0 3 3 3 3 and what fills
+        // up.
         let wanted = [&[0x80, 1, 4, 8, 14, 3, 2, 0, 0, 0, 0b1100_0000, 0b0011_1111][..], &[0; 6]].concat();
         assert_eq!(out, wanted);
     }

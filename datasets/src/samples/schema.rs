@@ -9,12 +9,13 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use crate::Aggregate;
 
-/// Rows of a page, the smallest part that is read. Over a shop's samples, pages of 16,384 rows come to 2.02 bytes a sample, of
-/// 20,480 to 1.99, of 32,768 to 1.92, of 65,536 to 1.84.
+/// Rows of a page, the smallest part that is read. Over a shop's samples, pages of 16,384 rows come to 2.02 bytes a
+/// sample, of 20,480 to 1.99, of 32,768 to 1.92, of 65,536 to 1.84.
 pub(super) const PAGE_ROWS: usize = 1 << 15;
 /// Rows of a row group: a few megabytes.
 pub(super) const GROUP_ROWS: usize = 1 << 20;
-/// Bytes of a row group's dictionary of labels, after which the group ends early: what has many series with few samples.
+/// Bytes of a row group's dictionary of labels, after which the group ends early: what has many series with few
+/// samples.
 pub(super) const DICTIONARY_BYTES: usize = 8 << 20;
 pub(super) const ZSTD_LEVEL: i32 = 1;
 
