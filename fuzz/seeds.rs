@@ -1,4 +1,5 @@
-//! Writes small seed corpora into `fuzz/corpus/<target>/`: `cargo run --manifest-path fuzz/Cargo.toml --example seeds`.
+//! Writes small seed corpora into `fuzz/corpus/<target>/`: `cargo run --manifest-path fuzz/Cargo.toml --example seeds`,
+//! with `--features datasets` those of its targets too.
 
 use std::fs;
 use std::path::Path;
@@ -33,7 +34,146 @@ fn main() -> std::io::Result<()> {
     let body = remote_write::encode_scrape(Timestamp::from_seconds(1_767_225_600), &scrape);
     let message = snap::raw::Decoder::new().decompress_vec(&body).map_err(std::io::Error::other)?;
     put("wire_remote_write", "body", body)?;
-    put("wire_remote_write", "message", message)
+    put("wire_remote_write", "message", message)?;
+    #[cfg(feature = "datasets")]
+    datasets::seeds(&put)?;
+    Ok(())
+}
+
+#[cfg(feature = "datasets")]
+mod datasets {
+    use std::fs;
+    use std::io::{Error, Result};
+    use std::sync::Arc;
+
+    use forewarn_datasets::{Aggregate, Dataset, LogsOptions, LogsSource, RawSeries, SampleWriter};
+    use forewarn_schema::{HistogramSample, LabelSet, NativeHistogram, STALE_NAN_BITS, Sample, Series, Timestamp};
+    use forewarn_testkit::{remote_write, tsdb};
+
+    macro_rules! fixture {
+        ($name:literal) => {
+            include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../datasets/tests/fixtures/", $name)).to_vec()
+        };
+    }
+
+    pub(super) fn seeds(put: &dyn Fn(&str, &str, Vec<u8>) -> Result<()>) -> Result<()> {
+        put("datasets_manifest", "v1", fixture!("manifest-v1.json"))?;
+        put("datasets_manifest", "v2", fixture!("manifest-v2.json"))?;
+        put("datasets_day_file", "v1", fixture!("day-v1.parquet"))?;
+        put("datasets_day_file", "v2", fixture!("day-v2.parquet"))?;
+        put("datasets_logs", "ledger", fixture!("logs-ledger-v1.json"))?;
+        put("datasets_sample_file", "floats", sample_file(&samples()[..1])?)?;
+        put("datasets_sample_file", "all", sample_file(&samples())?)?;
+        for (name, body) in ANSWERS {
+            put("datasets_query_answer", name, body.as_bytes().to_vec())?;
+        }
+        put("datasets_remote_read", "chunks", chunked())?;
+        put("datasets_remote_read", "samples", whole()?)?;
+        put("datasets_logs", "lines", LINES.as_bytes().to_vec())?;
+        logs(put)
+    }
+
+    /// 2024-10-04, a midnight.
+    const START: i64 = 1_728_000_000_000;
+
+    fn labels(pod: usize) -> LabelSet {
+        LabelSet::from([("__name__", "requests_total"), ("pod", &format!("cart-{pod}"))])
+    }
+
+    fn samples() -> Vec<RawSeries> {
+        let value = |k: i64| if k == 9 { f64::from_bits(STALE_NAN_BITS) } else { k as f64 * 1.5 };
+        let sample = |k: i64| Sample { at: Timestamp::from_millis(START + k * 60_000), value: value(k) };
+        let one =
+            |pod| RawSeries { labels: labels(pod), samples: (0..40).map(sample).collect(), ..RawSeries::default() };
+        let at = Timestamp::from_millis(START + 7);
+        let histogram = NativeHistogram { schema: 3, count: 2.0, zero_count: 2.0, ..NativeHistogram::default() };
+        let with = RawSeries { histograms: vec![HistogramSample { at, histogram: Arc::new(histogram) }], ..one(1) };
+        vec![one(0), with, RawSeries { aggregate: Aggregate::Counter, ..one(2) }]
+    }
+
+    fn sample_file(series: &[RawSeries]) -> Result<Vec<u8>> {
+        let mut writer = SampleWriter::new(Vec::new()).map_err(Error::other)?;
+        for one in series {
+            writer.push(one).map_err(Error::other)?;
+        }
+        Ok(writer.finish().map_err(Error::other)?.0)
+    }
+
+    const ANSWERS: [(&str, &str); 5] = [
+        (
+            "range",
+            r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"__name__":"up","job":"a"},"values":[[60,"1"],[120,"NaN"],[180.5,"+Inf"]]}]}}"#,
+        ),
+        (
+            "instant",
+            r#"{"status":"success","warnings":["partial"],"data":{"resultType":"vector","result":[{"metric":{"job":"a"},"value":[60,"2.5"]},{"metric":{},"histogram":[60,{"count":"1","sum":"2","buckets":[[0,"0","1","1"]]}]}]}}"#,
+        ),
+        ("series", r#"{"status":"success","data":[{"__name__":"up","job":"a"},{"__name__":"up","job":"\u00fc"}]}"#),
+        ("version", r#"{"status":"success","data":{"version":"2.42.0","goVersion":"go1.19"}}"#),
+        (
+            "error",
+            r#"{"status":"error","errorType":"execution","error":"query processing would load too many samples into memory"}"#,
+        ),
+    ];
+
+    fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+        let len = u8::try_from(bytes.len()).expect("a seed's fields are short");
+        let len = if len < 0x80 { vec![len] } else { vec![len | 0x80, len >> 7] };
+        [&[number << 3 | 2][..], &len, bytes].concat()
+    }
+
+    /// `prometheus.ChunkedReadResponse` of one series with one chunk, without its frame.
+    fn chunked() -> Vec<u8> {
+        let label =
+            |name: &str, value: &str| field(1, &[field(1, name.as_bytes()), field(2, value.as_bytes())].concat());
+        let chunk = tsdb::xor(&[(1000, 1.0), (2000, 2.5), (3000, 2.5)]);
+        let chunk = [&[0x08, 0xe8, 0x07, 0x10, 0xb8, 0x17, 0x18, chunk.encoding][..], &field(4, &chunk.data)].concat();
+        field(1, &[label("__name__", "up"), label("job", "a"), field(2, &chunk)].concat())
+    }
+
+    /// `prometheus.ReadResponse` of one series, as it is before snappy.
+    fn whole() -> Result<Vec<u8>> {
+        let samples = vec![Sample { at: Timestamp::from_millis(1000), value: 1.0 }];
+        let body = remote_write::encode_series(&[Series { labels: labels(0), samples }]);
+        let message = snap::raw::Decoder::new().decompress_vec(&body).map_err(Error::other)?;
+        Ok(field(1, &message))
+    }
+
+    const LINES: &str = concat!(
+        r#"{"date":"2026-01-02T10:00:01Z","log":"ERROR order 7 took 12ms\n","kubernetes":{"pod_name":"cart-1","labels":{"app":"cart"}}}"#,
+        "\n",
+        r#"{"date":1767348002.5,"log":"level=warn msg=\"slow\" id=5f3c","kubernetes":{"labels":{"app":"pay"}}}"#,
+        "\nnot json\n[]\n",
+        r#"{"date":"soon","log":"x"}"#,
+        "\n{\"date\":\"2026-01-02T10:",
+    );
+
+    /// What counting those lines leaves behind: ledger, counts, templates and what was seen.
+    fn logs(put: &dyn Fn(&str, &str, Vec<u8>) -> Result<()>) -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let (objects, store) = (folder.path().join("objects"), folder.path().join("store"));
+        fs::create_dir_all(&objects)?;
+        fs::write(objects.join("a"), LINES)?;
+        let url = |path: &std::path::Path| format!("file://{}", path.display());
+        tokio::runtime::Runtime::new()?.block_on(async {
+            let dataset = Dataset::open(&url(&store)).await.map_err(Error::other)?;
+            let options = LogsOptions { url: url(&objects), ..LogsOptions::default() };
+            let source = LogsSource::new_with(options, &dataset, &[]).map_err(Error::other)?;
+            source.take_in().await.map_err(Error::other)
+        })?;
+        let mut folders = vec![store];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder)? {
+                let path = entry?.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
+                    put("datasets_logs", name, fs::read(&path)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 fn series() -> Vec<SeriesEntry> {

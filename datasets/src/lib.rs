@@ -19,6 +19,7 @@ pub mod fuzzing;
 mod gaps;
 mod logs;
 mod manifest;
+mod page_headers;
 mod parquet_file;
 mod plan;
 mod progress;

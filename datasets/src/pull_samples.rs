@@ -139,7 +139,7 @@ impl Dataset {
     /// Path → size of the files of samples that are there. Their digests are looked at when they are read.
     async fn sample_sizes(&self, source: &str) -> Result<BTreeMap<String, u64>, DatasetError> {
         let listed = self.store.walk(&in_store(&format!("{source}/samples")), MAX_FILES).await?;
-        Ok(listed.into_iter().map(|object| (object.path, object.bytes)).collect())
+        Ok(listed.into_iter().map(|object| (object.path, object.size)).collect())
     }
 
     #[allow(clippy::too_many_arguments, reason = "one call, in one place; a struct of them would only rename it")]

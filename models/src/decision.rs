@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub struct DecisionParams {
     /// Urgent means a breach within the horizon with at least this probability. 0..=1, default 0.55.
     pub min_probability: f64,
-    /// Urgency must have lasted this many steps, or a quarter of the time that is left if that is less. Default 30.
+    /// Urgency must have lasted this many steps. Default 30.
     pub persistence: u32,
     /// After this many steps without urgency an episode is over. Default 60.
     pub quiet: u32,
@@ -164,11 +164,7 @@ impl RequestPolicy {
     }
 
     fn is_ready(&mut self, at: Timestamp, p: &Prediction) -> bool {
-        let urgent = self.is_urgent(p);
-        // Who waits longer than that for certainty has no time left to act.
-        let left = p.time_to_breach_seconds.map_or(f64::INFINITY, |ttb| ttb.p50() / 4.0);
-        let wanted = self.span(self.params.persistence);
-        let persistence = if left < wanted.as_secs_f64() { Duration::from_secs_f64(left.max(0.0)) } else { wanted };
+        let (urgent, persistence) = (self.is_urgent(p), self.span(self.params.persistence));
         let cool_down = self.span(self.params.cool_down);
         let episode = self.episode(p);
         let lasted = episode.since.is_some_and(|since| since + persistence <= at);

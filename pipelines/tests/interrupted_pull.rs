@@ -10,9 +10,10 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use forewarn_datasets::Dataset;
-use forewarn_schema::Timestamp;
+use forewarn_schema::{LabelSet, Timestamp};
 use forewarn_testkit::fault_proxy::{FaultProxy, FaultSchedule};
 use forewarn_testkit::servers::{self, RunningServer};
+use forewarn_testkit::tsdb::{BlockOptions, BlockWriter, ulid};
 use forewarn_testkit::{Shop, ShopParams, http};
 use support::{Said, files, forewarn, prometheus_with_history, run, write_config};
 
@@ -65,45 +66,117 @@ impl Random {
 
 /// A calm pull's store, and how long it took.
 fn calm(prometheus: &RunningServer) -> (tempfile::TempDir, PathBuf, Duration) {
+    calm_with(&|dir| config(dir, prometheus))
+}
+
+fn calm_with(config: &dyn Fn(&Path) -> PathBuf) -> (tempfile::TempDir, PathBuf, Duration) {
     let dir = tempfile::tempdir().unwrap();
-    let config = config(dir.path(), prometheus);
+    let config = config(dir.path());
     let begin = Instant::now();
     said(spawn(&config, &[])).expect_code(0);
     (dir, config, begin.elapsed())
 }
 
-#[test]
-fn killed_at_fifty_moments_a_pull_ends_with_the_same_bytes() {
-    let Some(prometheus) = history() else { return };
-    let (calm_dir, _, took) = calm(&prometheus);
+/// Pulls as `config` says, killed at `kills` random moments; the store must end with the bytes of a calm pull, each
+/// time it ends at all. At least `with_some_days` kills must have come when more than `few` files were there.
+fn survives(kills: usize, few: usize, with_some_days: usize, config: &dyn Fn(&Path) -> PathBuf) {
+    let (calm_dir, _, took) = calm_with(config);
     let wanted = files(&calm_dir.path().join("store"));
-    assert!(wanted.len() > 4, "{:?}", wanted.keys());
+    assert!(wanted.len() > few + 1, "{:?}", wanted.keys());
 
     let mut random = Random(9);
     let mut dir = tempfile::tempdir().unwrap();
-    let (mut kills, mut whole, mut with_some_days) = (0, 0, 0);
-    while kills < KILLS {
-        let config = config(dir.path(), &prometheus);
-        let mut child = spawn(&config, &[]);
+    let (mut killed, mut whole, mut with_days) = (0, 0, 0);
+    while killed < kills {
+        let mut child = spawn(&config(dir.path()), &[]);
         std::thread::sleep(took.mul_f64(random.next()));
         if child.try_wait().unwrap().is_none() {
             child.kill().unwrap();
             let _ = child.wait();
-            kills += 1;
+            killed += 1;
             let there = if dir.path().join("store").exists() { files(&dir.path().join("store")).len() } else { 0 };
-            with_some_days += usize::from(there > 2);
+            with_days += usize::from(there > few);
             continue;
         }
         // Done before its moment came: it was as a calm one, and the next starts with nothing.
         said(child).expect_code(0);
-        assert_eq!(files(&dir.path().join("store")), wanted, "after {kills} kills");
+        assert_eq!(files(&dir.path().join("store")), wanted, "after {killed} kills");
         whole += 1;
         dir = tempfile::tempdir().unwrap();
     }
-    said(spawn(&config(dir.path(), &prometheus), &[])).expect_code(0);
-    assert_eq!(files(&dir.path().join("store")), wanted, "after {kills} kills");
-    eprintln!("{kills} kills within {took:?}, {with_some_days} with days written, {} whole pulls", whole + 1);
-    assert!(with_some_days > 5, "kills must hit the middle of pulls, got {with_some_days}");
+    said(spawn(&config(dir.path()), &[])).expect_code(0);
+    assert_eq!(files(&dir.path().join("store")), wanted, "after {killed} kills");
+    eprintln!("{killed} kills within {took:?}, {with_days} with days written, {} whole pulls", whole + 1);
+    assert!(with_days >= with_some_days, "kills must hit the middle of pulls, got {with_days}");
+}
+
+#[test]
+fn killed_at_fifty_moments_a_pull_ends_with_the_same_bytes() {
+    let Some(prometheus) = history() else { return };
+    survives(KILLS, 2, 6, &|dir| config(dir, &prometheus));
+}
+
+/// Three days of disks of two hundred nodes, in nine blocks.
+fn write_blocks(folder: &Path) {
+    let start = start().millis();
+    for number in 0..9 {
+        let mut writer = BlockWriter::create(folder, BlockOptions::new(ulid(start as u64, number))).unwrap();
+        let minutes = number as i64 * 480..(number as i64 + 1) * 480;
+        for metric in ["node_filesystem_avail_bytes", "unwatched_total"] {
+            for node in 0..200_i64 {
+                let name = format!("node-{node:03}");
+                let labels =
+                    LabelSet::from([("__name__", metric), ("mountpoint", "/"), ("node", &name), ("service", "store")]);
+                let value = |minute: i64| 1e9 - (minute * (node + 1)) as f64;
+                let samples: Vec<(i64, f64)> =
+                    minutes.clone().map(|minute| (start + minute * 60_000 + 5000, value(minute))).collect();
+                writer.floats(&labels, &samples).unwrap();
+            }
+        }
+        writer.finish().unwrap();
+    }
+}
+
+#[test]
+fn killed_at_fifty_moments_a_pull_from_blocks_ends_with_the_same_bytes() {
+    let blocks = tempfile::tempdir().unwrap();
+    write_blocks(blocks.path());
+    let rest = format!(
+        "[dataset]\nstep = \"5m\"\n[[source]]\nname = \"bucket\"\nkind = \"blocks\"\nurl = \"file://{}\"\n\
+         series = ['unwatched_total']\n",
+        blocks.path().display()
+    );
+    survives(KILLS, 2, 6, &|dir| write_config(dir, &rest));
+}
+
+/// Three days of lines of three services, an object an hour and service.
+fn write_logs(folder: &Path) {
+    for hour in 0..72_u32 {
+        for (service, nth) in [("cart", 20), ("pay", 7), ("ship", 50)] {
+            let line = |i: u64| {
+                let at = start() + hour * HOUR + Duration::from_secs(i * 3);
+                let level = if i % nth == 0 { "ERROR" } else { "INFO" };
+                format!(
+                    "{{\"date\":\"{at}\",\"log\":\"{level} order {i} took {hour}ms\",\
+                     \"kubernetes\":{{\"labels\":{{\"app\":\"{service}\"}}}}}}\n"
+                )
+            };
+            let path = folder.join(format!("{service}/{hour:02}"));
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, (0..1200).map(line).collect::<String>()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn killed_at_fifty_moments_a_pull_from_logs_ends_with_the_same_bytes() {
+    let logs = tempfile::tempdir().unwrap();
+    write_logs(logs.path());
+    let rest = format!(
+        "[dataset]\nstep = \"5m\"\n[[source]]\nname = \"lines\"\nkind = \"logs\"\nurl = \"file://{}\"\n",
+        logs.path().display()
+    );
+    survives(KILLS, 2, 6, &|dir| write_config(dir, &rest));
 }
 
 #[test]

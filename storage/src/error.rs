@@ -114,7 +114,9 @@ impl StoreError {
     /// Any failure to read or write, told by its cause.
     pub(crate) fn failed(action: &'static str, path: &str, store: &str, cause: &(dyn Error + 'static)) -> Self {
         let (reason, kind) = (one_line(cause), FailureKind::of(cause));
-        Self::Failed { action, path: path.to_owned(), store: store.to_owned(), reason, kind }
+        // The root has no name.
+        let path = if path.is_empty() { "/" } else { path }.to_owned();
+        Self::Failed { action, path, store: store.to_owned(), reason, kind }
     }
 }
 

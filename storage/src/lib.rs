@@ -25,5 +25,4 @@ pub use lock::StoreLock;
 pub use objects::{ObjectInfo, ObjectStream};
 pub use pointers::{PointerError, PointerStore};
 pub use probe::Conditions;
-pub use ranges::Listed;
 pub use store::{Store, Version};

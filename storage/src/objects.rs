@@ -1,5 +1,5 @@
-//! Other people's objects: everything below a prefix, with what tells one version from another, and reading one as a
-//! stream. For sources; what we write ourselves is read with [`Store::get`].
+//! Listings, and other people's objects: everything below a prefix, with what tells one version from another, and
+//! reading one as a stream. What we write ourselves is read with [`Store::get`].
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, Stream, StreamExt};
@@ -31,17 +31,29 @@ pub struct ObjectStream {
 
 impl Store {
     /// Every object below `folder`, however deep, in no order; asked for page by page as the stream is read. Empty
-    /// objects, such as the markers by which consoles show folders, are left out.
+    /// ones, too, such as the markers by which consoles show folders.
     pub fn objects(&self, folder: &str) -> Result<impl Stream<Item = Result<ObjectInfo, StoreError>>, StoreError> {
         let listing = self.objects.list(Some(&self.key(folder)?));
         let (store, folder) = (self.clone(), folder.to_owned());
-        Ok(listing.filter_map(move |object| {
-            let info = match object {
-                Ok(meta) => (meta.size > 0).then(|| Ok(store.info(&meta))),
-                Err(e) => Some(Err(store.failed("list", &folder, &e))),
-            };
-            std::future::ready(info)
+        Ok(listing.map(move |object| match object {
+            Ok(meta) => Ok(store.info(&meta)),
+            Err(e) => Err(store.failed("list", &folder, &e)),
         }))
+    }
+
+    /// Every object below `folder`, however deep, sorted by path; at most `cap` of them.
+    pub async fn walk(&self, folder: &str, cap: usize) -> Result<Vec<ObjectInfo>, StoreError> {
+        let mut listing = std::pin::pin!(self.objects(folder)?);
+        let mut found = Vec::new();
+        while let Some(object) = listing.next().await {
+            let object = object?;
+            if found.len() == cap {
+                return Err(StoreError::TooMany { path: folder.to_owned(), cap: cap as u64 });
+            }
+            found.push(object);
+        }
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(found)
     }
 
     /// Opens an object for reading; `None` where there is none. The caller stops when it has had enough.
@@ -80,7 +92,6 @@ mod tests {
         for path in ["logs/a/b/c", "logs/d", "other/e"] {
             store.put(path, Bytes::from_static(b"abc")).await.unwrap();
         }
-        store.put("logs/marker", Bytes::new()).await.unwrap();
         let found: Vec<_> = store.objects("logs").unwrap().collect().await;
         let mut paths: Vec<String> = found.into_iter().map(|o| o.unwrap().path).collect();
         paths.sort();
@@ -99,5 +110,18 @@ mod tests {
         let first = store.stream("a").await.unwrap().unwrap().info;
         store.put("a", Bytes::from_static(b"22")).await.unwrap();
         assert_ne!(store.stream("a").await.unwrap().unwrap().info.etag, first.etag);
+    }
+
+    #[tokio::test]
+    async fn a_walk_goes_all_the_way_down() {
+        let (_folder, store) = temporary();
+        for path in ["a/x/1", "a/2", "b/3"] {
+            store.put(path, Bytes::from_static(b"xy")).await.unwrap();
+        }
+        let found = store.walk("a", 10).await.unwrap();
+        let found: Vec<_> = found.iter().map(|o| (o.path.as_str(), o.size)).collect();
+        assert_eq!(found, [("a/2", 2), ("a/x/1", 2)]);
+        assert!(store.walk("", 2).await.is_err());
+        assert!(store.walk("none", 2).await.unwrap().is_empty());
     }
 }

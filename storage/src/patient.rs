@@ -1,6 +1,7 @@
-//! The HTTP client under a bucket, with what object_store's own retries leave out: it waits as long as `Retry-After` says,
-//! takes a part of an object only where it is the part that was asked for, and asks again for a list or a delete whose
-//! answer broke off. Whole and partial reads that break off are resumed by object_store itself.
+//! The HTTP client under a bucket, with what object_store's own retries leave out: it waits as long as `Retry-After`
+//! says, takes a part of an object only where it is the part that was asked for, asks again for a list or a delete
+//! whose answer broke off, and takes an error's status for what it says though its text broke off. Whole and partial
+//! reads that break off are resumed by object_store itself.
 
 use std::time::Duration;
 
@@ -77,7 +78,12 @@ impl Patient {
             }
             _ => {}
         }
-        Ok(response)
+        if response.status().as_u16() < 400 {
+            return Ok(response);
+        }
+        // An object that is not there is not there, and object_store would give up over the text.
+        let (parts, body) = response.into_parts();
+        Ok(HttpResponse::from_parts(parts, body.bytes().await.unwrap_or_default().into()))
     }
 }
 

@@ -1,25 +1,12 @@
-//! Parts of objects: byte ranges, sizes and whole trees. For large files of which little is wanted, such as the blocks
-//! of a time series database.
+//! Parts of objects. For large files of which little is wanted, such as the blocks of a time series database.
 
 use std::ops::Range;
 
 use bytes::Bytes;
-use futures::StreamExt;
 use object_store::{GetOptions, GetRange, ObjectStoreExt};
 
 use crate::error::StoreError;
 use crate::store::Store;
-
-/// An object as a listing shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// Its path within the store.
-    pub path: String,
-    /// Its size in bytes.
-    pub bytes: u64,
-    /// When it was last written, in Unix milliseconds of the store's clock.
-    pub modified_ms: i64,
-}
 
 impl Store {
     /// The bytes of `range` (half-open), all of them; `None` where there is no object. A range that the object does not
@@ -57,25 +44,6 @@ impl Store {
         }
         Ok(Some((bytes, size)))
     }
-
-    /// Every object below `folder`, however deep, sorted by path; at most `cap` of them.
-    pub async fn walk(&self, folder: &str, cap: usize) -> Result<Vec<Listed>, StoreError> {
-        let key = self.key(folder)?;
-        let mut stream = self.objects.list(Some(&key));
-        let mut found = Vec::new();
-        while let Some(object) = stream.next().await {
-            let object = object.map_err(|e| self.failed("list", folder, &e))?;
-            if found.len() == cap {
-                let cap = cap as u64;
-                return Err(StoreError::TooMany { path: folder.to_owned(), cap });
-            }
-            let parts: Vec<_> = object.location.parts().skip(self.prefix.parts().count()).collect();
-            let path = parts.iter().map(|part| part.as_ref()).collect::<Vec<_>>().join("/");
-            found.push(Listed { path, bytes: object.size, modified_ms: object.last_modified.timestamp_millis() });
-        }
-        found.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(found)
-    }
 }
 
 #[cfg(test)]
@@ -94,18 +62,5 @@ mod tests {
         assert_eq!(store.get_suffix("a/b", 3).await.unwrap(), Some((Bytes::from_static(b"789"), 10)));
         assert_eq!(store.get_suffix("a/b", 30).await.unwrap().unwrap().0, "0123456789");
         assert_eq!(store.get_suffix("a/c", 3).await.unwrap(), None);
-    }
-
-    #[tokio::test]
-    async fn a_walk_goes_all_the_way_down() {
-        let (_folder, store) = temporary();
-        for path in ["a/x/1", "a/2", "b/3"] {
-            store.put(path, Bytes::from_static(b"xy")).await.unwrap();
-        }
-        let found = store.walk("a", 10).await.unwrap();
-        let found: Vec<_> = found.iter().map(|o| (o.path.as_str(), o.bytes)).collect();
-        assert_eq!(found, [("a/2", 2), ("a/x/1", 2)]);
-        assert!(store.walk("", 2).await.is_err());
-        assert!(store.walk("none", 2).await.unwrap().is_empty());
     }
 }

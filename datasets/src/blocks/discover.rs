@@ -84,7 +84,7 @@ async fn look(store: &Store, options: &BlocksOptions, now: Timestamp, id: String
         .walk(&id, MAX_FILES)
         .await?
         .into_iter()
-        .filter_map(|object| Some((object.path.strip_prefix(&prefix)?.to_owned(), object.bytes)))
+        .filter_map(|object| Some((object.path.strip_prefix(&prefix)?.to_owned(), object.size)))
         .collect();
     // The last to be uploaded and the first to be deleted.
     let Some(bytes) = store.get(&format!("{id}/meta.json"), MAX_META_LEN).await? else {

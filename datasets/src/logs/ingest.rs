@@ -85,13 +85,13 @@ pub(crate) async fn take_in(source: &Store, folder: &Folder, options: &LogsOptio
     Ok(summary)
 }
 
-/// Objects that the ledger does not have in that version, in the order in which they were written, then by key.
+/// Objects that are not empty and that the ledger does not have in that version, in the order in which they were written, then by key.
 async fn pending(source: &Store, ledger: &Ledger) -> Result<Vec<ObjectInfo>, LogsError> {
     let mut pending = Vec::new();
     let mut listing = std::pin::pin!(source.objects("")?);
     while let Some(info) = listing.next().await {
         let info = info?;
-        if ledger.objects.get(&info.path).is_none_or(|known| known.etag != info.etag) {
+        if info.size > 0 && ledger.objects.get(&info.path).is_none_or(|known| known.etag != info.etag) {
             pending.push(info);
         }
     }

@@ -50,6 +50,9 @@ pub(crate) async fn survey(objects: &Store, options: &LogsOptions) -> Result<Log
     let mut listing = std::pin::pin!(objects.objects("")?);
     while let Some(info) = listing.next().await {
         let info = info?;
+        if info.size == 0 {
+            continue;
+        }
         survey.objects += 1;
         survey.bytes += info.size;
         newest.push(info);

@@ -10,6 +10,7 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 use super::footer::{Part, Parts, check_rows};
 use super::sparse::Sparse;
 use super::{BATCH_ROWS, MAX_LABELS_BYTES, schema};
+use crate::page_headers;
 use crate::table::{DayTable, Point, SeriesKey, role_of, role_text};
 
 /// The table in a file's bytes, of format 1 or 2, or what is wrong with them. Of format 1, every service is empty: see
@@ -17,7 +18,7 @@ use crate::table::{DayTable, Point, SeriesKey, role_of, role_text};
 ///
 /// The Parquet library may panic on bytes that are not what their digest says; call it where a panic is caught.
 pub(crate) fn decode(bytes: Bytes) -> Result<DayTable, String> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|e| e.to_string())?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes.clone()).map_err(|e| e.to_string())?;
     let schema = schema();
     let with_service = builder.schema().fields() == schema.fields();
     if !with_service && !builder.schema().fields().iter().eq(schema.fields().iter().skip(1)) {
@@ -25,6 +26,7 @@ pub(crate) fn decode(bytes: Bytes) -> Result<DayTable, String> {
         return Err(format!("{wanted}, got {}", builder.schema()));
     }
     check_rows(builder.metadata())?;
+    page_headers::check(&bytes, builder.metadata(), 0..builder.metadata().num_row_groups())?;
     let reader = builder.with_batch_size(BATCH_ROWS).build().map_err(|e| e.to_string())?;
     table_of(reader, with_service, &|_| true)
 }
@@ -39,9 +41,10 @@ pub(crate) fn decode_parts(
     for (part, bytes) in &parts {
         part.check(bytes)?;
     }
-    let chosen = parts.iter().map(|(part, _)| part.index).collect();
+    let chosen: Vec<usize> = parts.iter().map(|(part, _)| part.index).collect();
     let stretches = parts.into_iter().map(|(part, bytes)| (part.range.start, bytes)).collect();
     let file_bytes = Sparse::new(file.file_bytes, stretches);
+    page_headers::check(&file_bytes, file.metadata.metadata(), chosen.iter().copied())?;
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file_bytes, file.metadata.clone());
     let reader = builder.with_row_groups(chosen).with_batch_size(BATCH_ROWS).build().map_err(|e| e.to_string())?;
     table_of(reader, true, wanted)

@@ -49,6 +49,19 @@ fn reads_back_to_the_bit_and_writes_the_same_bytes() {
     assert_eq!(encoded(&DayTable::default()).1.parts.len(), 0);
 }
 
+/// Found by a fuzzer: the library makes room for as many entries as a dictionary says to have.
+#[test]
+fn a_dictionary_that_says_to_be_longer_than_its_page_is_refused() {
+    let (bytes, file) = encoded(&table(1, 10));
+    let start = file.parts[0].range.start as usize;
+    let mut bytes = bytes.to_vec();
+    // The header's field 7, a struct, whose field 1 is the number of entries: one, as zigzag.
+    let at = start + bytes[start..].windows(3).position(|three| three == [0x4c, 0x15, 2]).unwrap() + 2;
+    bytes[at] = 126;
+    let error = decode(bytes.into()).unwrap_err();
+    assert!(error.contains("a page of its column service") && error.contains("values wanted, got 63"), "{error}");
+}
+
 #[test]
 fn a_service_is_read_from_its_own_parts() {
     let table = table(15, 6_000);

@@ -1,7 +1,9 @@
 //! Raw samples as Parquet: one file a source and UTC day, written and read as a stream. What the files are is in
 //! `docs/formats/dataset.md`; where the samples come from, and when they are fetched, is for others.
 
-mod columns;
+mod chunk;
+mod encodings;
+mod group;
 mod histograms;
 mod prune;
 mod reader;

@@ -15,9 +15,10 @@ use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader,
 use parquet::file::metadata::PageIndexPolicy;
 
 use super::histograms::Histograms;
-use super::schema::{BATCH_ROWS, HISTOGRAM, aggregate_of, schema};
+use super::schema::{HISTOGRAM, aggregate_of, schema};
 use super::writer::HISTOGRAMS_KEY;
 use super::{MAX_LABELS_BYTES, SampleFileError, prune};
+use crate::page_headers;
 use crate::parquet_file::labels_of;
 use crate::{Aggregate, RawSeries};
 
@@ -51,6 +52,9 @@ impl SampleFilter {
     }
 }
 
+/// Rows that are decoded at a time.
+const BATCH_ROWS: usize = 65_536;
+
 /// Gives the wanted series of a file in their order, each in one or more pieces, every piece with at least one sample.
 ///
 /// The Parquet library may panic on bytes that are not what their digest says; read where a panic is caught.
@@ -68,11 +72,13 @@ impl SampleReader {
     /// Samples in `range` of the series that `filter` wants, or of all.
     pub fn open(file: File, filter: Option<SampleFilter>, range: TimeRange) -> Result<Self, SampleFileError> {
         let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
-        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)?;
+        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file.try_clone()?, options)?;
         if builder.schema().fields() != schema().fields() {
             let got = builder.schema();
             return Err(SampleFileError::Malformed(format!("its columns must be {}, got {got}", schema())));
         }
+        page_headers::check(&file, builder.metadata(), 0..builder.metadata().num_row_groups())
+            .map_err(SampleFileError::Malformed)?;
         let rows = prune::rows(builder.metadata(), filter.as_ref(), range);
         let pairs = builder.metadata().file_metadata().key_value_metadata();
         let none = pairs.into_iter().flatten().any(|p| p.key == HISTOGRAMS_KEY && p.value.as_deref() == Some("0"));

@@ -2,14 +2,16 @@
 
 use std::cmp::Ordering;
 use std::io::Write;
-use std::sync::Arc;
 
 use forewarn_schema::{LabelSet, METRIC_NAME, Timestamp};
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowRowGroupWriterFactory;
 use parquet::file::metadata::KeyValue;
+use parquet::file::writer::SerializedFileWriter;
 
-use super::columns::Batch;
-use super::schema::{aggregate_text, properties, schema};
+use super::chunk::Packer;
+use super::group::{Group, Key};
+use super::schema::{GROUP_ROWS, aggregate_text, properties, schema};
 use super::{MAX_LABELS_BYTES, SampleFileError};
 use crate::table::labels_text;
 use crate::{Aggregate, RawSeries};
@@ -33,8 +35,10 @@ pub struct SampleFileStats {
 /// Takes series in the order of their labels, then aggregate, then time; a series may come in pieces. However it is cut
 /// into pieces, the same samples give the same bytes.
 pub struct SampleWriter<W: Write + Send> {
-    parquet: ArrowWriter<W>,
-    batch: Batch,
+    file: SerializedFileWriter<W>,
+    factory: ArrowRowGroupWriterFactory,
+    packer: Packer,
+    group: Group,
     current: Option<Current>,
     stats: SampleFileStats,
 }
@@ -43,16 +47,17 @@ pub struct SampleWriter<W: Write + Send> {
 struct Current {
     labels: LabelSet,
     aggregate: Aggregate,
-    metric: Arc<str>,
-    text: Arc<str>,
+    key: Key,
     last: Option<Timestamp>,
 }
 
 impl<W: Write + Send> SampleWriter<W> {
     /// Starts a file.
     pub fn new(sink: W) -> Result<Self, SampleFileError> {
-        let parquet = ArrowWriter::try_new(sink, schema(), Some(properties()))?;
-        Ok(Self { parquet, batch: Batch::default(), current: None, stats: SampleFileStats::default() })
+        let writer = ArrowWriter::try_new(sink, schema(), Some(properties()))?;
+        let (file, factory) = writer.into_serialized_writer()?;
+        let (packer, group) = (Packer::new()?, Group::new(file.schema_descr().columns()));
+        Ok(Self { file, factory, packer, group, current: None, stats: SampleFileStats::default() })
     }
 
     /// Adds samples. An empty series leaves no trace.
@@ -63,24 +68,21 @@ impl<W: Write + Send> SampleWriter<W> {
         }
         self.turn_to(series)?;
         while !floats.is_empty() || !histograms.is_empty() {
-            if self.batch.room() == 0 {
-                self.write_batch()?;
+            if self.group.room() == 0 {
+                self.end_page()?;
             }
             // A run of floats up to the next histogram, or one histogram.
             let before = histograms.first().map_or(floats.len(), |h| floats.partition_point(|s| s.at < h.at));
-            let run = before.min(self.batch.room());
+            let run = before.min(self.group.room());
             let Some(current) = self.current.as_mut() else { break };
-            let aggregate = aggregate_text(current.aggregate);
             if run > 0 {
                 let (now, later) = floats.split_at(run);
                 in_order(current, now.iter().map(|s| s.at))?;
-                self.batch.key(&current.metric, &current.text, aggregate, run);
-                self.batch.floats(now);
+                self.group.floats(now);
                 floats = later;
             } else if let Some((now, later)) = histograms.split_first() {
                 in_order(current, std::iter::once(now.at))?;
-                self.batch.key(&current.metric, &current.text, aggregate, 1);
-                self.batch.histogram(now);
+                self.group.histogram(now);
                 self.stats.histograms += 1;
                 histograms = later;
             }
@@ -108,40 +110,60 @@ impl<W: Write + Send> SampleWriter<W> {
             _ => {}
         }
         let same_labels = matches!(order, Some((Ordering::Equal, _)));
-        let text: Arc<str> = labels_text(&series.labels).into();
-        if text.len() > MAX_LABELS_BYTES {
-            let what = format!("labels must be at most {MAX_LABELS_BYTES} bytes, got {}", text.len());
+        let labels = labels_text(&series.labels);
+        if labels.len() > MAX_LABELS_BYTES {
+            let what = format!("labels must be at most {MAX_LABELS_BYTES} bytes, got {}", labels.len());
             return Err(SampleFileError::Malformed(what));
         }
         self.stats.series += u64::from(!same_labels);
-        self.current = Some(Current {
-            labels: series.labels.clone(),
-            aggregate: series.aggregate,
+        let key = Key {
             metric: series.labels.get(METRIC_NAME).unwrap_or_default().into(),
-            text,
-            last: None,
-        });
+            labels: labels.into(),
+            aggregate: aggregate_text(series.aggregate).into(),
+        };
+        if self.group.is_full_for(&key) {
+            self.end_group()?;
+        }
+        self.group.turn(&key);
+        let (labels, aggregate) = (series.labels.clone(), series.aggregate);
+        self.current = Some(Current { labels, aggregate, key, last: None });
         Ok(())
     }
 
-    fn write_batch(&mut self) -> Result<(), SampleFileError> {
-        let batch = std::mem::take(&mut self.batch).finish()?;
-        Ok(self.parquet.write(&batch)?)
+    fn end_page(&mut self) -> Result<(), SampleFileError> {
+        let index = self.file.flushed_row_groups().len();
+        self.group.end_page(&mut self.packer, &self.factory, index)?;
+        if self.group.rows() < GROUP_ROWS {
+            return Ok(());
+        }
+        self.end_group()?;
+        if let Some(current) = &self.current {
+            self.group.turn(&current.key);
+        }
+        Ok(())
+    }
+
+    fn end_group(&mut self) -> Result<(), SampleFileError> {
+        let next = Group::new(self.file.schema_descr().columns());
+        let index = self.file.flushed_row_groups().len();
+        let mut group = std::mem::replace(&mut self.group, next);
+        group.end_page(&mut self.packer, &self.factory, index)?;
+        group.finish(&mut self.packer, &mut self.file)
     }
 
     /// Bytes written so far, not counting those of the row group in memory.
     pub fn bytes_written(&self) -> usize {
-        self.parquet.bytes_written()
+        self.file.bytes_written()
     }
 
     /// Ends the file.
     pub fn finish(mut self) -> Result<(W, SampleFileStats), SampleFileError> {
-        if !self.batch.is_empty() {
-            self.write_batch()?;
+        if self.group.rows() > 0 {
+            self.end_group()?;
         }
         let histograms = self.stats.histograms.to_string();
-        self.parquet.append_key_value_metadata(KeyValue::new(HISTOGRAMS_KEY.to_owned(), histograms));
-        Ok((self.parquet.into_inner()?, self.stats))
+        self.file.append_key_value_metadata(KeyValue::new(HISTOGRAMS_KEY.to_owned(), histograms));
+        Ok((self.file.into_inner()?, self.stats))
     }
 }
 

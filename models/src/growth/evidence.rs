@@ -12,14 +12,12 @@ const ONSETS: [f64; 7] = [0.0, 0.2, 0.4, 0.55, 0.7, 0.8, 0.88];
 const MIN_BINS_GROWN: usize = 8;
 /// Rates of acceleration: how often its own time constant fits into the run so far, with the prior share of each for a run whose
 /// start was seen. One that was not seen to start may be much older than what accelerates in it.
-const ACCELERATIONS: [(f64, f64); 7] =
-    [(1.5, 0.3), (2.5, 0.3), (4.0, 0.3), (7.0, 0.04), (12.0, 0.02), (24.0, 0.02), (48.0, 0.02)];
+const ACCELERATIONS: [(f64, f64); 8] =
+    [(0.7, 0.2), (1.5, 0.25), (2.5, 0.25), (4.0, 0.2), (7.0, 0.04), (12.0, 0.02), (24.0, 0.02), (48.0, 0.02)];
 /// The same of coming to rest. A slower one cannot be told from a linear growth, and is none until it has slowed.
 const SETTLINGS: [f64; 4] = [3.0, 5.0, 8.0, 16.0];
 /// The same while a start is fresh: every start warms up, and a warm-up begins like a line.
 const WARMING_SETTLINGS: [f64; 4] = [0.7, 1.5, 3.0, 8.0];
-/// What has not come this share of the way may have many reasons.
-const LEAST_RISE: f64 = 0.05;
 /// What is believed beforehand of a run that grows.
 const PRIOR_SETTLING: f64 = 0.3;
 const PRIOR_WARMING: f64 = 0.95;
@@ -44,8 +42,6 @@ pub(super) struct Candidate {
     pub rate: f64,
     /// The clock's value where the growth begins, not above 0 (now).
     pub onset: f64,
-    /// For how many steps it has been growing.
-    pub since: f64,
     /// The share of the run at which it begins.
     onset_share: f64,
     /// Base, share and amplitude; the last per whole run, see [`Candidate::grown`].
@@ -99,16 +95,16 @@ impl Candidate {
 }
 
 /// Every explanation with its weight; the weights sum to 1.
-pub(super) fn fit_candidates(bins: &Bins, share: LoadShare, start: Start) -> Vec<Candidate> {
+pub(super) fn fit_candidates(bins: &Bins, share: LoadShare, start: Start, least_rise: f64) -> Vec<Candidate> {
     let seen: Vec<usize> = (0..bins.values.len()).filter(|b| bins.values[*b].is_finite()).collect();
     let ridge = (bin_noise(bins, &seen) / share.spread).powi(2);
     let mut candidates = Vec::with_capacity(80);
     let flat = Explanation { shape: Shape::Flat, clock: Clock::Time, rate: 0.0, onset_share: 0.0, prior: PRIOR_FLAT };
-    candidates.extend(flat.fit(bins, &seen, share, ridge));
+    candidates.extend(flat.fit(bins, &seen, share, ridge, least_rise));
     for explanation in explanations(start) {
         let onset_bin = (explanation.onset_share * bins.values.len() as f64) as usize;
         if onset_bin == 0 || bins.values.len() - onset_bin >= MIN_BINS_GROWN {
-            candidates.extend(explanation.fit(bins, &seen, share, ridge));
+            candidates.extend(explanation.fit(bins, &seen, share, ridge, least_rise));
         }
     }
     weigh(bins, &seen, &mut candidates);
@@ -161,7 +157,7 @@ fn explanations(start: Start) -> impl Iterator<Item = Explanation> {
 
 impl Explanation {
     /// `None` where the data have it shrink or hardly grow, or say nothing of it.
-    fn fit(self, bins: &Bins, seen: &[usize], share: LoadShare, ridge: f64) -> Option<Candidate> {
+    fn fit(self, bins: &Bins, seen: &[usize], share: LoadShare, ridge: f64, least_rise: f64) -> Option<Candidate> {
         let clock = clock_of(bins, self.clock);
         let onset_bin = (self.onset_share * bins.values.len() as f64) as usize;
         let half_bin = bins.width as f64 / 2.0 * if self.clock == Clock::Load { bins.loads[onset_bin] } else { 1.0 };
@@ -171,7 +167,6 @@ impl Explanation {
             clock: self.clock,
             rate: self.rate / -onset,
             onset,
-            since: bins.width as f64 / 2.0 - bins.time[onset_bin],
             onset_share: self.onset_share,
             coefficients: [0.0; 3],
             covariance: [[0.0; 3]; 3],
@@ -205,7 +200,7 @@ impl Explanation {
         let [base, share_fitted, amplitude] = candidate.coefficients;
         if self.shape == Shape::Flat {
             candidate.covariance[2][2] = 0.0;
-        } else if !(amplitude * candidate.grown(0.0) >= LEAST_RISE) {
+        } else if !(amplitude * candidate.grown(0.0) >= least_rise) {
             return None;
         }
         candidate.squares = ridge * (share_fitted - share.mean).powi(2);

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use shape::{Clock, Shape};
 
 /// Fewer usable steps than this say nothing.
-const MIN_STEPS: usize = 15;
+const MIN_STEPS: usize = 30;
 /// Bins that a run is cut into.
 const MAX_BINS: usize = 96;
 /// A run is looked at more closely from its last half on, where what matters began there, so many times.
@@ -74,6 +74,8 @@ pub struct Run<'a> {
     pub start: Start,
     /// What is known of the share that follows the load.
     pub share: LoadShare,
+    /// What has not come this share of the way may have many reasons, and is no growth.
+    pub least_rise: f64,
     /// By how many standard deviations of single samples the peaks go ahead of the middle: they, not it, reach the limit.
     pub peaks: f64,
     /// Whether falls give back what is needed before the limit, as a garbage collector's do.
@@ -98,7 +100,7 @@ pub(crate) const CLASSES: usize = 5;
 impl Growth {
     /// Weighs the explanations of `run`.
     ///
-    /// `None` where fewer than 15 steps, or too few of their bins, were seen.
+    /// `None` where fewer than 30 steps, or too few of their bins, were seen.
     pub fn fit(run: &Run<'_>) -> Option<Self> {
         let mut from = 0;
         for zoom in 0..=MAX_ZOOMS {

@@ -9,8 +9,6 @@ const LEAST_WEIGHT: f64 = 0.005;
 /// How wrong a growth may be in itself, as one standard deviation of what it still has to grow: no shape is exactly one of ours.
 /// Measured: with it the 80 % intervals hold the truth in 80 % of the cases of the labelled histories.
 const MODEL_DOUBT: f64 = 0.22;
-/// Nothing is said of a growth beyond so many times what was seen of it.
-const REACH: f64 = 2.0;
 /// What the last bins lie above the fit is forgotten within so many bins.
 const OFFSET_BINS: f64 = 8.0;
 /// Share of the misfit that is there in every forecast.
@@ -87,10 +85,6 @@ impl Growth {
             let before = if candidate.shape == Shape::Flat { 0.0 } else { self.ahead };
             let mut passed = 0.0_f64;
             for (i, probability) in probability.iter_mut().enumerate() {
-                if steps[i] > REACH * candidate.since && candidate.shape != Shape::Flat {
-                    *probability += candidate.weight * passed;
-                    continue;
-                }
                 let (mean, deviation) = follow.at(&ahead, i);
                 passed = passed.max(normal_cdf((mean + before - 1.0) / deviation));
                 *probability += candidate.weight * passed;

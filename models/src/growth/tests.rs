@@ -38,6 +38,7 @@ impl Made {
             loads: &self.loads,
             start: Start::Seen,
             share: LoadShare { mean: 0.1, spread: 0.01 },
+            least_rise: 0.05,
             peaks: 0.0,
             elastic: false,
             saw: None,
@@ -167,7 +168,7 @@ proptest! {
     ) {
         let loads = vec![level; fractions.len()];
         let share = LoadShare::default();
-        let run = Run { fractions: &fractions, loads: &loads, start, share, peaks: 2.0, elastic, saw: None };
+        let run = Run { fractions: &fractions, loads: &loads, start, share, least_rise: 0.05, peaks: 2.0, elastic, saw: None };
         if let Some(growth) = Growth::fit(&run) {
             let steps: Vec<f64> = (1..100).map(|i| f64::from(i * i)).collect();
             let passage = growth.passage(&steps, &|_| level);

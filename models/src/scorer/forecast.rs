@@ -15,6 +15,9 @@ use crate::time_to_breach::normal_cdf;
 
 /// A start is followed by a warm-up, which says nothing of the hours to come: so long, or a third of the run.
 const WARM_UP: Duration = Duration::from_secs(3 * 3600);
+/// What has not come this share of the way to its limit is not followed; more is asked for where no normal is known.
+const LEAST_RISE: f64 = 0.05;
+const LEAST_RISE_UNKNOWN: f64 = 0.2;
 /// A load that differs from what is expected for the time goes on differing, less and less, with this time constant.
 const LOAD_MEMORY: Duration = Duration::from_secs(12 * 3600);
 /// By what a load differs is read from so much of the past.
@@ -69,10 +72,11 @@ impl Known<'_> {
 pub(super) fn grow(history: &TargetHistory, known: &Known<'_>) -> Option<Growth> {
     let run = history.run_length();
     let warm_up = known.step.count_in(WARM_UP);
+    // What is seen for the first time may be as fresh as what was seen to start.
     let (settle, start) = match history.saw_start() {
-        false => (0, Start::Unseen),
-        true if run < 2 * warm_up => (warm_up.min(run / 3), Start::Fresh),
+        began if run < 2 * warm_up => (if began { warm_up.min(run / 3) } else { 0 }, Start::Fresh),
         true => (warm_up, Start::Seen),
+        false => (0, Start::Unseen),
     };
     let (mut fractions, mut loads) = (Vec::with_capacity(run), Vec::with_capacity(run));
     for (at, fraction) in history.fractions(run - settle) {
@@ -84,6 +88,7 @@ pub(super) fn grow(history: &TargetHistory, known: &Known<'_>) -> Option<Growth>
         loads: &loads,
         start,
         share: known.baseline.map_or_else(LoadShare::default, |b| b.load_share),
+        least_rise: if known.baseline.is_some() { LEAST_RISE } else { LEAST_RISE_UNKNOWN },
         // Connections and bytes run out at their peaks; an error rate is its own mean, and free space has no noise.
         peaks: match known.kind {
             BreachKind::PoolExhaustion => 3.0,
