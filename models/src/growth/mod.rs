@@ -109,11 +109,8 @@ impl Growth {
                 return None;
             }
             let bins = Bins::cut(&run.fractions[from..], &run.loads[from..], run.elastic, run.saw)?;
-            let mut candidates = fit_candidates(
-                &bins,
-                run.share,
-                if from == 0 || run.start == Start::Fresh { run.start } else { Start::Unseen },
-            );
+            let start = if from == 0 || run.start == Start::Fresh { run.start } else { Start::Unseen };
+            let mut candidates = fit_candidates(&bins, run.share, start, run.least_rise);
             let began_late: f64 = candidates.iter().filter(|c| c.began_late()).map(|c| c.weight).sum();
             if began_late > 0.6 && steps >= MIN_ZOOM_STEPS && zoom < MAX_ZOOMS {
                 from += steps / 2;
