@@ -27,7 +27,7 @@ impl LoadProfile {
         let values: Vec<(Timestamp, f64)> =
             steps.iter().filter_map(|s| Some((s.at, load_of(s)?))).filter(|(_, v)| v.is_finite()).collect();
         let mean = SeasonalProfile::fit(values.iter().copied())?.mean_level();
-        if !(mean > 0.0) {
+        if mean.is_nan() || mean <= 0.0 {
             return None;
         }
         let by_time_of_day = SeasonalProfile::fit(values.iter().map(|(at, v)| (*at, v / mean)))?;

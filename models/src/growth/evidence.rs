@@ -200,7 +200,7 @@ impl Explanation {
         let [base, share_fitted, amplitude] = candidate.coefficients;
         if self.shape == Shape::Flat {
             candidate.covariance[2][2] = 0.0;
-        } else if !(amplitude * candidate.grown(0.0) >= least_rise) {
+        } else if amplitude.is_nan() || amplitude * candidate.grown(0.0) < least_rise {
             return None;
         }
         candidate.squares = ridge * (share_fitted - share.mean).powi(2);
@@ -284,7 +284,7 @@ pub(super) fn invert(m: [[f64; 3]; 3]) -> Option<[[f64; 3]; 3]> {
     let determinant: f64 = (0..3).map(|j| m[0][j] * minor(0, j)).sum();
     // Relative to the diagonal, so that small units are no singularity.
     let size = m[0][0] * m[1][1] * m[2][2];
-    if !(determinant > 1e-12 * size) {
+    if determinant.is_nan() || determinant <= 1e-12 * size {
         return None;
     }
     Some(std::array::from_fn(|i| std::array::from_fn(|j| minor(j, i) / determinant)))
