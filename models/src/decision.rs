@@ -10,11 +10,16 @@ use std::time::Duration;
 use forewarn_schema::{LabelSet, Mode, PredictedBreach, Prediction, RemediationRequest, Step, Timestamp, stable_id};
 use serde::{Deserialize, Serialize};
 
+/// The model version of a prediction that rests on nothing learnt.
+pub const RULES_VERSION: &str = "rules";
+
 /// How careful the decision is. Spans are counts of steps, so that a fine step sees fast leaks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DecisionParams {
     /// Urgent means a breach within the horizon with at least this probability. 0..=1, default 0.55.
     pub min_probability: f64,
+    /// The same where nothing was learnt of the service, so that nobody knows what is normal there. Default 0.9.
+    pub min_probability_unlearnt: f64,
     /// Urgency must have lasted this many steps. Default 30.
     pub persistence: u32,
     /// After this many steps without urgency an episode is over. Default 60.
@@ -31,6 +36,7 @@ impl Default for DecisionParams {
     fn default() -> Self {
         Self {
             min_probability: 0.55,
+            min_probability_unlearnt: 0.9,
             persistence: 30,
             quiet: 60,
             cool_down: 180,
@@ -146,7 +152,10 @@ impl RequestPolicy {
     }
 
     fn is_urgent(&self, p: &Prediction) -> bool {
-        p.time_to_breach_seconds.is_some() && p.breach_probability.get() >= self.params.min_probability
+        let params = &self.params;
+        let learnt = p.model_version != RULES_VERSION;
+        let wanted = if learnt { params.min_probability } else { params.min_probability_unlearnt };
+        p.time_to_breach_seconds.is_some() && p.breach_probability.get() >= wanted
     }
 
     fn update(&mut self, at: Timestamp, p: &Prediction) {

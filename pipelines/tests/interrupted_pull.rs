@@ -155,7 +155,7 @@ fn write_logs(folder: &Path) {
         for (service, nth) in [("cart", 20), ("pay", 7), ("ship", 50)] {
             let line = |i: u64| {
                 let at = start() + hour * HOUR + Duration::from_secs(i * 3);
-                let level = if i % nth == 0 { "ERROR" } else { "INFO" };
+                let level = if i.is_multiple_of(nth) { "ERROR" } else { "INFO" };
                 format!(
                     "{{\"date\":\"{at}\",\"log\":\"{level} order {i} took {hour}ms\",\
                      \"kubernetes\":{{\"labels\":{{\"app\":\"{service}\"}}}}}}\n"

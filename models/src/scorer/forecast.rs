@@ -91,8 +91,7 @@ pub(super) fn grow(history: &TargetHistory, known: &Known<'_>) -> Option<Growth>
         least_rise: if known.baseline.is_some() { LEAST_RISE } else { LEAST_RISE_UNKNOWN },
         // Connections and bytes run out at their peaks; an error rate is its own mean, and free space has no noise.
         peaks: match known.kind {
-            BreachKind::PoolExhaustion => 3.0,
-            BreachKind::Oom => 2.0,
+            BreachKind::PoolExhaustion | BreachKind::Oom => 3.0,
             _ => 0.0,
         },
         elastic: known.kind == BreachKind::Oom,

@@ -18,6 +18,7 @@ use forewarn_schema::{
 
 use crate::baselines::{Baselines, value_at};
 use crate::bundle::{ForecastModel, ModelBundle};
+use crate::decision::RULES_VERSION;
 use crate::engine::TargetView;
 use crate::growth::{CLASSES, Growth, Shape};
 use crate::time_to_breach::{breach_probability, estimate_time_to_breach};
@@ -268,7 +269,10 @@ impl ServiceScorer {
             time_to_breach_seconds: forecast.time_to_breach,
             request_id: None,
             anomaly_score: anomaly.score,
-            model_version: self.bundle.as_ref().map_or_else(|| "rules".to_owned(), |b| b.manifest.version.to_string()),
+            model_version: self
+                .bundle
+                .as_ref()
+                .map_or_else(|| RULES_VERSION.to_owned(), |b| b.manifest.version.to_string()),
             explanation: Explanation {
                 summary: summary(signal, history, forecast.time_to_breach, forecast.by),
                 signals: anomaly.evidence.clone(),
