@@ -89,16 +89,17 @@ async fn a_breach_is_seen_labelled_and_decided_in_a_browser() {
     assert_eq!(requests.iter().filter(|r| r.status == RequestStatus::Approved).count(), 1);
 
     // A candidate is promoted and taken back.
-    browser.click("#models form[action='/actions/promote'] button").await;
-    browser.wait_for("document.getElementById('status').textContent.startsWith('Promoted')").await;
     let serving = |service: &'static str| {
         let app = shop.handle.app().clone();
         async move { app.models().await.unwrap().into_iter().find(|m| m.service == service).unwrap().serving }
     };
-    assert!(serving("cart").await.is_some());
+    let before = serving("cart").await;
+    browser.click("#models form[action='/actions/promote'] button").await;
+    browser.wait_for("document.getElementById('status').textContent.startsWith('Promoted')").await;
+    assert!(before.is_some() && serving("cart").await != before);
     browser.click("#models tr:has(form[action='/actions/rollback']) button").await;
     browser.wait_for("document.getElementById('status').textContent.startsWith('Rolled')").await;
-    assert_eq!(serving("cart").await, None);
+    assert_eq!(serving("cart").await, before);
 
     // A target in full.
     browser.click("#breaches .card h3 a").await;

@@ -18,6 +18,8 @@ const ACCELERATIONS: [(f64, f64); 8] =
 const SETTLINGS: [f64; 4] = [3.0, 5.0, 8.0, 16.0];
 /// The same while a start is fresh: every start warms up, and a warm-up begins like a line.
 const WARMING_SETTLINGS: [f64; 4] = [0.7, 1.5, 3.0, 8.0];
+/// What has not come this share of the way may have many reasons.
+const LEAST_RISE: f64 = 0.05;
 /// What is believed beforehand of a run that grows.
 const PRIOR_SETTLING: f64 = 0.3;
 const PRIOR_WARMING: f64 = 0.95;
@@ -95,16 +97,16 @@ impl Candidate {
 }
 
 /// Every explanation with its weight; the weights sum to 1.
-pub(super) fn fit_candidates(bins: &Bins, share: LoadShare, start: Start, least_rise: f64) -> Vec<Candidate> {
+pub(super) fn fit_candidates(bins: &Bins, share: LoadShare, start: Start) -> Vec<Candidate> {
     let seen: Vec<usize> = (0..bins.values.len()).filter(|b| bins.values[*b].is_finite()).collect();
     let ridge = (bin_noise(bins, &seen) / share.spread).powi(2);
     let mut candidates = Vec::with_capacity(80);
     let flat = Explanation { shape: Shape::Flat, clock: Clock::Time, rate: 0.0, onset_share: 0.0, prior: PRIOR_FLAT };
-    candidates.extend(flat.fit(bins, &seen, share, ridge, least_rise));
+    candidates.extend(flat.fit(bins, &seen, share, ridge));
     for explanation in explanations(start) {
         let onset_bin = (explanation.onset_share * bins.values.len() as f64) as usize;
         if onset_bin == 0 || bins.values.len() - onset_bin >= MIN_BINS_GROWN {
-            candidates.extend(explanation.fit(bins, &seen, share, ridge, least_rise));
+            candidates.extend(explanation.fit(bins, &seen, share, ridge));
         }
     }
     weigh(bins, &seen, &mut candidates);
@@ -157,7 +159,7 @@ fn explanations(start: Start) -> impl Iterator<Item = Explanation> {
 
 impl Explanation {
     /// `None` where the data have it shrink or hardly grow, or say nothing of it.
-    fn fit(self, bins: &Bins, seen: &[usize], share: LoadShare, ridge: f64, least_rise: f64) -> Option<Candidate> {
+    fn fit(self, bins: &Bins, seen: &[usize], share: LoadShare, ridge: f64) -> Option<Candidate> {
         let clock = clock_of(bins, self.clock);
         let onset_bin = (self.onset_share * bins.values.len() as f64) as usize;
         let half_bin = bins.width as f64 / 2.0 * if self.clock == Clock::Load { bins.loads[onset_bin] } else { 1.0 };
@@ -200,7 +202,7 @@ impl Explanation {
         let [base, share_fitted, amplitude] = candidate.coefficients;
         if self.shape == Shape::Flat {
             candidate.covariance[2][2] = 0.0;
-        } else if amplitude.is_nan() || amplitude * candidate.grown(0.0) < least_rise {
+        } else if amplitude.is_nan() || amplitude * candidate.grown(0.0) < LEAST_RISE {
             return None;
         }
         candidate.squares = ridge * (share_fitted - share.mean).powi(2);
@@ -250,9 +252,17 @@ fn weigh(bins: &Bins, seen: &[usize], candidates: &mut [Candidate]) {
     normalise(candidates);
 }
 
-/// Where no closer look is possible, what would only show there is left out.
-pub(super) fn leave_out_bursts(candidates: &mut Vec<Candidate>) {
-    candidates.retain(|c| !c.is_burst());
+/// Whether the best fit, whatever was believed beforehand, lays the growth into the last half and halves what no growth leaves over.
+pub(super) fn best_fit_began_late(candidates: &[Candidate]) -> bool {
+    let flat = candidates.iter().find(|c| c.shape == Shape::Flat);
+    let best = candidates.iter().min_by(|a, b| a.squares.total_cmp(&b.squares));
+    best.zip(flat).is_some_and(|(best, flat)| best.began_late() && best.squares * 2.0 < flat.squares)
+}
+
+/// Where no closer look is possible, what would only show there is left out, and so is what has not come `least_rise` of the way.
+pub(super) fn leave_out_unproven(candidates: &mut Vec<Candidate>, least_rise: f64) {
+    let risen = |c: &Candidate| c.coefficients[2] * c.grown(0.0);
+    candidates.retain(|c| c.shape == Shape::Flat || !c.is_burst() && risen(c) >= least_rise);
     normalise(candidates);
 }
 

@@ -74,7 +74,7 @@ pub struct Run<'a> {
     pub start: Start,
     /// What is known of the share that follows the load.
     pub share: LoadShare,
-    /// What has not come this share of the way may have many reasons, and is no growth.
+    /// A growth that has not come this share of the way is not followed; at least a twentieth.
     pub least_rise: f64,
     /// By how many standard deviations of single samples the peaks go ahead of the middle: they, not it, reach the limit.
     pub peaks: f64,
@@ -110,13 +110,15 @@ impl Growth {
             }
             let bins = Bins::cut(&run.fractions[from..], &run.loads[from..], run.elastic, run.saw)?;
             let start = if from == 0 || run.start == Start::Fresh { run.start } else { Start::Unseen };
-            let mut candidates = fit_candidates(&bins, run.share, start, run.least_rise);
+            let mut candidates = fit_candidates(&bins, run.share, start);
             let began_late: f64 = candidates.iter().filter(|c| c.began_late()).map(|c| c.weight).sum();
-            if began_late > 0.6 && steps >= MIN_ZOOM_STEPS && zoom < MAX_ZOOMS {
+            // Waves of a load that nobody knows make all evidence weak: there the best fit decides whether to look closer.
+            let hidden = run.share == LoadShare::default() && evidence::best_fit_began_late(&candidates);
+            if (began_late > 0.6 || hidden) && steps >= MIN_ZOOM_STEPS && zoom < MAX_ZOOMS {
                 from += steps / 2;
                 continue;
             }
-            evidence::leave_out_bursts(&mut candidates);
+            evidence::leave_out_unproven(&mut candidates, run.least_rise);
             let ahead = match bins.tooth {
                 Some(tooth) => LEAST_TOOTH * tooth,
                 None => run.peaks * bins.noise,

@@ -184,3 +184,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_leak_of_two_hours_is_seen_where_nothing_was_learnt() {
+    let mut leak = made(2000, 11, |minute, _| 0.1 + 0.9 * (minute - 1880.0).max(0.0) / 240.0);
+    leak.loads.fill(1.0);
+    let run = Run { start: Start::Unseen, share: LoadShare::default(), least_rise: 0.2, peaks: 3.0, ..leak.run() };
+    let growth = Growth::fit(&run).unwrap();
+    let steps: Vec<f64> = (1..=1000).map(|i| 10.0 * f64::from(i)).collect();
+    let passage = growth.passage(&steps, &|_| 1.0);
+    let p50 = passage.quantile(0.5);
+    assert!(
+        p50.is_some_and(|p50| (p50 - 120.0).abs() < 30.0),
+        "{p50:?} {:?} {}",
+        growth.likeliest(),
+        growth.probability_of_growth()
+    );
+}
