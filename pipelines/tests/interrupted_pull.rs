@@ -88,7 +88,7 @@ fn count(folder: &Path) -> usize {
 fn survives(kills: usize, few: usize, with_some_days: usize, config: &dyn Fn(&Path) -> PathBuf) {
     let (calm_dir, _, took) = calm_with(config);
     let wanted = files(&calm_dir.path().join("store"));
-    assert!(wanted.len() > few + 1, "{:?}", wanted.keys());
+    assert!(wanted.len() > few + 2, "{:?}", wanted.keys());
 
     let mut random = Random(9);
     let mut dir = tempfile::tempdir().unwrap();
@@ -203,8 +203,7 @@ fn of_two_pulls_into_one_folder_one_is_told_and_nothing_is_harmed() {
     let codes: Vec<i32> = both.iter().map(|one| one.code).collect();
     assert!(codes.contains(&0) && codes.iter().all(|code| [0, 5].contains(code)), "{} {}", both[0], both[1]);
     for loser in both.iter().filter(|one| one.code == 5) {
-        // With the winner's pid, unless it had not written that down yet.
-        assert!(loser.stderr.contains("store/dataset/lock is in use by another process"), "{loser}");
+        assert!(loser.stderr.contains("is in use by another process (pid "), "{loser}");
     }
     assert_eq!(files(&dir.path().join("store")), files(&calm_dir.path().join("store")));
 }

@@ -1,13 +1,16 @@
 //! A lock between processes: a file that the operating system locks, and gives back when its holder dies.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::time::Duration;
 
 use crate::error::StoreError;
 use crate::store::Store;
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Who has just taken a lock has not yet written down who it is: it is looked for so often, and so long apart.
+const LOOKS: u32 = 50;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 
 /// Held for as long as it lives; see [`Store::lock`].
 #[derive(Debug)]
@@ -32,6 +35,16 @@ impl Drop for StoreLock {
     }
 }
 
+/// ` (pid 7)`: only to help a person, so that a holder who cannot be read is left out.
+fn holder(file: &mut File) -> String {
+    let mut holder = String::new();
+    let _ = file.rewind().and_then(|()| file.take(64).read_to_string(&mut holder));
+    match holder.trim() {
+        "" => String::new(),
+        pid => format!(" ({pid})"),
+    }
+}
+
 impl Store {
     /// Takes the lock `name`, a file in the folder, or says who holds it ([`StoreError::InUse`]). It is given back when
     /// the guard is dropped, or by the kernel when the process dies. A bucket has no locks: the guard is empty.
@@ -44,19 +57,21 @@ impl Store {
         }
         let mut file =
             File::options().create(true).read(true).write(true).truncate(false).open(&path).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // Only to help a person; a holder that cannot be read is left out.
-                let _ = file.take(64).read_to_string(&mut holder);
-                let holder = match holder.trim() {
-                    "" => String::new(),
-                    pid => format!(" ({pid})"),
-                };
-                return Err(StoreError::InUse { path: path.display().to_string(), holder });
+        let mut looks = 0;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => {
+                    let holder = holder(&mut file);
+                    looks += 1;
+                    if holder.is_empty() && looks < LOOKS {
+                        std::thread::sleep(BETWEEN_LOOKS);
+                        continue;
+                    }
+                    return Err(StoreError::InUse { path: path.display().to_string(), holder });
+                }
+                Err(TryLockError::Error(e)) => return Err(failed(e)),
             }
-            Err(TryLockError::Error(e)) => return Err(failed(e)),
         }
         let _ = file.set_len(0).and_then(|()| writeln!(file, "pid {}", std::process::id()));
         Ok(StoreLock { file: Some(file) })

@@ -34,6 +34,8 @@ const MAX_BINS: usize = 96;
 const MAX_ZOOMS: usize = 6;
 /// Below this many steps there is nothing to look closer at.
 const MIN_ZOOM_STEPS: usize = 240;
+/// Where the share of the load is not known, so many steps are asked by themselves as well: a day at the default step.
+const RECENT_STEPS: usize = 1440;
 /// A collector has to be able to give back this share of what it used to: with less room to the limit it is at its end.
 const LEAST_TOOTH: f64 = 0.1;
 
@@ -102,7 +104,18 @@ impl Growth {
     ///
     /// `None` where fewer than 30 steps, or too few of their bins, were seen.
     pub fn fit(run: &Run<'_>) -> Option<Self> {
-        let mut from = 0;
+        let whole = Self::fit_from(run, 0)?;
+        let known = run.share != LoadShare::default();
+        if known || whole.probability_of_growth() >= 0.5 || run.fractions.len() <= RECENT_STEPS {
+            return Some(whole);
+        }
+        // Days of waves that nobody can explain drown what began an hour ago.
+        let recent = Self::fit_from(run, run.fractions.len() - RECENT_STEPS);
+        Some(recent.filter(|recent| recent.probability_of_growth() >= 0.5).unwrap_or(whole))
+    }
+
+    /// Weighs what `run` shows from a step on, or from where the evidence says that what matters began.
+    fn fit_from(run: &Run<'_>, mut from: usize) -> Option<Self> {
         for zoom in 0..=MAX_ZOOMS {
             let steps = run.fractions.len() - from;
             if steps < MIN_STEPS {
