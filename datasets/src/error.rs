@@ -84,7 +84,11 @@ impl DatasetError {
 
     /// Whether no space is left: free some, then pull again.
     pub fn is_storage_full(&self) -> bool {
-        matches!(self, Self::Store(e) if e.is_storage_full())
+        match self {
+            Self::Store(e) => e.is_storage_full(),
+            Self::Source(e) => e.is_storage_full(),
+            _ => false,
+        }
     }
 
     /// Whether a file of the dataset is missing or damaged.

@@ -120,7 +120,15 @@ pub enum SourceError {
         /// What, and where.
         reason: String,
     },
-    /// What it gave cannot be kept here until it is in order: free some space for temporary files.
+    /// No space is left for what it gives: free some, then try again.
+    #[error("no space is left for what source {source_name:?} gives: {reason}")]
+    StorageFull {
+        /// The source.
+        source_name: String,
+        /// Where, and what the system says.
+        reason: String,
+    },
+    /// What it gave cannot be kept here until it is in order.
     #[error("samples of source {source_name:?} cannot be kept in a temporary file: {reason}")]
     Temporary {
         /// The source.
@@ -134,5 +142,10 @@ impl SourceError {
     /// Whether trying later may help.
     pub fn is_unreachable(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
+    }
+
+    /// Whether no space is left: free some, then try again.
+    pub fn is_storage_full(&self) -> bool {
+        matches!(self, Self::StorageFull { .. })
     }
 }

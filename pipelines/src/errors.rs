@@ -64,7 +64,7 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     };
     if let Some(e) = error.downcast_ref::<SourceError>() {
         let wrong_option = matches!(e, SourceError::Options { .. });
-        return if wrong_option { Some(USAGE) } else { pick(false, false, e.is_unreachable()) };
+        return if wrong_option { Some(USAGE) } else { pick(false, e.is_storage_full(), e.is_unreachable()) };
     }
     if let Some(e) = error.downcast_ref::<DatasetError>() {
         return pick(e.is_in_use(), e.is_storage_full(), e.is_unreachable());

@@ -39,6 +39,7 @@ impl LogsError {
             Self::Store(e) if e.is_unreachable() || e.is_in_use() => {
                 SourceError::Unreachable { source_name, url, attempts: 1, reason }
             }
+            Self::Store(e) if e.is_storage_full() => SourceError::StorageFull { source_name, reason },
             Self::Store(StoreError::Failed { kind: FailureKind::Denied, .. }) => {
                 SourceError::Refused { source_name, url, what: "its objects".to_owned(), status: 403, reason }
             }

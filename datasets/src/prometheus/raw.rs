@@ -209,7 +209,13 @@ impl PrometheusSource {
     }
 
     fn cannot_keep(&self, error: &io::Error) -> SourceError {
-        SourceError::Temporary { source_name: self.client.options.name.clone(), reason: error.to_string() }
+        let (source_name, reason) = (self.client.options.name.clone(), format!("in a temporary file: {error}"));
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                SourceError::StorageFull { source_name, reason }
+            }
+            _ => SourceError::Temporary { source_name, reason: error.to_string() },
+        }
     }
 }
 

@@ -28,10 +28,10 @@ pub enum SampleFileError {
     #[error("not a file of samples: {0}")]
     Malformed(String),
     /// The Parquet library refused, or the disk did.
-    #[error(transparent)]
+    #[error("{0}")]
     Parquet(#[from] parquet::errors::ParquetError),
-    /// The file could not be opened.
-    #[error(transparent)]
+    /// The file could not be opened or written; the cause stays one, so that a full disk is told apart.
+    #[error("{0}")]
     Io(#[from] std::io::Error),
 }
 

@@ -285,6 +285,27 @@ fn what_comes_out_of_order_is_refused() {
     assert!(refused(&[max, count]).contains("comes too late"));
 }
 
+#[test]
+fn a_full_disk_is_told_apart() {
+    // It answers every write with ENOSPC, as a full disk does.
+    let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else {
+        println!("skipped: there is no /dev/full");
+        return;
+    };
+    let written = SampleWriter::new(full).and_then(|mut writer| {
+        writer.push(&floats("a", 0, 40))?;
+        writer.finish()
+    });
+    let mut cause: Option<&dyn std::error::Error> = None;
+    let error = written.map(drop).unwrap_err();
+    let mut next: Option<&dyn std::error::Error> = Some(&error);
+    while let Some(e) = next {
+        (cause, next) = (Some(e), e.source());
+    }
+    let kind = cause.and_then(|e| e.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+    assert_eq!(kind, Some(std::io::ErrorKind::StorageFull), "{error:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]

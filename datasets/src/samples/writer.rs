@@ -163,6 +163,8 @@ impl<W: Write + Send> SampleWriter<W> {
         }
         let histograms = self.stats.histograms.to_string();
         self.file.append_key_value_metadata(KeyValue::new(HISTOGRAMS_KEY.to_owned(), histograms));
+        // A disk that is full says so here; what is left for `into_inner` to write loses its cause.
+        self.file.flush()?;
         Ok((self.file.into_inner()?, self.stats))
     }
 }
