@@ -285,13 +285,11 @@ fn what_comes_out_of_order_is_refused() {
     assert!(refused(&[max, count]).contains("comes too late"));
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_told_apart() {
     // It answers every write with ENOSPC, as a full disk does.
-    let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else {
-        println!("skipped: there is no /dev/full");
-        return;
-    };
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     let written = SampleWriter::new(full).and_then(|mut writer| {
         writer.push(&floats("a", 0, 40))?;
         writer.finish()
