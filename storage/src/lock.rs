@@ -39,10 +39,8 @@ impl Drop for StoreLock {
 fn holder(file: &mut File) -> String {
     let mut holder = String::new();
     let _ = file.rewind().and_then(|()| file.take(64).read_to_string(&mut holder));
-    match holder.trim() {
-        "" => String::new(),
-        pid => format!(" ({pid})"),
-    }
+    // Half a line is not yet a name.
+    holder.strip_suffix('\n').map_or_else(String::new, |pid| format!(" ({pid})"))
 }
 
 impl Store {
@@ -73,7 +71,8 @@ impl Store {
                 Err(TryLockError::Error(e)) => return Err(failed(e)),
             }
         }
-        let _ = file.set_len(0).and_then(|()| writeln!(file, "pid {}", std::process::id()));
+        let line = format!("pid {}\n", std::process::id());
+        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(line.as_bytes()));
         Ok(StoreLock { file: Some(file) })
     }
 
