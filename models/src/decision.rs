@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 /// The model version of a prediction that rests on nothing learnt.
 pub const RULES_VERSION: &str = "rules";
 
+/// The forecast of a target that runs up to its limit right from a start: [`Prediction`]'s `explanation.forecast`.
+pub const BY_RACE: &str = "race";
+
 /// How careful the decision is. Spans are counts of steps, so that a fine step sees fast leaks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DecisionParams {
@@ -22,6 +25,8 @@ pub struct DecisionParams {
     pub min_probability_unlearnt: f64,
     /// Urgency must have lasted this many steps. Default 30.
     pub persistence: u32,
+    /// The same for a target that races from its start to its limit: there is no time to wait. Default 5.
+    pub persistence_racing: u32,
     /// After this many steps without urgency an episode is over. Default 60.
     pub quiet: u32,
     /// The same target is not announced twice within this many steps. Default 180.
@@ -38,6 +43,7 @@ impl Default for DecisionParams {
             min_probability: 0.55,
             min_probability_unlearnt: 0.9,
             persistence: 30,
+            persistence_racing: 5,
             quiet: 60,
             cool_down: 180,
             sibling_horizons: 3.0,
@@ -57,6 +63,8 @@ pub struct RequestPolicy {
     /// Requests from before a restart: whom they cover, and until when.
     restored: Vec<RemediationRequest>,
     held_back: u64,
+    /// Per service, what took the place of the default.
+    min_probability: BTreeMap<String, f64>,
 }
 
 #[derive(Debug, Default)]
@@ -68,9 +76,10 @@ struct Episode {
 }
 
 /// A request before the engine adds what only it knows: playbook and window.
-pub(crate) struct Announcement {
+pub struct Announcement {
     /// Its place among the predictions handed to [`RequestPolicy::decide`].
     pub prediction: usize,
+    /// What leaves.
     pub request: RemediationRequest,
 }
 
@@ -78,7 +87,16 @@ impl RequestPolicy {
     /// No episode is open.
     pub fn new(params: DecisionParams, step: Step, mode: Mode) -> Self {
         let (episodes, emitted) = (BTreeMap::new(), BTreeMap::new());
-        Self { params, step, mode, episodes, emitted, restored: Vec::new(), held_back: 0 }
+        let (restored, min_probability) = (Vec::new(), BTreeMap::new());
+        Self { params, step, mode, episodes, emitted, restored, held_back: 0, min_probability }
+    }
+
+    /// From which probability on a breach of `service` is urgent; `None`: the default.
+    pub fn set_min_probability(&mut self, service: &str, probability: Option<f64>) {
+        match probability {
+            Some(probability) => self.min_probability.insert(service.to_owned(), probability),
+            None => self.min_probability.remove(service),
+        };
     }
 
     /// Requests that were open before a restart: their targets are not announced again while they are
@@ -97,7 +115,7 @@ impl RequestPolicy {
 
     /// Marks the predictions that emit a request, appends one for a workload where several targets
     /// share it, and returns the requests. `predictions` are all of one time.
-    pub(crate) fn decide(&mut self, at: Timestamp, predictions: &mut Vec<Prediction>) -> Vec<Announcement> {
+    pub fn decide(&mut self, at: Timestamp, predictions: &mut Vec<Prediction>) -> Vec<Announcement> {
         self.restored.retain(|r| r.expires_at > at);
         let mut groups: BTreeMap<(String, String, LabelSet), Vec<usize>> = BTreeMap::new();
         for (i, p) in predictions.iter().enumerate() {
@@ -153,8 +171,10 @@ impl RequestPolicy {
 
     fn is_urgent(&self, p: &Prediction) -> bool {
         let params = &self.params;
-        let learnt = p.model_version != RULES_VERSION;
-        let wanted = if learnt { params.min_probability } else { params.min_probability_unlearnt };
+        let wanted = match p.model_version == RULES_VERSION {
+            true => params.min_probability_unlearnt,
+            false => self.min_probability.get(&p.service).copied().unwrap_or(params.min_probability),
+        };
         p.time_to_breach_seconds.is_some() && p.breach_probability.get() >= wanted
     }
 
@@ -173,12 +193,18 @@ impl RequestPolicy {
     }
 
     fn is_ready(&mut self, at: Timestamp, p: &Prediction) -> bool {
-        let (urgent, persistence) = (self.is_urgent(p), self.span(self.params.persistence));
+        let (urgent, persistence) = (self.is_urgent(p), self.persistence(p));
         let cool_down = self.span(self.params.cool_down);
         let episode = self.episode(p);
         let lasted = episode.since.is_some_and(|since| since + persistence <= at);
         let cooled = episode.announced.is_none_or(|last| last + cool_down <= at);
         urgent && lasted && cooled && !episode.covered
+    }
+
+    /// How long urgency must have lasted.
+    fn persistence(&self, p: &Prediction) -> Duration {
+        let racing = p.explanation.forecast == BY_RACE;
+        self.span(if racing { self.params.persistence_racing } else { self.params.persistence })
     }
 
     fn leans(&self, p: &Prediction) -> bool {

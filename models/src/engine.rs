@@ -12,6 +12,7 @@ use forewarn_schema::{
 
 use crate::bundle::ModelBundle;
 use crate::decision::{DecisionParams, RequestPolicy};
+use crate::growth::CLASSES;
 use crate::scorer::ServiceScorer;
 
 /// What the engine is set to.
@@ -94,6 +95,7 @@ impl Engine {
         if let Some(scorer) = self.scorers.get_mut(service) {
             scorer.set_bundle(bundle.clone());
         }
+        self.policy.set_min_probability(service, bundle.as_ref().and_then(|b| b.rehearsed.min_probability));
         match bundle {
             Some(bundle) => self.bundles.insert(service.to_owned(), bundle),
             None => self.bundles.remove(service),
@@ -137,6 +139,11 @@ impl Engine {
     pub fn step(&mut self, at: Timestamp, steps: &[ServiceStep]) -> EngineOutput {
         self.observe(at, steps);
         self.predict(at)
+    }
+
+    /// How one target grows now, see [`ServiceScorer::classes`].
+    pub fn classes(&self, service: &str, signal: &str, labels: &LabelSet) -> Option<[[f64; CLASSES]; 2]> {
+        self.scorers.get(service)?.classes(signal, labels)
     }
 
     /// How many requests the weekly budget has held back.

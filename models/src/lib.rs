@@ -15,6 +15,7 @@ pub mod growth;
 pub mod isolation_forest;
 pub mod lstm;
 pub mod registry;
+pub mod rehearsal;
 pub mod scorer;
 mod tensor;
 pub mod time_to_breach;

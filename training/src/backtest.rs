@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forewarn_features::ServiceStep;
-use forewarn_models::Engine;
+use forewarn_models::{Engine, EngineOutput};
 use forewarn_schema::{Prediction, RemediationRequest, Step, TimeRange, Timestamp};
 
 /// A rolling-origin backtest: origins at `range.start`, then every `every`, each using all before it
@@ -50,21 +50,40 @@ impl RollingOriginBacktest {
         engine: &mut Engine,
         sink: &mut dyn FnMut(&Prediction),
     ) -> BacktestSummary {
+        let mut requests = Vec::new();
+        let histories = histories.values().map(Vec::as_slice).collect();
+        let mut summary = self.replay(histories, engine, &mut |_, _, output| {
+            output.predictions.iter().for_each(&mut *sink);
+            requests.append(&mut output.requests);
+        });
+        summary.requests = requests;
+        summary
+    }
+
+    /// The same with the engine itself at each origin, and what it said there: for those who want to know more than its
+    /// predictions. The summary has no requests.
+    pub(crate) fn replay(
+        &self,
+        mut histories: Vec<&[ServiceStep]>,
+        engine: &mut Engine,
+        at_origin: &mut dyn FnMut(&Engine, Timestamp, &mut EngineOutput),
+    ) -> BacktestSummary {
         let mut summary = BacktestSummary::default();
-        let first = histories.values().filter_map(|steps| steps.first()).map(|s| s.at).min();
-        let last = histories.values().filter_map(|steps| steps.last()).map(|s| s.at).max();
+        let first = histories.iter().filter_map(|steps| steps.first()).map(|s| s.at).min();
+        let last = histories.iter().filter_map(|steps| steps.last()).map(|s| s.at).max();
         let (Some(first), Some(last)) = (first, last) else { return summary };
         let start = self.range.start.align_up(self.step);
         let end = self.range.end.min(last + self.step.duration());
         let mut at = (start - engine.memory_horizon()).align_up(self.step).max(first.align_up(self.step)).min(start);
-        let mut cursors: Vec<&[ServiceStep]> =
-            histories.values().map(|steps| &steps[steps.partition_point(|s| s.at < at)..]).collect();
+        for steps in &mut histories {
+            *steps = &steps[steps.partition_point(|s| s.at < at)..];
+        }
         let every = self.millis_between_origins();
         let mut next_origin = start;
         let mut here: Vec<ServiceStep> = Vec::new();
         while at < end {
             here.clear();
-            take_until(&mut cursors, at, &mut here);
+            take_until(&mut histories, at, &mut here);
             engine.observe(at, &here);
             if at < start {
                 summary.warm_steps += 1;
@@ -78,8 +97,7 @@ impl RollingOriginBacktest {
                     .sort_by(|a, b| (&a.service, &a.signal, &a.labels).cmp(&(&b.service, &b.signal, &b.labels)));
                 summary.origins += 1;
                 summary.predictions += output.predictions.len() as u64;
-                output.predictions.iter().for_each(&mut *sink);
-                summary.requests.append(&mut output.requests);
+                at_origin(engine, at, &mut output);
                 next_origin = next_origin + every;
             }
             at = at + self.step.duration();

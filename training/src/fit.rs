@@ -14,12 +14,14 @@ use forewarn_models::calibration::{CalibrationError, ScoreCalibrator};
 use forewarn_models::forecast_input::{FEATURES, LOOKBACK, training_windows};
 use forewarn_models::isolation_forest::{IsolationForest, IsolationForestError, IsolationForestParams};
 use forewarn_models::lstm::{Device, LstmError, LstmForecaster, LstmParams};
+use forewarn_models::rehearsal::Rehearsed;
 use forewarn_models::{ForecastModel, ModelBundle};
 use forewarn_schema::{Step, TimeRange, Timestamp, format_duration, stable_id};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::forecasts::{ForecastSetup, compare};
+use crate::rehearsal::rehearse;
 use crate::report::ForecastQuality;
 use crate::settle::Truth;
 
@@ -60,6 +62,8 @@ pub struct FitOptions {
     pub min_history: Duration,
     /// The share of the training window, at its end, on which the forecast is chosen. Default 0.2.
     pub validation_share: f64,
+    /// How many false alarms a week all services together may raise, by the replay of the training window. Default 1.
+    pub false_alarms_per_week: f64,
 }
 
 impl FitOptions {
@@ -81,6 +85,7 @@ impl FitOptions {
             sample_size: forest.sample_size,
             min_history: Duration::from_secs(86_400),
             validation_share: 0.2,
+            false_alarms_per_week: 1.0,
         }
     }
 }
@@ -210,14 +215,38 @@ pub fn fit_all(
         (Arc::clone(service), fitted)
     };
     progress.started(histories.len());
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads.max(1)).build();
-    match pool {
-        Ok(pool) => pool.install(|| histories.par_iter().map(fit_one).collect()),
+    let fit = || {
+        let fitted: Vec<_> = histories.par_iter().map(fit_one).collect();
+        rehearsed(fitted, histories, signals, options)
+    };
+    match rayon::ThreadPoolBuilder::new().num_threads(options.threads.max(1)).build() {
+        Ok(pool) => pool.install(fit),
         Err(error) => {
-            tracing::warn!(%error, threads = options.threads, "fitting one service at a time");
-            histories.iter().map(fit_one).collect()
+            tracing::warn!(%error, threads = options.threads, "fitting with as many threads as there are cores");
+            fit()
         }
     }
+}
+
+/// The fitted bundles with what a replay of the training window teaches.
+fn rehearsed(
+    fitted: Vec<(Arc<str>, Result<ModelBundle, FitError>)>,
+    histories: &BTreeMap<Arc<str>, Vec<ServiceStep>>,
+    signals: &SignalSet,
+    options: &FitOptions,
+) -> Vec<(Arc<str>, Result<ModelBundle, FitError>)> {
+    let bundles: Vec<Option<Arc<ModelBundle>>> =
+        fitted.iter().map(|(_, bundle)| bundle.as_ref().ok().cloned().map(Arc::new)).collect();
+    let steps: Vec<_> = histories.iter().map(|(service, steps)| (service, steps.as_slice())).collect();
+    let lessons = rehearse(&steps, signals, &bundles, options);
+    let taught = fitted.into_iter().zip(lessons).map(|((service, bundle), rehearsed)| {
+        let sealed = bundle.and_then(|bundle| {
+            let named = |source| FitError::Bundle { service: service.to_string(), source };
+            ModelBundle { rehearsed, ..bundle }.sealed().map_err(named)
+        });
+        (service, sealed)
+    });
+    taught.collect()
 }
 
 /// Fits one service from its steps (sorted by time) before `options.until`; `excluded` times are left
@@ -286,6 +315,7 @@ fn fit_with_progress(
         // above, and the scale that the LSTM works in hardly moves.
         baselines: Baselines::fit(steps, signals, options.step, fleet),
         forecast,
+        rehearsed: Rehearsed::default(),
     };
     bundle.sealed().map_err(|source| FitError::Bundle { service: service.to_owned(), source })
 }

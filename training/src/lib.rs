@@ -14,6 +14,7 @@ pub mod fit;
 mod forecasts;
 pub mod gate;
 pub mod metrics;
+mod rehearsal;
 pub mod report;
 pub mod settle;
 

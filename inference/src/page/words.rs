@@ -191,6 +191,7 @@ pub(super) fn mode(mode: Mode) -> &'static str {
 pub(super) fn forecast(name: &str) -> String {
     match name {
         "trend" => "by its trend".to_owned(),
+        "race" => "by its race from the start".to_owned(),
         "seasonal_naive" => "by its usual day".to_owned(),
         "lstm" => "by the learnt forecast".to_owned(),
         "clock" => "by the clock".to_owned(),

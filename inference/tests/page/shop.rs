@@ -174,6 +174,7 @@ fn fit(service: &str, steps: &[ServiceStep], signals: &SignalSet, range: TimeRan
         lstm: None,
         baselines: Baselines::fit(steps, signals, Step::MINUTE, None),
         forecast: ForecastModel::Trend,
+        rehearsed: Default::default(),
     };
     bundle.sealed().unwrap()
 }

@@ -30,6 +30,7 @@ use crate::calibration::ScoreCalibrator;
 use crate::forecast_input::{FEATURES, LOOKBACK};
 use crate::isolation_forest::IsolationForest;
 use crate::lstm::LstmForecaster;
+use crate::rehearsal::Rehearsed;
 
 /// Which forecast serves a service: the one that was best on its own held-out history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -62,6 +63,8 @@ pub struct ModelBundle {
     pub baselines: Baselines,
     /// Which forecast serves.
     pub forecast: ForecastModel,
+    /// What a replay of the training window taught.
+    pub rehearsed: Rehearsed,
 }
 
 /// `parts.json`, borrowed to be written.
@@ -72,6 +75,7 @@ struct PartsOut<'a> {
     pipeline: &'a FittedFeaturePipeline,
     calibrator: &'a ScoreCalibrator,
     baselines: &'a Baselines,
+    rehearsed: &'a Rehearsed,
 }
 
 /// `parts.json` as it is read.
@@ -83,6 +87,7 @@ struct PartsIn {
     pipeline: FittedFeaturePipeline,
     calibrator: ScoreCalibrator,
     baselines: Baselines,
+    rehearsed: Rehearsed,
 }
 
 const FOREST_PREFIX: &str = "forest.";
@@ -98,6 +103,7 @@ impl ModelBundle {
             pipeline: &self.pipeline,
             calibrator: &self.calibrator,
             baselines: &self.baselines,
+            rehearsed: &self.rehearsed,
         };
         let parts = serde_json::to_vec(&parts).map_err(|e| BundleError::malformed(PARTS_FILE, e))?;
         let mut arrays = self.forest.to_tensors();
@@ -136,6 +142,7 @@ impl ModelBundle {
             lstm,
             baselines: parts.baselines,
             forecast: parts.forecast,
+            rehearsed: parts.rehearsed,
         };
         bundle.check_fit()?;
         Ok(bundle)
@@ -166,6 +173,10 @@ impl ModelBundle {
         }
         if !self.pipeline.is_well_formed() || !self.baselines.is_well_formed() {
             let reason = "a profile must cover every slot and have a positive spread, and a column must have one";
+            return Err(BundleError::Inconsistent(reason.to_owned()));
+        }
+        if !self.rehearsed.is_well_formed() {
+            let reason = "a stretch must lie in 0.5..=2, a probability in 0..=1, a factor of a shape above 0";
             return Err(BundleError::Inconsistent(reason.to_owned()));
         }
         let (rows, forest) = (self.pipeline.names().len(), self.forest.features());

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::MAX_BINS;
 
 /// Fewer bins with a value than this say nothing.
-const MIN_BINS: usize = 20;
+const MIN_BINS: usize = 10;
 /// Where only the troughs of a saw count, fewer do.
 const MIN_TROUGHS: usize = 5;
 /// Steps, at most, in which a saw's teeth are looked for: a day at the default step.

@@ -4,7 +4,7 @@ use forewarn_features::seasonal::median;
 
 use super::bins::Bins;
 use super::shape::{Clock, Shape};
-use super::{CLASSES, LoadShare, Start};
+use super::{LoadShare, SETTLING_CLASS, Start};
 
 /// Where in the run a growth may begin, as shares of it.
 const ONSETS: [f64; 7] = [0.0, 0.2, 0.4, 0.55, 0.7, 0.8, 0.88];
@@ -85,7 +85,7 @@ impl Candidate {
             (Shape::Linear, Clock::Load) => Some(1),
             (Shape::Accelerating, Clock::Time) => Some(2),
             (Shape::Accelerating, Clock::Load) => Some(3),
-            (Shape::Settling, _) => Some(CLASSES - 1),
+            (Shape::Settling, _) => Some(SETTLING_CLASS),
         }
     }
 

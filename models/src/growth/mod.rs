@@ -26,8 +26,8 @@ pub use passage::{Fan, Passage};
 use serde::{Deserialize, Serialize};
 pub use shape::{Clock, Shape};
 
-/// Fewer usable steps than this say nothing.
-const MIN_STEPS: usize = 30;
+/// Fewer steps than this say nothing.
+const MIN_STEPS: usize = 12;
 /// Bins that a run is cut into.
 const MAX_BINS: usize = 96;
 /// A run is looked at more closely from its last half on, where what matters began there, so many times.
@@ -97,12 +97,14 @@ pub struct Growth {
 }
 
 /// The kinds of explanation that siblings can agree on.
-pub(crate) const CLASSES: usize = 5;
+pub const CLASSES: usize = 5;
+/// The last of them: growth that comes to rest.
+pub const SETTLING_CLASS: usize = CLASSES - 1;
 
 impl Growth {
     /// Weighs the explanations of `run`.
     ///
-    /// `None` where fewer than 30 steps, or too few of their bins, were seen.
+    /// `None` where fewer than 12 steps, or too few of their bins, were seen.
     pub fn fit(run: &Run<'_>) -> Option<Self> {
         let whole = Self::fit_from(run, 0)?;
         let known = run.share != LoadShare::default();
@@ -155,6 +157,35 @@ impl Growth {
         }
         // A class of which no candidate fits at all is unlikely, not impossible.
         Some(std::array::from_fn(|c| if priors[c] > 0.0 { (weights[c] / priors[c]).max(1e-3) } else { 1e-3 }))
+    }
+
+    /// The share of each class among what grows, and what was believed beforehand; `None` where nothing is likely to grow.
+    pub fn classes(&self) -> Option<[[f64; CLASSES]; 2]> {
+        if self.probability_of_growth() < 0.5 {
+            return None;
+        }
+        let mut shares = [[0.0; CLASSES]; 2];
+        for candidate in &self.candidates {
+            if let Some(class) = candidate.class() {
+                shares[0][class] += candidate.weight;
+                shares[1][class] += candidate.prior;
+            }
+        }
+        Some(shares.map(|of| {
+            let total: f64 = of.iter().sum();
+            of.map(|share| share / total)
+        }))
+    }
+
+    /// Believes the classes of growth by what earlier episodes of the same signal showed; whether anything grows stays as likely
+    /// as it was.
+    pub(crate) fn believe(&mut self, factors: &[f64; CLASSES]) {
+        self.weigh(factors);
+        for candidate in &mut self.candidates {
+            if let Some(class) = candidate.class() {
+                candidate.prior *= factors[class];
+            }
+        }
     }
 
     /// Weighs the classes of growth by what siblings say of them. Whether anything grows stays as likely as it was: one replica may

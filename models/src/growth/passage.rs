@@ -59,6 +59,16 @@ impl Passage {
         self.steps.last().copied().unwrap_or(0.0)
     }
 
+    /// The same with the logarithms of its times stretched about the median: by more than 1 a wider interval. Where no median
+    /// comes there is nothing to stretch about.
+    pub(crate) fn stretched(mut self, by: f64) -> Self {
+        let Some(median) = self.quantile(0.5).filter(|median| *median > 0.0) else { return self };
+        for steps in &mut self.steps {
+            *steps = median * (*steps / median).powf(by);
+        }
+        self
+    }
+
     /// The same with another forecast beside it as far as that reaches: the mean of both until `reach` steps.
     pub(crate) fn averaged(mut self, other: impl Fn(f64) -> f64, reach: f64) -> Self {
         let mut highest = 0.0_f64;

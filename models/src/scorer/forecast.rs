@@ -9,7 +9,7 @@ use super::history::TargetHistory;
 use super::ring::StepRing;
 use crate::baselines::{Baselines, HORIZONS, SignalBaseline};
 use crate::forecast_input::{LOOKBACK, window_input};
-use crate::growth::{Fan, Growth, LoadShare, Passage, Run, Start};
+use crate::growth::{CLASSES, Fan, Growth, LoadShare, Passage, Run, Start};
 use crate::lstm::LstmForecaster;
 use crate::time_to_breach::normal_cdf;
 
@@ -18,6 +18,11 @@ const WARM_UP: Duration = Duration::from_secs(3 * 3600);
 /// What has not come this share of the way to its limit is not followed; more is asked for where no normal is known.
 const LEAST_RISE: f64 = 0.05;
 const LEAST_RISE_UNKNOWN: f64 = 0.2;
+/// A run of fewer steps than this says nothing, unless it began before our eyes and is halfway: a crash loop leaves no more time.
+const MIN_RUN: usize = 30;
+const HALFWAY: f64 = 0.5;
+/// A run that began before our eyes is young for so many steps.
+const YOUNG: usize = 60;
 /// A load that differs from what is expected for the time goes on differing, less and less, with this time constant.
 const LOAD_MEMORY: Duration = Duration::from_secs(12 * 3600);
 /// By what a load differs is read from so much of the past.
@@ -36,6 +41,10 @@ pub(super) struct Known<'a> {
     pub lstm: Option<&'a LstmForecaster>,
     /// The relative load that was seen.
     pub loads: Option<&'a StepRing>,
+    /// How much likelier than usual each class of growth is here, where earlier episodes say.
+    pub shapes: Option<&'a [f64; CLASSES]>,
+    /// By what the intervals are stretched.
+    pub stretch: f64,
     pub step: Step,
 }
 
@@ -78,12 +87,15 @@ pub(super) fn grow(history: &TargetHistory, known: &Known<'_>) -> Option<Growth>
         true => (warm_up, Start::Seen),
         false => (0, Start::Unseen),
     };
+    if run - settle < MIN_RUN && !is_racing(history) {
+        return None;
+    }
     let (mut fractions, mut loads) = (Vec::with_capacity(run), Vec::with_capacity(run));
     for (at, fraction) in history.fractions(run - settle) {
         fractions.push(fraction);
         loads.push(known.load(at));
     }
-    Growth::fit(&Run {
+    let growth = Growth::fit(&Run {
         fractions: &fractions,
         loads: &loads,
         start,
@@ -96,16 +108,28 @@ pub(super) fn grow(history: &TargetHistory, known: &Known<'_>) -> Option<Growth>
         },
         elastic: known.kind == BreachKind::Oom,
         saw: known.baseline.and_then(|b| b.saw),
+    });
+    growth.map(|mut growth| {
+        if let Some(factors) = known.shapes {
+            growth.believe(factors);
+        }
+        growth
     })
+}
+
+/// Whether it runs up to its limit right from a start: halfway there while it is young.
+pub(super) fn is_racing(history: &TargetHistory) -> bool {
+    history.run_length() < YOUNG && history.saw_start() && history.level() >= HALFWAY
 }
 
 /// When the limit is passed.
 pub(super) fn passage(growth: &Growth, history: &TargetHistory, known: &Known<'_>, now: Timestamp) -> Passage {
     let ahead = growth.passage(&times(known.step), &known.load_ahead(now));
-    match known.lstm.and_then(|lstm| near(history, known, lstm)) {
+    let ahead = match known.lstm.and_then(|lstm| near(history, known, lstm)) {
         Some(near) => ahead.averaged(|steps| near_passage(&near, steps), HORIZONS[HORIZONS.len() - 1] as f64),
         None => ahead,
-    }
+    };
+    ahead.stretched(known.stretch)
 }
 
 /// Where the fraction goes until `reach` steps from now.

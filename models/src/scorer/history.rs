@@ -61,8 +61,17 @@ impl TargetHistory {
         let now = self.median_fraction(n - 10, n);
         let before = self.median_fraction(n.saturating_sub(60), n - 10);
         if before - now >= RESTART_FALL {
-            (self.run_start, self.began) = (last - 9, true);
+            (self.run_start, self.began) = (self.deepest_fall(last - 14), true);
         }
+    }
+
+    /// The step, from `from` on, that lies furthest below the one before it: the first of the new run.
+    fn deepest_fall(&self, from: i64) -> i64 {
+        let fall = |number: i64| {
+            let pair = self.fraction_of(self.values.at(number - 1)).zip(self.fraction_of(self.values.at(number)));
+            pair.map_or(f64::NEG_INFINITY, |(before, after)| before - after)
+        };
+        (from..=self.values.last()).max_by(|a, b| fall(*a).total_cmp(&fall(*b))).unwrap_or(from)
     }
 
     fn median_fraction(&self, from: usize, to: usize) -> f64 {

@@ -18,7 +18,7 @@ use forewarn_schema::{
 
 use crate::baselines::{Baselines, value_at};
 use crate::bundle::{ForecastModel, ModelBundle};
-use crate::decision::RULES_VERSION;
+use crate::decision::{BY_RACE, RULES_VERSION};
 use crate::engine::TargetView;
 use crate::growth::{CLASSES, Growth, Shape};
 use crate::time_to_breach::{breach_probability, estimate_time_to_breach};
@@ -185,8 +185,9 @@ impl ServiceScorer {
             return Forecast { time_to_breach: None, probability: Probability::default(), by: "seasonal_naive" };
         };
         let by = match growth.likeliest().0 {
+            Shape::Flat if known.lstm.is_none() => "seasonal_naive",
+            _ if forecast::is_racing(history) => BY_RACE,
             _ if known.lstm.is_some() => "lstm",
-            Shape::Flat => "seasonal_naive",
             _ => "trend",
         };
         if history.level() >= 1.0 {
@@ -212,6 +213,8 @@ impl ServiceScorer {
             baseline: baselines.signals.get(&signal.name),
             lstm,
             loads: self.loads.as_ref(),
+            shapes: bundle.and_then(|b| b.rehearsed.shapes.get(&signal.name)),
+            stretch: bundle.zip(signal.kind.breach()).map_or(1.0, |(b, kind)| b.rehearsed.stretch(kind)),
             step: self.step,
         }
     }
@@ -279,6 +282,14 @@ impl ServiceScorer {
                 forecast: forecast.by.to_owned(),
             },
         }
+    }
+
+    /// The share of each class of growth in what one target does now, and what was believed of it beforehand; `None` where nothing
+    /// is likely to grow or the target is not known.
+    pub fn classes(&self, signal: &str, labels: &LabelSet) -> Option<[[f64; CLASSES]; 2]> {
+        let signal = self.signals.get(signal)?;
+        let history = self.targets.get(&(Arc::<str>::from(signal.name.as_str()), Arc::new(labels.clone())))?;
+        forecast::grow(history, &self.known(signal))?.classes()
     }
 
     /// Everything to draw of one target: what it did, what is normal, where it goes.
@@ -401,6 +412,7 @@ fn summary(signal: &Signal, history: &TargetHistory, ttb: Option<TimeToBreach>, 
             let why = match forecast {
                 "clock" => String::new(),
                 "lstm" => format!("; at {done:.0} % of the way, by the learnt forecast"),
+                BY_RACE => format!("; at {done:.0} % of the way already, and rising ever since its start"),
                 "trend" => format!("; at {done:.0} % of the way and rising steadily above what is normal at this time"),
                 _ => format!("; at {done:.0} % of the way, and the usual daily rise is still to come"),
             };

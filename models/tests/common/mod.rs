@@ -68,6 +68,7 @@ pub(crate) fn bundle(service: &str, days: usize, seed: u64) -> ModelBundle {
         forest,
         lstm: None,
         forecast: ForecastModel::Trend,
+        rehearsed: Default::default(),
     }
 }
 

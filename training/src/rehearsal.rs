@@ -1,0 +1,277 @@
+//! The last week of the training window replayed through the serving code, to learn from it what no fit shows: how wide intervals
+//! must be, from which probability on to speak up, which shapes growth takes.
+//!
+//! In sample as to the profiles, which no single episode moves. Breaches are settled after the fact, as an evaluation does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forewarn_features::{ServiceStep, SignalSet};
+use forewarn_models::decision::{DecisionParams, RequestPolicy};
+use forewarn_models::growth::CLASSES;
+use forewarn_models::rehearsal::{Rehearsed, miss, shape_factors, stretch};
+use forewarn_models::{Engine, EngineOptions, ModelBundle};
+use forewarn_schema::{BreachKind, LabelSet, Mode, Prediction, RemediationRequest, TimeRange, Timestamp};
+
+use crate::alarms::required_lead;
+use crate::backtest::RollingOriginBacktest;
+use crate::fit::FitOptions;
+use crate::settle::{Breach, Outcome, Truth, agree};
+
+/// How much of the window's end is replayed.
+const REPLAYED: Duration = Duration::from_secs(7 * 86_400);
+/// What comes before, at least, so that the engine has seen something.
+const WARM: Duration = Duration::from_secs(86_400);
+const EVERY: Duration = Duration::from_secs(300);
+/// Of an episode, what is said between these shares of its way is judged: before, nobody can know; after, nobody can act.
+const JUDGED: (f64, f64) = (0.25, 0.95);
+/// From this share of the way on the shape of a growth is plain.
+const PLAIN: f64 = 0.8;
+/// The probabilities that are tried, from the default up: caution is only added.
+const MIN_PROBABILITIES: [f64; 5] = [0.55, 0.65, 0.75, 0.85, 0.95];
+/// A single week of one service moves its probability by so many of them at most.
+const MOST_STEPS: usize = 2;
+/// How many episodes the prior counts for: of the fleet's shapes, of a service's own beside the fleet's.
+const FLEET_EPISODES: f64 = 8.0;
+const SERVICE_EPISODES: f64 = 4.0;
+
+/// What the replay of one service showed.
+#[derive(Clone, Debug, Default)]
+struct Replayed {
+    /// Per kind and episode, how far the intervals missed.
+    misses: BTreeMap<BreachKind, Vec<Vec<f64>>>,
+    /// Per kind and signal, the shapes of the growths that breached, with what was believed beforehand.
+    shapes: Vec<(String, [[f64; CLASSES]; 2])>,
+    /// Per probability tried.
+    alarms: [Alarms; MIN_PROBABILITIES.len()],
+    weeks: f64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Alarms {
+    predicted: u64,
+    false_alarms: u64,
+}
+
+/// Replays each service with its bundle and gives the bundles what that taught. `threads` as in the pool this runs in: it changes
+/// no bit.
+pub(crate) fn rehearse(
+    histories: &[(&Arc<str>, &[ServiceStep])],
+    signals: &SignalSet,
+    bundles: &[Option<Arc<ModelBundle>>],
+    options: &FitOptions,
+) -> Vec<Rehearsed> {
+    use rayon::prelude::*;
+    let signals = Arc::new(signals.clone());
+    let replayed: Vec<Replayed> = histories
+        .par_iter()
+        .zip(bundles)
+        .map(|((service, steps), bundle)| match bundle {
+            Some(bundle) => replay(service, steps, &signals, bundle, options),
+            None => Replayed::default(),
+        })
+        .collect();
+    learn(&replayed, options.false_alarms_per_week)
+}
+
+fn replay(
+    service: &Arc<str>,
+    steps: &[ServiceStep],
+    signals: &Arc<SignalSet>,
+    bundle: &Arc<ModelBundle>,
+    options: &FitOptions,
+) -> Replayed {
+    let steps = &steps[..steps.partition_point(|s| s.at < options.until)];
+    let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return Replayed::default() };
+    let range = TimeRange { start: (options.until - REPLAYED).max(first.at + WARM), end: last.at + options.step.duration() };
+    if range.start >= range.end {
+        return Replayed::default();
+    }
+    let truth = Truth::of_service(service, steps, signals);
+    let episodes: Vec<Episode<'_>> = truth.breaches(range).into_iter().filter_map(|b| Episode::of(b, range)).collect();
+    let (decision, mode) = (DecisionParams::default(), Mode::DryRun);
+    let mut engine =
+        Engine::new(Arc::clone(signals), EngineOptions { step: options.step, mode, decision: decision.clone() });
+    engine.set_bundle(service, Some(Arc::clone(bundle)));
+    let mut policies = MIN_PROBABILITIES.map(|min_probability| {
+        RequestPolicy::new(DecisionParams { min_probability, ..decision.clone() }, options.step, mode)
+    });
+    let mut requests: [Vec<RemediationRequest>; MIN_PROBABILITIES.len()] = Default::default();
+    let mut watched: Vec<Watched> = vec![Watched::default(); episodes.len()];
+    let backtest = RollingOriginBacktest { range, every: EVERY, step: options.step };
+    backtest.replay(vec![steps], &mut engine, &mut |engine, at, output| {
+        let predictions = &output.predictions;
+        for (episode, watched) in episodes.iter().zip(&mut watched) {
+            watched.look(episode, engine, at, predictions);
+        }
+        for (policy, requests) in policies.iter_mut().zip(&mut requests) {
+            let mut said = predictions.clone();
+            said.iter_mut().for_each(|p| p.request_id = None);
+            requests.extend(policy.decide(at, &mut said).into_iter().map(|a| a.request));
+        }
+    });
+    let mut replayed = Replayed { weeks: range.duration().as_secs_f64() / (7.0 * 86_400.0), ..Replayed::default() };
+    for (episode, watched) in episodes.iter().zip(watched) {
+        replayed.misses.entry(episode.breach.kind).or_default().push(watched.misses);
+        replayed.shapes.extend(watched.shape.map(|shape| (episode.breach.signal.clone(), shape)));
+    }
+    replayed.alarms = requests.map(|requests| judge(&truth, service, &episodes, &requests));
+    replayed
+}
+
+/// A breach that could be foreseen, and its way.
+struct Episode<'a> {
+    breach: &'a Breach,
+    onset: Timestamp,
+    way: f64,
+}
+
+impl<'a> Episode<'a> {
+    fn of(breach: &'a Breach, range: TimeRange) -> Option<Self> {
+        let onset = breach.onset.max(range.start);
+        let way = breach.at.seconds_since(onset);
+        let known = breach.kind != BreachKind::CertificateExpiry;
+        (known && way >= 15.0 * 60.0).then_some(Self { breach, onset, way })
+    }
+}
+
+/// What was said of one episode.
+#[derive(Clone, Debug, Default)]
+struct Watched {
+    misses: Vec<f64>,
+    shape: Option<[[f64; CLASSES]; 2]>,
+}
+
+impl Watched {
+    fn look(&mut self, episode: &Episode<'_>, engine: &Engine, at: Timestamp, predictions: &[Prediction]) {
+        let (breach, share) = (episode.breach, at.seconds_since(episode.onset) / episode.way);
+        if !(JUDGED.0..=JUDGED.1).contains(&share) {
+            return;
+        }
+        let of_it = |p: &&Prediction| p.signal == breach.signal && p.labels == breach.labels;
+        if let Some(said) = predictions.iter().find(of_it).and_then(|p| p.time_to_breach_seconds) {
+            self.misses.push(miss(&said, breach.at.seconds_since(at)));
+        }
+        if share >= PLAIN && self.shape.is_none() {
+            self.shape = engine.classes(&breach.service, &breach.signal, &breach.labels);
+        }
+    }
+}
+
+fn judge(truth: &Truth, service: &str, episodes: &[Episode<'_>], requests: &[RemediationRequest]) -> Alarms {
+    let in_time = |episode: &&Episode<'_>| {
+        let required = required_lead(episode.breach.kind).as_secs_f64().min(episode.way / 2.0);
+        requests.iter().any(|r| {
+            let of_it = r.kind == episode.breach.kind && agree(&r.labels, &episode.breach.labels);
+            of_it && episode.onset <= r.at && episode.breach.at.seconds_since(r.at) >= required
+        })
+    };
+    let is_false = |r: &&RemediationRequest| {
+        let seconds = r.predicted_breach.p90.seconds_since(r.at).max(forewarn_models::scorer::horizon_seconds(r.kind));
+        let horizon = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
+        truth.settle(service, r.kind, &LabelSet::clone(&r.labels), r.at, horizon) == Outcome::FalseAlarm
+    };
+    Alarms {
+        predicted: episodes.iter().filter(in_time).count() as u64,
+        false_alarms: requests.iter().filter(is_false).count() as u64,
+    }
+}
+
+/// The lessons of all services together, and of each.
+fn learn(replayed: &[Replayed], false_alarms_per_week: f64) -> Vec<Rehearsed> {
+    let stretches = fleet_stretches(replayed);
+    let shapes = fleet_shapes(replayed);
+    let fleet = fleet_probability(replayed, false_alarms_per_week);
+    replayed
+        .iter()
+        .map(|own| {
+            let own_stretch = |(kind, fleet): (&BreachKind, &f64)| {
+                let episodes = own.misses.get(kind).map_or(&[][..], Vec::as_slice);
+                (*kind, stretch(episodes, *fleet))
+            };
+            let own_shapes = |(signal, (priors, factors)): (&String, &([f64; CLASSES], [f64; CLASSES]))| {
+                let believed: [f64; CLASSES] = std::array::from_fn(|c| priors[c] * factors[c]);
+                let own: Vec<_> = own.shapes.iter().filter(|(s, _)| s == signal).map(|(_, [shares, _])| *shares).collect();
+                let more = shape_factors(&believed, &own, SERVICE_EPISODES);
+                (signal.clone(), std::array::from_fn(|c| factors[c] * more[c]))
+            };
+            Rehearsed {
+                stretch: stretches.iter().map(own_stretch).collect(),
+                min_probability: Some(MIN_PROBABILITIES[own_probability(own, fleet)]),
+                shapes: shapes.iter().map(own_shapes).collect(),
+            }
+        })
+        .collect()
+}
+
+fn fleet_stretches(replayed: &[Replayed]) -> BTreeMap<BreachKind, f64> {
+    let mut all: BTreeMap<BreachKind, Vec<Vec<f64>>> = BTreeMap::new();
+    for (kind, episodes) in replayed.iter().flat_map(|r| &r.misses) {
+        all.entry(*kind).or_default().extend(episodes.iter().filter(|e| !e.is_empty()).cloned());
+    }
+    all.into_iter().map(|(kind, episodes)| (kind, stretch(&episodes, 1.0))).collect()
+}
+
+/// Per signal: what is believed beforehand, and the factors that the fleet's episodes give it.
+fn fleet_shapes(replayed: &[Replayed]) -> BTreeMap<String, ([f64; CLASSES], [f64; CLASSES])> {
+    let mut all: BTreeMap<String, Vec<[[f64; CLASSES]; 2]>> = BTreeMap::new();
+    for (signal, shape) in replayed.iter().flat_map(|r| &r.shapes) {
+        all.entry(signal.clone()).or_default().push(*shape);
+    }
+    all.into_iter()
+        .map(|(signal, shapes)| {
+            let priors = shapes[0][1];
+            let shares: Vec<[f64; CLASSES]> = shapes.iter().map(|[shares, _]| *shares).collect();
+            (signal, (priors, shape_factors(&priors, &shares, FLEET_EPISODES)))
+        })
+        .collect()
+}
+
+/// The least probability at which all services together raise no more false alarms than are allowed, as an index.
+fn fleet_probability(replayed: &[Replayed], allowed_per_week: f64) -> usize {
+    let weeks = replayed.iter().map(|r| r.weeks).fold(0.0, f64::max);
+    let false_alarms = |i: usize| replayed.iter().map(|r| r.alarms[i].false_alarms).sum::<u64>();
+    (0..MIN_PROBABILITIES.len())
+        .find(|i| false_alarms(*i) as f64 <= allowed_per_week * weeks)
+        .unwrap_or(MIN_PROBABILITIES.len() - 1)
+}
+
+/// A service that raised false alarms of its own asks for more, as long as it loses no breach by that.
+fn own_probability(own: &Replayed, fleet: usize) -> usize {
+    let at_fleet = own.alarms[fleet];
+    let quieter = (fleet..MIN_PROBABILITIES.len().min(fleet + 1 + MOST_STEPS)).filter(|i| own.alarms[*i].predicted >= at_fleet.predicted);
+    quieter.min_by_key(|i| own.alarms[*i].false_alarms).unwrap_or(fleet)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replayed(alarms: [(u64, u64); MIN_PROBABILITIES.len()]) -> Replayed {
+        let alarms = alarms.map(|(predicted, false_alarms)| Alarms { predicted, false_alarms });
+        Replayed { alarms, weeks: 1.0, ..Replayed::default() }
+    }
+
+    #[test]
+    fn the_fleet_speaks_up_as_early_as_the_allowed_false_alarms_permit() {
+        let noisy = replayed([(3, 4), (3, 2), (3, 1), (2, 0), (1, 0)]);
+        let quiet = replayed([(1, 0); MIN_PROBABILITIES.len()]);
+        let of = |allowed| fleet_probability(&[noisy.clone(), quiet.clone()], allowed);
+        assert_eq!((of(4.0), of(1.0), of(0.0)), (0, 2, 3));
+    }
+
+    #[test]
+    fn a_noisy_service_asks_for_more_but_loses_no_breach() {
+        let noisy = replayed([(3, 4), (3, 2), (3, 1), (2, 0), (1, 0)]);
+        assert_eq!(own_probability(&noisy, 0), 2, "at 0.85 it would be silent and miss one");
+        assert_eq!(own_probability(&replayed([(1, 0); MIN_PROBABILITIES.len()]), 0), 0);
+    }
+
+    #[test]
+    fn without_episodes_nothing_is_learnt() {
+        let lessons = learn(&[Replayed::default()], 1.0);
+        assert_eq!(lessons[0].min_probability, Some(MIN_PROBABILITIES[0]));
+        assert!(lessons[0].stretch.is_empty() && lessons[0].shapes.is_empty());
+    }
+}
