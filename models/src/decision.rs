@@ -27,6 +27,8 @@ pub struct DecisionParams {
     pub persistence: u32,
     /// The same for a target that races from its start to its limit: there is no time to wait. Default 5.
     pub persistence_racing: u32,
+    /// A lapse of more steps than this without urgency, and what has lasted starts anew. Default 10.
+    pub lapse: u32,
     /// After this many steps without urgency an episode is over. Default 60.
     pub quiet: u32,
     /// The same target is not announced twice within this many steps. Default 180.
@@ -44,6 +46,7 @@ impl Default for DecisionParams {
             min_probability_unlearnt: 0.9,
             persistence: 30,
             persistence_racing: 5,
+            lapse: 10,
             quiet: 60,
             cool_down: 180,
             sibling_horizons: 3.0,
@@ -180,6 +183,7 @@ impl RequestPolicy {
 
     fn update(&mut self, at: Timestamp, p: &Prediction) {
         let (urgent, quiet) = (self.is_urgent(p), self.span(self.params.quiet));
+        let lapse = self.span(self.params.lapse);
         let leans = self.leans(p);
         let episode = self.episode(p);
         if urgent {
@@ -189,6 +193,8 @@ impl RequestPolicy {
             episode.last_urgent = Some(at);
         } else if episode.last_urgent.is_none_or(|last| at > last + quiet) {
             (episode.since, episode.covered) = (None, false);
+        } else if !episode.covered && episode.last_urgent.is_none_or(|last| at > last + lapse) {
+            episode.since = None;
         }
     }
 
@@ -315,6 +321,45 @@ mod tests {
             assert_eq!(run(&mut policy, start..start + 10, &[("a", Some(1.0))]), []);
             assert_eq!(run(&mut policy, start + 10..start + 90, &[("a", None)]), []);
         }
+    }
+
+    #[test]
+    fn what_has_lasted_starts_anew_after_a_lapse() {
+        let mut policy = policy();
+        assert_eq!(run(&mut policy, 0..25, &[("a", Some(1.0))]), []);
+        assert_eq!(run(&mut policy, 25..40, &[("a", None)]), [], "longer than the lapse that is forgiven");
+        assert_eq!(run(&mut policy, 40..60, &[("a", Some(1.0))]), []);
+        assert_eq!(run(&mut policy, 60..65, &[("a", None)]), []);
+        assert_eq!(run(&mut policy, 65..90, &[("a", Some(1.0))]), [(70, r#"{pod="a"}"#.to_owned())]);
+    }
+
+    #[test]
+    fn a_race_from_a_start_is_not_waited_for() {
+        let mut policy = policy();
+        let first = (0..30).find(|minute| {
+            let at = Timestamp::from_seconds(minute * 60);
+            let mut racing = prediction(at, "a", Some(0.2));
+            racing.explanation.forecast = BY_RACE.to_owned();
+            !policy.decide(at, &mut vec![racing]).is_empty()
+        });
+        assert_eq!(first, Some(5));
+    }
+
+    #[test]
+    fn a_service_may_ask_for_more_certainty() {
+        let mut policy = policy();
+        policy.set_min_probability("cart", Some(0.97));
+        let learnt = |minute: i64| {
+            let at = Timestamp::from_seconds(minute * 60);
+            Prediction { model_version: "v1".into(), ..prediction(at, "a", Some(3.0)) }
+        };
+        let requests = |policy: &mut RequestPolicy, minutes: std::ops::Range<i64>| {
+            let decide = |m: i64| policy.decide(Timestamp::from_seconds(m * 60), &mut vec![learnt(m)]).len();
+            minutes.map(decide).sum::<usize>()
+        };
+        assert_eq!(requests(&mut policy, 0..100), 0);
+        policy.set_min_probability("cart", None);
+        assert_eq!(requests(&mut policy, 100..200), 1, "the default again");
     }
 
     #[test]

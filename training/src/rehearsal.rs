@@ -84,7 +84,8 @@ fn replay(
 ) -> Replayed {
     let steps = &steps[..steps.partition_point(|s| s.at < options.until)];
     let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return Replayed::default() };
-    let range = TimeRange { start: (options.until - REPLAYED).max(first.at + WARM), end: last.at + options.step.duration() };
+    let range =
+        TimeRange { start: (options.until - REPLAYED).max(first.at + WARM), end: last.at + options.step.duration() };
     if range.start >= range.end {
         return Replayed::default();
     }
@@ -192,7 +193,8 @@ fn learn(replayed: &[Replayed], false_alarms_per_week: f64) -> Vec<Rehearsed> {
             };
             let own_shapes = |(signal, (priors, factors)): (&String, &([f64; CLASSES], [f64; CLASSES]))| {
                 let believed: [f64; CLASSES] = std::array::from_fn(|c| priors[c] * factors[c]);
-                let own: Vec<_> = own.shapes.iter().filter(|(s, _)| s == signal).map(|(_, [shares, _])| *shares).collect();
+                let own: Vec<_> =
+                    own.shapes.iter().filter(|(s, _)| s == signal).map(|(_, [shares, _])| *shares).collect();
                 let more = shape_factors(&believed, &own, SERVICE_EPISODES);
                 (signal.clone(), std::array::from_fn(|c| factors[c] * more[c]))
             };
@@ -240,7 +242,8 @@ fn fleet_probability(replayed: &[Replayed], allowed_per_week: f64) -> usize {
 /// A service that raised false alarms of its own asks for more, as long as it loses no breach by that.
 fn own_probability(own: &Replayed, fleet: usize) -> usize {
     let at_fleet = own.alarms[fleet];
-    let quieter = (fleet..MIN_PROBABILITIES.len().min(fleet + 1 + MOST_STEPS)).filter(|i| own.alarms[*i].predicted >= at_fleet.predicted);
+    let quieter = (fleet..MIN_PROBABILITIES.len().min(fleet + 1 + MOST_STEPS))
+        .filter(|i| own.alarms[*i].predicted >= at_fleet.predicted);
     quieter.min_by_key(|i| own.alarms[*i].false_alarms).unwrap_or(fleet)
 }
 

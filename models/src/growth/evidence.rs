@@ -32,6 +32,8 @@ const PRIOR_FROM_START: f64 = 0.9;
 const PRIOR_FROM_BEFORE: f64 = 0.5;
 /// That nothing grows, against that anything does: 4 to 1.
 const PRIOR_FLAT: f64 = 4.0;
+/// A bin a whole run ago counts `exp(-1)` of the last one.
+const FORGETTING: f64 = 1.0;
 /// Standard deviation of a bin below which a better fit proves nothing.
 const LEAST_MISFIT: f64 = 1e-3;
 
@@ -99,17 +101,18 @@ impl Candidate {
 /// Every explanation with its weight; the weights sum to 1.
 pub(super) fn fit_candidates(bins: &Bins, share: LoadShare, start: Start) -> Vec<Candidate> {
     let seen: Vec<usize> = (0..bins.values.len()).filter(|b| bins.values[*b].is_finite()).collect();
+    let weights = recency(bins);
     let ridge = (bin_noise(bins, &seen) / share.spread).powi(2);
     let mut candidates = Vec::with_capacity(80);
     let flat = Explanation { shape: Shape::Flat, clock: Clock::Time, rate: 0.0, onset_share: 0.0, prior: PRIOR_FLAT };
-    candidates.extend(flat.fit(bins, &seen, share, ridge));
+    candidates.extend(flat.fit(bins, &seen, &weights, share, ridge));
     for explanation in explanations(start) {
         let onset_bin = (explanation.onset_share * bins.values.len() as f64) as usize;
         if onset_bin == 0 || bins.values.len() - onset_bin >= MIN_BINS_GROWN {
-            candidates.extend(explanation.fit(bins, &seen, share, ridge));
+            candidates.extend(explanation.fit(bins, &seen, &weights, share, ridge));
         }
     }
-    weigh(bins, &seen, &mut candidates);
+    weigh(bins, &seen, &weights, &mut candidates);
     candidates
 }
 
@@ -159,7 +162,7 @@ fn explanations(start: Start) -> impl Iterator<Item = Explanation> {
 
 impl Explanation {
     /// `None` where the data have it shrink or hardly grow, or say nothing of it.
-    fn fit(self, bins: &Bins, seen: &[usize], share: LoadShare, ridge: f64) -> Option<Candidate> {
+    fn fit(self, bins: &Bins, seen: &[usize], weights: &[f64], share: LoadShare, ridge: f64) -> Option<Candidate> {
         let clock = clock_of(bins, self.clock);
         let onset_bin = (self.onset_share * bins.values.len() as f64) as usize;
         let half_bin = bins.width as f64 / 2.0 * if self.clock == Clock::Load { bins.loads[onset_bin] } else { 1.0 };
@@ -185,9 +188,9 @@ impl Explanation {
             let row = [1.0, bins.loads[bin] - 1.0, candidate.grown(clock[bin])];
             for i in 0..3 {
                 for j in 0..3 {
-                    normal[i][j] += row[i] * row[j];
+                    normal[i][j] += weights[bin] * row[i] * row[j];
                 }
-                right[i] += row[i] * bins.values[bin];
+                right[i] += weights[bin] * row[i] * bins.values[bin];
             }
             grown.push(row[2]);
         }
@@ -208,10 +211,17 @@ impl Explanation {
         candidate.squares = ridge * (share_fitted - share.mean).powi(2);
         for (&bin, grown) in seen.iter().zip(&grown) {
             let off = bins.values[bin] - base - share_fitted * (bins.loads[bin] - 1.0) - amplitude * grown;
-            candidate.squares += off * off;
+            candidate.squares += weights[bin] * off * off;
         }
         candidate.squares.is_finite().then_some(candidate)
     }
+}
+
+/// What each bin counts for, the last one 1: what was long ago says less of what comes, as growths change slowly. Discounted least
+/// squares (Brown 1963).
+fn recency(bins: &Bins) -> Vec<f64> {
+    let count = bins.values.len() as f64;
+    (0..bins.values.len()).map(|bin| (-FORGETTING * (count - 1.0 - bin as f64) / count).exp()).collect()
 }
 
 fn clock_of(bins: &Bins, clock: Clock) -> &[f64] {
@@ -222,9 +232,9 @@ fn clock_of(bins: &Bins, clock: Clock) -> &[f64] {
 }
 
 /// Posterior weights, and what the forecast needs to know of the misfit.
-fn weigh(bins: &Bins, seen: &[usize], candidates: &mut [Candidate]) {
+fn weigh(bins: &Bins, seen: &[usize], weights: &[f64], candidates: &mut [Candidate]) {
     let Some(best) = candidates.iter().min_by(|a, b| a.squares.total_cmp(&b.squares)) else { return };
-    let n = seen.len() as f64;
+    let n: f64 = seen.iter().map(|b| weights[*b]).sum();
     // Neighbouring bins are off together: so many independent ones say as much.
     let residuals: Vec<f64> = seen.iter().map(|b| best.residual(bins, *b)).collect();
     let lagged: f64 = residuals.windows(2).map(|p| p[0] * p[1]).sum();

@@ -8,7 +8,7 @@ use super::shape::{Clock, Shape};
 const LEAST_WEIGHT: f64 = 0.005;
 /// How wrong a growth may be in itself, as one standard deviation of what it still has to grow: no shape is exactly one of ours.
 /// Measured: with it the 80 % intervals hold the truth in 80 % of the cases of the labelled histories.
-const MODEL_DOUBT: f64 = 0.22;
+const MODEL_DOUBT: f64 = 0.2;
 /// What the last bins lie above the fit is forgotten within so many bins.
 const OFFSET_BINS: f64 = 8.0;
 /// Share of the misfit that is there in every forecast.

@@ -158,6 +158,12 @@ mod tests {
     }
 
     #[test]
+    fn a_run_begins_right_after_its_fall() {
+        let crashed = history((0..180).map(|m| if m < 150 { 75.0 } else { 15.0 + 2.5 * f64::from(m - 150) }));
+        assert_eq!(crashed.run_length(), 30);
+    }
+
+    #[test]
     fn a_gap_is_nan_and_late_values_are_left_out() {
         let mut history = history((0..3).map(f64::from));
         history.push(Timestamp::from_seconds(300), 5.0, 100.0);
