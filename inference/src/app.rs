@@ -12,6 +12,7 @@ use forewarn_schema::{Feedback, FeedbackSubject, LabelSource, Prediction, Timest
 use serde::Serialize;
 use tokio::sync::Notify;
 
+use crate::access::Access;
 use crate::error::AppError;
 use crate::metrics::Metrics;
 use crate::models::ModelSlots;
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) outbox: Notify,
     pub(crate) draining: AtomicBool,
     pub(crate) decoders: tokio::sync::Semaphore,
+    pub(crate) access: Access,
 }
 
 /// A label as it comes in; id and time are the server's.

@@ -15,7 +15,7 @@ pub enum ServeError {
     /// Listening beyond this machine was not allowed.
     #[error(
         "serve.listen {listen} can be reached from other machines and nobody is asked who they are; \
-         listen on 127.0.0.1, or set serve.allow_unauthenticated_remote = true"
+         listen on 127.0.0.1, say who may ask in [[serve.access]], or set serve.allow_unauthenticated_remote = true"
     )]
     RemoteNotAllowed {
         /// The address asked for.

@@ -5,6 +5,7 @@
 //! (predictions, requests, labels) is in the state database before anything acts on it.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot set up its case has failed"))]
 
+mod access;
 pub mod app;
 mod delivery;
 mod error;
@@ -19,6 +20,7 @@ mod server;
 mod state;
 mod unique_id;
 
+pub use access::{Credential, CredentialError, CredentialKind, Role};
 pub use app::{AppState, NewFeedback, ReloadReport, ServiceModel, Status};
 pub use delivery::{SignatureError, WebhookSecret, WebhookSecretError, sign_webhook, verify_webhook};
 pub use error::{AppError, ServeError};

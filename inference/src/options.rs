@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use forewarn_schema::{Step, Timestamp};
 use url::Url;
 
+use crate::access::Credential;
 use crate::delivery::WebhookSecret;
 
 /// Tells the time. Tests and the demo bring their own.
@@ -37,7 +38,9 @@ pub struct Webhook {
 pub struct ServerOptions {
     /// The address to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Whether to listen beyond this machine, although nobody is asked who they are.
+    /// Who may ask for what; empty: nobody is asked who they are.
+    pub access: Vec<Credential>,
+    /// Whether to listen beyond this machine although nobody is asked who they are.
     pub allow_unauthenticated_remote: bool,
     /// `sqlite:///path/state.db`.
     pub state_url: String,
@@ -82,6 +85,7 @@ impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9797)),
+            access: Vec::new(),
             allow_unauthenticated_remote: false,
             state_url: "sqlite::memory:".to_owned(),
             state_max_bytes: None,

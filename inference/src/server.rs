@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::access::Access;
 use crate::app::{AppState, ReloadReport, Shared};
 use crate::delivery::{self, WebhookSecret};
 use crate::error::{AppError, ServeError, chain};
@@ -70,7 +71,8 @@ impl Server {
         engine: Engine,
         registry: ModelRegistry,
     ) -> Result<Self, ServeError> {
-        if !options.listen.ip().is_loopback() && !options.allow_unauthenticated_remote {
+        let asked = !options.access.is_empty() || options.allow_unauthenticated_remote;
+        if !options.listen.ip().is_loopback() && !asked {
             return Err(ServeError::RemoteNotAllowed { listen: options.listen });
         }
         if let Some(webhook) = &options.webhook
@@ -108,6 +110,7 @@ impl Server {
             outbox: Notify::new(),
             draining: AtomicBool::new(false),
             decoders: Semaphore::new(DECODERS),
+            access: Access::new(options.access.clone()),
             options,
         }));
         if let Err(error) = app.reload().await {
@@ -147,7 +150,8 @@ impl Server {
             told.notify_one();
         };
         tracing::info!(listen = %self.local_addr, "serving");
-        let serve = axum::serve(self.listener, crate::http::router(self.app.clone())).with_graceful_shutdown(drain);
+        let router = crate::http::router(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+        let serve = axum::serve(self.listener, router).with_graceful_shutdown(drain);
         let served = tokio::select! {
             served = async { serve.await } => served.map_err(|e| ServeError::Http(e.into())),
             () = async { stopping.notified().await; tokio::time::sleep(DRAIN).await } => Ok(()),

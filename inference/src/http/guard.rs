@@ -1,13 +1,15 @@
-//! What holds for every request and every answer. Nobody is asked who they are yet, so the server
-//! listens on this machine alone by default; what is left to fear there is a web page that a browser
-//! on this machine shows, and this is the guard against it.
+//! What holds for every request and every answer: who may ask ([`crate::access`]), and that no other site's page in the
+//! browser of somebody who may asks in their name.
 
-use axum::extract::{Request, State};
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Problem;
+use crate::access::{Refused, as_caller};
 use crate::app::AppState;
 
 /// Everything that the page needs is in the page: nothing is loaded from elsewhere, nothing frames it.
@@ -24,16 +26,42 @@ const HEADERS: [(HeaderName, &str); 5] = [
 ];
 
 pub(super) async fn guard(State(app): State<AppState>, request: Request, next: Next) -> Response {
-    let refusal = foreign_host(&app, request.headers())
-        .or_else(|| foreign_origin(request.method(), request.headers()))
-        .map(|reason| Problem::new(StatusCode::FORBIDDEN, reason).into_response());
-    let mut response = match refusal {
-        Some(refusal) => refusal,
-        None => next.run(request).await,
+    let foreign = foreign_host(&app, request.headers()).or_else(|| foreign_origin(request.method(), request.headers()));
+    let from = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let caller = app.0.access.check(request.method(), request.uri().path(), request.headers(), from);
+    let mut response = match (foreign, caller) {
+        (Some(reason), _) => Problem::new(StatusCode::FORBIDDEN, reason).into_response(),
+        (None, Err(refused)) => turn_away(&app, refused, from),
+        (None, Ok(caller)) => as_caller(caller, next.run(request)).await,
     };
     for (name, value) in HEADERS {
         // A handler that knows better (the page's own policy) has set its header already.
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn turn_away(app: &AppState, refused: Refused, from: Option<IpAddr>) -> Response {
+    let from = from.map_or_else(|| "unknown".to_owned(), |from| from.to_string());
+    let (reason, problem) = match refused {
+        Refused::Unknown => ("unknown", Problem::new(StatusCode::UNAUTHORIZED, "who asks must say so, and be known")),
+        Refused::NotAllowed { name, needed } => {
+            let needed = format!("{needed:?}").to_lowercase();
+            tracing::warn!(%name, needed, %from, "asked for more than they may");
+            let detail = format!("{name} may not do this: it needs the role {needed}");
+            ("not_allowed", Problem::new(StatusCode::FORBIDDEN, detail))
+        }
+        Refused::Wait { seconds } => {
+            let detail = format!("too many wrong secrets from {from}; wait {seconds} s");
+            ("wait", Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(seconds))
+        }
+    };
+    app.0.metrics.turned_away(reason);
+    let status = problem.status();
+    let mut response = problem.into_response();
+    if status == StatusCode::UNAUTHORIZED {
+        let challenge = HeaderValue::from_static("Basic realm=\"forewarn\", charset=\"UTF-8\", Bearer");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     }
     response
 }

@@ -9,6 +9,7 @@ pub(super) enum Metric {
     SamplesKept,
     SamplesUnwanted,
     SamplesRefused,
+    TurnedAway,
     LiveSeries,
     StepsEvaluated,
     StepsFailed,
@@ -47,13 +48,14 @@ pub(super) const UNLABELLED_COUNTERS: [Metric; 6] = [
 ];
 
 impl Metric {
-    pub(super) const ALL: [Self; 23] = [
+    pub(super) const ALL: [Self; 24] = [
         Self::BuildInfo,
         Self::Ready,
         Self::WriteRequests,
         Self::SamplesKept,
         Self::SamplesUnwanted,
         Self::SamplesRefused,
+        Self::TurnedAway,
         Self::LiveSeries,
         Self::StepsEvaluated,
         Self::StepsFailed,
@@ -91,6 +93,9 @@ impl Metric {
                 ("forewarn_samples_unwanted_total", Counter, "Samples received that no signal wants, and dropped.")
             }
             Self::SamplesRefused => ("forewarn_samples_refused_total", Counter, "Samples refused, by reason."),
+            Self::TurnedAway => {
+                ("forewarn_http_requests_turned_away_total", Counter, "Requests of callers who may not, by reason.")
+            }
             Self::LiveSeries => ("forewarn_live_series", Gauge, "Series held in memory."),
             Self::StepsEvaluated => ("forewarn_steps_evaluated_total", Counter, "Steps evaluated and scored."),
             Self::StepsFailed => ("forewarn_steps_failed_total", Counter, "Steps that could not be evaluated."),

@@ -48,6 +48,11 @@ impl Metrics {
         }
     }
 
+    /// A request that the caller may not make, by why.
+    pub(crate) fn turned_away(&self, reason: &'static str) {
+        self.add(Metric::TurnedAway, labels([("reason", reason)]), 1);
+    }
+
     pub(crate) fn step(&self, failed: bool) {
         let metric = if failed { Metric::StepsFailed } else { Metric::StepsEvaluated };
         self.add(metric, Labels::new(), 1);

@@ -183,11 +183,12 @@ async fn bring_up_to_date(pool: &SqlitePool) -> Result<(), sqlx::migrate::Migrat
 }
 
 async fn audit(tx: &mut Change, action: &str, object: &str, detail: &str, at: Timestamp) -> Result<(), sqlx::Error> {
-    sqlx::query("INSERT INTO audit (at_ms, action, object, detail) VALUES (?, ?, ?, ?)")
+    sqlx::query("INSERT INTO audit (at_ms, action, object, detail, who) VALUES (?, ?, ?, ?, ?)")
         .bind(at.millis())
         .bind(action)
         .bind(object)
         .bind(detail)
+        .bind(&*crate::access::caller())
         .execute(&mut **tx)
         .await?;
     Ok(())

@@ -46,6 +46,7 @@ pub(super) fn server_options(config: &Config, arguments: &Serve) -> Result<Serve
     let public_url = config.serve.public_url.as_deref().map(|url| parse_url("[serve] public_url", url)).transpose()?;
     Ok(ServerOptions {
         listen: arguments.listen.unwrap_or(config.serve.listen),
+        access: config.serve.access.clone(),
         allow_unauthenticated_remote: config.serve.allow_unauthenticated_remote,
         state_url: config.state_url.clone(),
         webhook,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use forewarn_datasets::{Fetch, SourceResolution};
 use forewarn_features::Signal;
+use forewarn_inference::Role;
 use forewarn_models::lstm::Device;
 use forewarn_schema::{Mode, Step};
 use serde::Deserialize;
@@ -171,7 +172,9 @@ impl Default for TrainSection {
 pub(super) struct ServeSection {
     pub(super) listen: String,
     pub(super) public_url: Option<String>,
-    /// Nobody is asked who they are, so listening beyond this machine must be wanted.
+    /// Who may ask for what; without any, nobody is asked.
+    pub(super) access: Vec<AccessSection>,
+    /// Where nobody is asked who they are, listening beyond this machine must be wanted.
     pub(super) allow_unauthenticated_remote: bool,
     /// How long a step waits for late samples before it is evaluated.
     pub(super) lateness: Span,
@@ -184,12 +187,25 @@ impl Default for ServeSection {
         Self {
             listen: "127.0.0.1:9797".to_owned(),
             public_url: None,
+            access: Vec::new(),
             allow_unauthenticated_remote: false,
             lateness: Span::seconds(15),
             max_series: 200_000,
             max_body: Bytes(16 << 20),
         }
     }
+}
+
+/// `[[serve.access]]`: a token for programs, or a password for people.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AccessSection {
+    pub(super) name: String,
+    pub(super) role: Role,
+    pub(super) token: Option<String>,
+    pub(super) token_file: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) password_file: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use forewarn_datasets::{BearerToken, Fetch, PrometheusOptions, SourceResolution, TlsOptions};
 use forewarn_features::SignalSet;
+use forewarn_inference::Credential;
 use forewarn_models::lstm::Device;
 use forewarn_schema::{Mode, Step};
 
@@ -149,6 +150,7 @@ pub(crate) struct Train {
 pub(crate) struct Serve {
     pub(crate) listen: SocketAddr,
     pub(crate) public_url: Option<String>,
+    pub(crate) access: Vec<Credential>,
     pub(crate) allow_unauthenticated_remote: bool,
     pub(crate) lateness: Duration,
     pub(crate) max_series: usize,

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use forewarn_datasets::{Fetch, TlsOptions};
 use forewarn_features::SignalSet;
 use forewarn_features::promql::Expression;
+use forewarn_inference::{Credential, CredentialError, CredentialKind};
 use forewarn_schema::LabelMatcher;
 use url::Url;
 
-use super::file::{ConfigFile, SourceSection};
+use super::file::{AccessSection, ConfigFile, SourceSection};
 use super::load::{locate, unknown_variables};
 use super::units::Secret;
 use super::{Config, ConfigError, LogKeys, Requests, Serve, Source, SourceKind, Train, Webhook};
@@ -139,6 +140,7 @@ pub(super) fn resolve(
         },
         serve: Serve {
             listen,
+            access: access(&place, &file.serve.access)?,
             public_url: file.serve.public_url,
             allow_unauthenticated_remote: file.serve.allow_unauthenticated_remote,
             lateness: file.serve.lateness.0,
@@ -146,6 +148,36 @@ pub(super) fn resolve(
             max_body_bytes,
         },
     })
+}
+
+/// Who may ask; every name once a kind of secret, so that the audit is clear.
+fn access(place: &Place<'_>, sections: &[AccessSection]) -> Result<Vec<Credential>, ConfigError> {
+    const SECTION: &str = "serve.access";
+    let mut credentials = Vec::with_capacity(sections.len());
+    for (index, section) in sections.iter().enumerate() {
+        let wrong = |key: &str, what: String| place.wrong(SECTION, index, key, what);
+        if sections[..index].iter().any(|earlier| earlier.name == section.name) {
+            return Err(wrong("name", format!("{:?} is there twice", section.name)));
+        }
+        let secret = |key, inline: &Option<String>, file: &Option<String>| {
+            place.secret(SECTION, index, key, inline.as_ref(), file.as_ref())
+        };
+        let (key, kind, secret) = match (
+            secret("token", &section.token, &section.token_file)?,
+            secret("password", &section.password, &section.password_file)?,
+        ) {
+            (Some(token), None) => ("token", CredentialKind::Token, token),
+            (None, Some(password)) => ("password", CredentialKind::Password, password),
+            (None, None) => return Err(wrong("name", "give token_file or password_file".to_owned())),
+            (Some(_), Some(_)) => return Err(wrong("name", "give a token or a password, not both".to_owned())),
+        };
+        let credential = Credential::new(&section.name, section.role, kind, secret.expose()).map_err(|e| match e {
+            CredentialError::BadName { .. } => wrong("name", e.to_string()),
+            CredentialError::TooShort { .. } => wrong(key, e.to_string()),
+        })?;
+        credentials.push(credential);
+    }
+    Ok(credentials)
 }
 
 fn requests(place: &Place<'_>, file: &ConfigFile) -> Result<Requests, ConfigError> {
@@ -453,6 +485,18 @@ mod tests {
             (
                 "[requests]\nwebhook = \"http://u:p@h/\"\n",
                 "/etc/forewarn.toml:2: [requests] webhook: credentials do not belong in a URL, which is shown in logs",
+            ),
+            (
+                "[[serve.access]]\nname = \"p\"\nrole = \"write\"\n",
+                "/etc/forewarn.toml:2: [serve.access] name: give token_file or password_file",
+            ),
+            (
+                "[[serve.access]]\nname = \"p\"\nrole = \"operate\"\npassword = \"short\"\n",
+                "/etc/forewarn.toml:4: [serve.access] password: must have at least 12 bytes, got 5",
+            ),
+            (
+                "[[serve.access]]\nname = \"p\"\nrole = \"admin\"\ntoken = \"a-long-enough-token\"\n",
+                "/etc/forewarn.toml:3: unknown value \"admin\", wanted one of write, read, operate",
             ),
             (
                 "[train]\nschedule = \"weekly\"\n",
