@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use forewarn_features::SignalError;
 use forewarn_models::registry::RegistryError;
 
+use crate::delivery::OutOfReach;
 use crate::state::StateError;
 
 /// The server could not start, or had to stop.
@@ -36,6 +37,9 @@ pub enum ServeError {
         /// What it was.
         scheme: String,
     },
+    /// The webhook's host is an address that may not be reached.
+    #[error("requests.webhook cannot be used")]
+    OutOfReach(#[from] OutOfReach),
     /// The webhook's secret could not be made, kept or read.
     #[error("webhook secret {path} cannot be used")]
     Secret {

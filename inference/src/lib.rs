@@ -22,7 +22,9 @@ mod unique_id;
 
 pub use access::{Credential, CredentialError, CredentialKind, Role};
 pub use app::{AppState, NewFeedback, ReloadReport, ServiceModel, Status};
-pub use delivery::{SignatureError, WebhookSecret, WebhookSecretError, sign_webhook, verify_webhook};
+pub use delivery::{
+    OutOfReach, Reach, SignatureError, WebhookSecret, WebhookSecretError, sign_webhook, verify_webhook,
+};
 pub use error::{AppError, ServeError};
 pub use http::router;
 pub use options::{Clock, ServerOptions, Webhook, system_clock};

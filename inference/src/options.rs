@@ -10,7 +10,7 @@ use forewarn_schema::{Step, Timestamp};
 use url::Url;
 
 use crate::access::Credential;
-use crate::delivery::WebhookSecret;
+use crate::delivery::{Reach, WebhookSecret};
 
 /// Tells the time. Tests and the demo bring their own.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -31,6 +31,8 @@ pub struct Webhook {
     /// What messages are signed with; `None`: one is made once, and kept beside the state database
     /// in `webhook.secret`.
     pub secret: Option<WebhookSecret>,
+    /// Which addresses may be reached.
+    pub reach: Reach,
 }
 
 /// How to serve. Start from [`ServerOptions::default`].

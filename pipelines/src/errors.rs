@@ -78,7 +78,9 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(e) = error.downcast_ref::<StateError>() {
         return pick(e.is_in_use(), e.is_storage_full(), false);
     }
-    if let Some(ServeError::RemoteNotAllowed { .. } | ServeError::Webhook { .. }) = error.downcast_ref::<ServeError>() {
+    if let Some(ServeError::RemoteNotAllowed { .. } | ServeError::Webhook { .. } | ServeError::OutOfReach(_)) =
+        error.downcast_ref::<ServeError>()
+    {
         return Some(USAGE);
     }
     if let Some(e) = error.downcast_ref::<ServeError>() {

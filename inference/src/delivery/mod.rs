@@ -3,9 +3,11 @@
 //! the same id, and the receiver tells them apart by that.
 
 mod backoff;
+mod reach;
 mod signature;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
@@ -13,9 +15,11 @@ use reqwest::{Client, StatusCode};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+pub use self::reach::{OutOfReach, Reach};
 pub use self::signature::{SignatureError, WebhookSecret, WebhookSecretError, sign_webhook, verify_webhook};
 use crate::app::AppState;
 use crate::error::{ServeError, chain};
+use crate::options::Webhook;
 use crate::state::{Fate, OutboxEntry};
 
 /// One try; a receiver that needs longer should answer first and work then.
@@ -36,16 +40,18 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
-    pub(crate) fn new(app: AppState, url: reqwest::Url, secret: WebhookSecret) -> Result<Self, ServeError> {
+    pub(crate) fn new(app: AppState, webhook: &Webhook, secret: WebhookSecret) -> Result<Self, ServeError> {
+        webhook.reach.check_host(webhook.url.host())?;
         forewarn_storage::install_crypto_provider();
         let client = Client::builder()
             // A redirect would take a signed message to an address that nobody configured.
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
+            .dns_resolver(Arc::new(webhook.reach.clone()))
             .timeout(TIMEOUT)
             .build()
             .map_err(|e| ServeError::Http(e.into()))?;
-        Ok(Self { app, client, url, secret, not_before: BTreeMap::new() })
+        Ok(Self { app, client, url: webhook.url.clone(), secret, not_before: BTreeMap::new() })
     }
 
     /// Sends for ever; ends only by being dropped, which loses nothing.
@@ -203,7 +209,7 @@ pub(crate) fn start(
     secret: Option<WebhookSecret>,
 ) -> Result<Option<tokio::task::JoinHandle<()>>, ServeError> {
     let (Some(webhook), Some(secret)) = (&app.0.options.webhook, secret) else { return Ok(None) };
-    let delivery = Delivery::new(app.clone(), webhook.url.clone(), secret)?;
+    let delivery = Delivery::new(app.clone(), webhook, secret)?;
     Ok(Some(tokio::spawn(delivery.run())))
 }
 

@@ -127,7 +127,11 @@ async fn a_secret_is_made_once_and_only_its_owner_reads_it() {
 
     let folder = tempfile::tempdir().unwrap();
     let receiver = WebhookReceiver::start(0).unwrap();
-    let hook = || forewarn_inference::Webhook { url: receiver.url().parse().unwrap(), secret: None };
+    let hook = || forewarn_inference::Webhook {
+        url: receiver.url().parse().unwrap(),
+        secret: None,
+        reach: forewarn_inference::Reach::default(),
+    };
     let rig = start(folder.path(), |options| options.webhook = Some(hook())).await;
     let path = folder.path().join("webhook.secret");
     let secret = std::fs::read_to_string(&path).unwrap();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use forewarn_features::SignalSet;
-use forewarn_inference::{Server, ServerHandle, ServerOptions, Webhook, WebhookSecret};
+use forewarn_inference::{Reach, Server, ServerHandle, ServerOptions, Webhook, WebhookSecret};
 use forewarn_models::{Engine, EngineOptions, ModelRegistry};
 use forewarn_schema::{LabelSet, Timestamp};
 use forewarn_testkit::remote_write::{HEADERS, encode_scrape};
@@ -155,5 +155,6 @@ pub(crate) fn pool_scrape(at: i64, active: f64) -> Vec<u8> {
 }
 
 pub(crate) fn webhook(receiver: &WebhookReceiver, secret: &str) -> Webhook {
-    Webhook { url: receiver.url().parse().unwrap(), secret: Some(WebhookSecret::parse(secret).unwrap()) }
+    let secret = Some(WebhookSecret::parse(secret).unwrap());
+    Webhook { url: receiver.url().parse().unwrap(), secret, reach: Reach::default() }
 }

@@ -39,6 +39,7 @@ pub(super) fn server_options(config: &Config, arguments: &Serve) -> Result<Serve
             let secret = webhook.secret.as_ref().map(|secret| WebhookSecret::parse(secret.expose())).transpose();
             Some(Webhook {
                 url: parse_url("[requests] webhook", &webhook.url)?,
+                reach: webhook.reach.clone(),
                 secret: secret.map_err(|e| ConfigError::new(format!("[requests] webhook_secret: {e}")))?,
             })
         }

@@ -214,13 +214,22 @@ pub(super) struct RequestsSection {
     pub(super) webhook: Option<String>,
     pub(super) webhook_secret: Option<String>,
     pub(super) webhook_secret_file: Option<String>,
+    /// Networks besides the public ones that the webhook may lie in.
+    pub(super) allow_networks: Vec<String>,
     pub(super) weekly_budget: u32,
     pub(super) mode: Mode,
 }
 
 impl Default for RequestsSection {
     fn default() -> Self {
-        Self { webhook: None, webhook_secret: None, webhook_secret_file: None, weekly_budget: 5, mode: Mode::DryRun }
+        Self {
+            webhook: None,
+            webhook_secret: None,
+            webhook_secret_file: None,
+            allow_networks: vec!["127.0.0.0/8".to_owned(), "::1/128".to_owned()],
+            weekly_budget: 5,
+            mode: Mode::DryRun,
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use forewarn_datasets::{BearerToken, Fetch, PrometheusOptions, SourceResolution, TlsOptions};
 use forewarn_features::SignalSet;
-use forewarn_inference::Credential;
+use forewarn_inference::{Credential, Reach};
 use forewarn_models::lstm::Device;
 use forewarn_schema::{Mode, Step};
 
@@ -171,6 +171,7 @@ pub(crate) struct Webhook {
     pub(crate) url: String,
     /// `None`: made at the first `serve` and kept beside the state.
     pub(crate) secret: Option<Secret>,
+    pub(crate) reach: Reach,
 }
 
 /// The configuration cannot be used: exit code 2.

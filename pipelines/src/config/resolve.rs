@@ -9,7 +9,7 @@ use std::sync::Arc;
 use forewarn_datasets::{Fetch, TlsOptions};
 use forewarn_features::SignalSet;
 use forewarn_features::promql::Expression;
-use forewarn_inference::{Credential, CredentialError, CredentialKind};
+use forewarn_inference::{Credential, CredentialError, CredentialKind, Reach};
 use forewarn_schema::LabelMatcher;
 use url::Url;
 
@@ -200,7 +200,12 @@ fn requests(place: &Place<'_>, file: &ConfigFile) -> Result<Requests, ConfigErro
         Some(url) => {
             let url = place.expand(url).map_err(|e| place.wrong("requests", 0, "webhook", e))?;
             http_url(&url).map_err(|e| place.wrong("requests", 0, "webhook", e))?;
-            Some(Webhook { url, secret })
+            let reach = reach(&section.allow_networks).map_err(|e| place.wrong("requests", 0, "allow_networks", e))?;
+            let host = Url::parse(&url).ok();
+            reach
+                .check_host(host.as_ref().and_then(Url::host))
+                .map_err(|e| place.wrong("requests", 0, "webhook", e))?;
+            Some(Webhook { url, secret, reach })
         }
     };
     Ok(Requests { webhook, weekly_budget: section.weekly_budget, mode: section.mode })
@@ -346,6 +351,12 @@ fn signal_error(place: &Place<'_>, file: &ConfigFile, error: forewarn_features::
         _ => "name",
     };
     place.wrong("signal", index.unwrap_or(usize::MAX), key, error)
+}
+
+fn reach(networks: &[String]) -> Result<Reach, String> {
+    let parse =
+        |text: &String| text.parse().map_err(|_| format!("wanted networks such as \"10.0.0.0/8\", got {text:?}"));
+    Ok(Reach::new(networks.iter().map(parse).collect::<Result<Vec<_>, _>>()?))
 }
 
 fn http_url(text: &str) -> Result<(), String> {
@@ -497,6 +508,14 @@ mod tests {
             (
                 "[[serve.access]]\nname = \"p\"\nrole = \"admin\"\ntoken = \"a-long-enough-token\"\n",
                 "/etc/forewarn.toml:3: unknown value \"admin\", wanted one of write, read, operate",
+            ),
+            (
+                "[requests]\nwebhook = \"http://169.254.169.254/\"\n",
+                "/etc/forewarn.toml:2: [requests] webhook: 169.254.169.254 is neither public nor in requests.allow_networks",
+            ),
+            (
+                "[requests]\nwebhook = \"http://10.0.0.1/\"\nallow_networks = [\"10.0.0.0\"]\n",
+                "/etc/forewarn.toml:3: [requests] allow_networks: wanted networks such as \"10.0.0.0/8\", got \"10.0.0.0\"",
             ),
             (
                 "[train]\nschedule = \"weekly\"\n",
