@@ -5,6 +5,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that fails to set up should panic"))]
 
+mod known;
 pub mod live;
 pub mod observation;
 pub mod pipeline;
@@ -13,6 +14,7 @@ pub mod promql;
 pub mod seasonal;
 pub mod signal;
 
+pub use known::Known;
 pub use live::LiveSignals;
 pub use observation::{Observation, ServiceStep, VectorSample, join};
 pub use pipeline::{FeaturePipelineParams, FeatureState, FittedFeaturePipeline};

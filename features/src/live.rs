@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use forewarn_schema::{HistogramSample, LabelSet, METRIC_NAME, Sample, Step, Timestamp};
 
+use crate::known::{Known, KnownSeries};
 use crate::observation::{ServiceStep, join};
-use crate::promql::{EvalError, Evaluator, Expression, PushError, SampleStore, Selector};
+use crate::promql::{EvalError, Evaluator, Expression, PushError, SampleStore, Selector, SeriesPlace};
 use crate::signal::{Role, SignalError, SignalSet};
 
 /// How many steps longer than the widest window samples are kept, for what is evaluated or sent late.
@@ -25,6 +26,7 @@ pub struct LiveSignals {
     /// Selectors without one metric name: they are tested on every series.
     wanted_by_labels: Vec<Selector>,
     store: SampleStore,
+    known: KnownSeries,
     keep: Duration,
     latest: Option<Timestamp>,
     failures: Vec<QueryFailure>,
@@ -79,6 +81,7 @@ impl LiveSignals {
             wanted,
             wanted_by_labels,
             store: SampleStore::new(max_series),
+            known: KnownSeries::default(),
             keep: window + step.duration() * SPARE_STEPS,
             latest: None,
             failures: Vec::new(),
@@ -99,6 +102,28 @@ impl LiveSignals {
         self.store.push(labels, sample)?;
         self.latest = self.latest.max(Some(sample.at));
         Ok(())
+    }
+
+    /// What is known of the series with this fingerprint of its labels (128 bits, uniform, by one and the same secret seed).
+    pub fn known(&self, fingerprint: u128) -> Option<Known> {
+        self.known.get(fingerprint)
+    }
+
+    /// Remembers what the fingerprint stands for: a series that was pushed, or one that nobody wants.
+    pub fn remember(&mut self, fingerprint: u128, labels: &LabelSet) {
+        self.known.remember(fingerprint, self.store.place(labels).map_or(Known::Unwanted, Known::At));
+    }
+
+    /// Takes one sample of a series that [`Self::known`] knows the place of, as [`Self::push`] does.
+    pub fn push_at(&mut self, place: SeriesPlace, sample: Sample) -> Result<(), PushError> {
+        self.store.push_at(place, sample)?;
+        self.latest = self.latest.max(Some(sample.at));
+        Ok(())
+    }
+
+    /// The labels of the series at a place.
+    pub fn labels_at(&self, place: SeriesPlace) -> &LabelSet {
+        self.store.labels_at(place)
     }
 
     /// Takes one native histogram, as [`Self::push`] takes a sample.
@@ -131,7 +156,11 @@ impl LiveSignals {
                 }
             }
         }
+        let moves = self.store.moves();
         self.store.prune(at - self.keep);
+        if self.store.moves() != moves {
+            self.known.forget_places();
+        }
         if let (true, Some(failure)) = (results.is_empty(), self.failures.first()) {
             return Err(failure.error.clone());
         }

@@ -1,4 +1,4 @@
-//! Prometheus remote write 1.0 as a sender writes it: for tests and the demo to speak to a receiver in
+//! Prometheus remote write as a sender writes it, 1.0 here and 2.0 in [`v2`]: for tests and the demo to speak to a receiver in
 //! its own words. Not a client: posting the body is the caller's.
 
 use forewarn_schema::{HistogramSample, LabelSet, Series, Timestamp};
@@ -104,6 +104,71 @@ pub fn compress(request: &WriteRequest) -> Vec<u8> {
 
 fn wire_labels(labels: &LabelSet) -> Vec<Label> {
     labels.iter().map(|(name, value)| Label { name: name.to_owned(), value: value.to_owned() }).collect()
+}
+
+/// Version 2.0: labels refer to a table of strings.
+pub mod v2 {
+    use std::collections::BTreeMap;
+
+    use forewarn_schema::Series;
+    use prost::Message;
+
+    pub use super::Sample;
+
+    /// The headers that a sender must set, lower case.
+    pub const HEADERS: [(&str, &str); 4] = [
+        ("content-encoding", "snappy"),
+        ("content-type", "application/x-protobuf;proto=io.prometheus.write.v2.Request"),
+        ("user-agent", "forewarn-testkit/0.1"),
+        ("x-prometheus-remote-write-version", "2.0.0"),
+    ];
+
+    /// `io.prometheus.write.v2.Request`.
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Request {
+        /// The first is empty.
+        #[prost(string, repeated, tag = "4")]
+        pub symbols: Vec<String>,
+        /// One entry a series.
+        #[prost(message, repeated, tag = "5")]
+        pub timeseries: Vec<TimeSeries>,
+    }
+
+    /// `io.prometheus.write.v2.TimeSeries`.
+    #[derive(Clone, PartialEq, Message)]
+    pub struct TimeSeries {
+        /// Name, value, name, value…
+        #[prost(uint32, repeated, tag = "1")]
+        pub labels_refs: Vec<u32>,
+        /// Sorted by time.
+        #[prost(message, repeated, tag = "2")]
+        pub samples: Vec<Sample>,
+    }
+
+    /// Whole series as a message.
+    pub fn request(series: &[Series]) -> Request {
+        let mut numbers = BTreeMap::from([(String::new(), 0)]);
+        let mut symbols = vec![String::new()];
+        let mut refer = |text: &str| {
+            *numbers.entry(text.to_owned()).or_insert_with(|| {
+                symbols.push(text.to_owned());
+                symbols.len() as u32 - 1
+            })
+        };
+        let timeseries = series.iter().map(|s| TimeSeries {
+            labels_refs: s.labels.iter().flat_map(|(name, value)| [refer(name), refer(value)]).collect(),
+            samples: s.samples.iter().map(|x| Sample { value: x.value, timestamp: x.at.millis() }).collect(),
+        });
+        let timeseries = timeseries.collect();
+        Request { symbols, timeseries }
+    }
+
+    /// Compresses any message, also one that breaks the rules on purpose.
+    pub fn compress(request: &Request) -> Vec<u8> {
+        snap::raw::Encoder::new()
+            .compress_vec(&request.encode_to_vec())
+            .expect("snappy fails only past 4 GiB, which no test writes")
+    }
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ pub(crate) use evaluator::Evaluator;
 pub use expression::{Expression, ExpressionError};
 pub use push_error::PushError;
 pub use selector::Selector;
-pub use store::SampleStore;
+pub use store::{SampleStore, SeriesPlace};
 
 /// How far back an instant selector looks for a sample; Prometheus' default, in milliseconds.
 const LOOKBACK_MS: i64 = 300_000;

@@ -16,6 +16,10 @@ const MAX_SAMPLES_PER_SERIES: usize = 65_536;
 /// A sample a second for twelve days; sums over times are sized for it.
 const MOST_SAMPLES_PER_SERIES: usize = 1 << 20;
 
+/// Where a series is in a [`SampleStore`], as long as [`SampleStore::moves`] is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeriesPlace(u32);
+
 /// Samples per series, found by metric name.
 #[derive(Clone, Debug)]
 pub struct SampleStore {
@@ -32,6 +36,8 @@ pub struct SampleStore {
     next_id: u64,
     /// Changes whenever a series comes or goes.
     membership: u64,
+    /// Changes whenever series change their places.
+    moves: u64,
     /// The oldest sample since this was asked last.
     oldest_new: Option<Timestamp>,
 }
@@ -49,6 +55,7 @@ impl SampleStore {
             oldest: None,
             next_id: 0,
             membership: 0,
+            moves: 0,
             oldest_new: None,
         }
     }
@@ -65,12 +72,40 @@ impl SampleStore {
     pub fn push(&mut self, labels: &LabelSet, sample: Sample) -> Result<(), PushError> {
         self.refuse_old(labels, sample.at)?;
         let index = self.find_or_add(labels)?;
+        self.push_new(index, sample)
+    }
+
+    /// Takes one sample of a series whose place is known, as [`Self::push`] does.
+    pub fn push_at(&mut self, place: SeriesPlace, sample: Sample) -> Result<(), PushError> {
+        let index = place.0 as usize;
+        if self.oldest.is_some_and(|oldest| sample.at < oldest) {
+            self.refuse_old(&self.series[index].labels, sample.at)?;
+        }
+        self.push_new(index, sample)
+    }
+
+    /// Where a series is; `None` where there is none with these labels.
+    pub fn place(&self, labels: &LabelSet) -> Option<SeriesPlace> {
+        self.by_labels.get(labels).and_then(|index| u32::try_from(*index).ok()).map(SeriesPlace)
+    }
+
+    /// Changes whenever series change their places.
+    pub fn moves(&self) -> u64 {
+        self.moves
+    }
+
+    /// The labels of the series at a place.
+    pub fn labels_at(&self, place: SeriesPlace) -> &LabelSet {
+        &self.series[place.0 as usize].labels
+    }
+
+    fn push_new(&mut self, index: usize, sample: Sample) -> Result<(), PushError> {
         let series = &self.series[index];
         if let Some(kept) = series.value_at(sample.at) {
             if series.floats.at(sample.at).is_some_and(|kept| kept.value.to_bits() == sample.value.to_bits()) {
                 return Ok(());
             }
-            let series = labels.to_string();
+            let series = series.labels.to_string();
             return Err(PushError::Duplicate { series, at: sample.at, kept, got: sample.value });
         }
         self.refuse_more(index)?;
@@ -224,6 +259,7 @@ impl SampleStore {
 
     fn index_anew(&mut self) {
         self.membership += 1;
+        self.moves += 1;
         self.by_labels.clear();
         self.metrics.values_mut().for_each(Vec::clear);
         for (index, series) in self.series.iter().enumerate() {

@@ -25,7 +25,7 @@ pub(super) fn document() -> Value {
 fn paths() -> Value {
     json!({
         "/api/v1/write": {"post": {
-            "summary": "Prometheus remote write 1.0",
+            "summary": "Prometheus remote write 1.0 and 2.0",
             "description": "204 only when every sample is in memory or wanted by nobody. 400 names what was refused; the good samples were kept. 503: nothing was taken, send it again.",
             "requestBody": {"required": true, "content": {"application/x-protobuf": {
                 "schema": {"type": "string", "format": "binary", "description": "prometheus.WriteRequest, snappy block format"},

@@ -1,8 +1,9 @@
-//! `POST /api/v1/write`: Prometheus remote write 1.0.
+//! `POST /api/v1/write`: Prometheus remote write 1.0 and 2.0, told apart by the content type.
 //!
 //! 204: every sample is in memory, or nobody wants it. 400: at least one can never be taken; the good
 //! ones were kept. 413: over a cap. 415: not this format. 503 with Retry-After: nothing was taken, the
-//! sender keeps its samples.
+//! sender keeps its samples. Every answer to a message that was read says how much was taken (`…-Written`): what nobody wants
+//! counts as taken, as it was sent to the right place.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +11,8 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use forewarn_wire::remote_write::{DecodeError, Limits};
+use axum::response::{IntoResponse, Response};
+use forewarn_wire::remote_write::{DecodeError, Version};
 
 use super::Problem;
 use crate::app::AppState;
@@ -22,7 +24,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Waiting longer for a free decoder means that there is more than this machine can take.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(super) async fn write(State(app): State<AppState>, request: Request) -> Result<StatusCode, Problem> {
+pub(super) async fn write(State(app): State<AppState>, request: Request) -> Response {
     let result = take(&app, request).await;
     let (status, account) = match &result {
         Ok(account) if account.refused_count() == 0 => (StatusCode::NO_CONTENT, Some(account)),
@@ -31,16 +33,29 @@ pub(super) async fn write(State(app): State<AppState>, request: Request) -> Resu
     };
     match account {
         Some(account) => {
-            app.0.metrics.write(status.as_u16(), account.kept, account.unwanted, &account.refused);
+            let unwanted = account.unwanted + account.histograms;
+            app.0.metrics.write(status.as_u16(), account.kept, unwanted, &account.refused);
         }
         None => app.0.metrics.write(status.as_u16(), 0, 0, &BTreeMap::new()),
     }
-    let account = result?;
-    if account.refused_count() == 0 { Ok(StatusCode::NO_CONTENT) } else { Err(partly_refused(&account)) }
+    match result {
+        Ok(account) if account.refused_count() == 0 => (StatusCode::NO_CONTENT, written(&account)).into_response(),
+        Ok(account) => (written(&account), partly_refused(&account)).into_response(),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// The headers that say how much was taken.
+fn written(account: &Account) -> [(&'static str, String); 3] {
+    [
+        ("x-prometheus-remote-write-samples-written", (account.kept + account.unwanted).to_string()),
+        ("x-prometheus-remote-write-histograms-written", account.histograms.to_string()),
+        ("x-prometheus-remote-write-exemplars-written", account.exemplars.to_string()),
+    ]
 }
 
 async fn take(app: &AppState, request: Request) -> Result<Account, Problem> {
-    check_headers(request.headers())?;
+    let version = version_of(request.headers())?;
     if let Some(reason) = app.not_ready() {
         return Err(Problem::unavailable(format!("not taking samples: {reason}")));
     }
@@ -62,44 +77,48 @@ async fn take(app: &AppState, request: Request) -> Result<Account, Problem> {
         return Err(Problem::unavailable("too many writes at once"));
     };
     let (scorer, now) = (app.0.scorer.clone(), app.now());
-    let limits = Limits { max_decoded_bytes: options.max_decoded_bytes };
+    let most = options.max_decoded_bytes;
     let (future, past) = (options.future_cutoff, options.max_catch_up);
-    let received = blocking(move || receive(&body, limits, &scorer, now, future, past)).await?;
+    let received = blocking(move || receive(&body, version, most, &scorer, now, future, past)).await?;
     received.map_err(|error| {
         let status = match error {
             DecodeError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            DecodeError::Version2 => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            DecodeError::OtherVersion { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             DecodeError::Snappy(_) | DecodeError::Malformed { .. } => StatusCode::BAD_REQUEST,
         };
         Problem::new(status, error.to_string())
     })
 }
 
-/// Looked at before the body: a message in another format must not be half read as this one.
-fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
-    let wrong = |detail: String| Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+/// Looked at before the body: a message in another format must not be half read as this one. By RFC 9110: names in any case, the
+/// parameter quoted or not; without one it is 1.0.
+fn version_of(headers: &HeaderMap) -> Result<Version, Problem> {
+    let wrong = |detail: String| Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail);
     let text = |name| headers.get(name).and_then(|v: &header::HeaderValue| v.to_str().ok());
     let content_type = text(header::CONTENT_TYPE).unwrap_or_default();
     let mut parts = content_type.split(';').map(str::trim);
     if !parts.next().unwrap_or_default().eq_ignore_ascii_case("application/x-protobuf") {
-        return wrong(format!("content-type must be application/x-protobuf, got {content_type:?}"));
+        return Err(wrong(format!("content-type must be application/x-protobuf, got {content_type:?}")));
     }
-    for part in parts {
-        if let Some(("proto", proto)) = part.split_once('=')
-            && proto.trim_matches('"') != "prometheus.WriteRequest"
-        {
-            return wrong(format!("this receiver takes proto=prometheus.WriteRequest (remote write 1.0), got {proto}"));
+    let proto =
+        parts.filter_map(|part| part.split_once('=')).find(|(name, _)| name.trim().eq_ignore_ascii_case("proto"));
+    let version = match proto.map(|(_, value)| value.trim().trim_matches('"')) {
+        None | Some("prometheus.WriteRequest") => Version::V1,
+        Some("io.prometheus.write.v2.Request") => Version::V2,
+        Some(other) => {
+            let detail = "proto must be prometheus.WriteRequest or io.prometheus.write.v2.Request";
+            return Err(wrong(format!("{detail}, got {other}")));
         }
-    }
+    };
     match text(header::CONTENT_ENCODING) {
-        Some(encoding) if encoding.eq_ignore_ascii_case("snappy") => Ok(()),
-        encoding => wrong(format!("content-encoding must be snappy, got {:?}", encoding.unwrap_or("none"))),
+        Some(encoding) if encoding.eq_ignore_ascii_case("snappy") => Ok(version),
+        encoding => Err(wrong(format!("content-encoding must be snappy, got {:?}", encoding.unwrap_or("none")))),
     }
 }
 
 fn partly_refused(account: &Account) -> Problem {
     let reasons: Vec<String> = account.refused.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
-    let total = account.refused_count() + account.kept + account.unwanted;
+    let total = account.refused_count() + account.kept + account.unwanted + account.histograms;
     let example = account.example.as_deref().unwrap_or("none");
     Problem::new(
         StatusCode::BAD_REQUEST,
@@ -110,6 +129,6 @@ fn partly_refused(account: &Account) -> Problem {
         ),
     )
     .with("kept", account.kept)
-    .with("unwanted", account.unwanted)
+    .with("unwanted", account.unwanted + account.histograms)
     .with("refused", serde_json::json!(account.refused))
 }
