@@ -217,7 +217,8 @@ fn request(p: &Prediction, at: Timestamp, mode: Mode) -> Option<RemediationReque
         evidence: p.explanation.clone(),
         playbook: None,
         window: None,
-        mode,
+        // What is not known yet is for a person to judge.
+        mode: if p.explanation.warming && mode == Mode::Automatic { Mode::Approval } else { mode },
         // Past the latest likely breach there is nothing left to prevent.
         expires_at: predicted_breach.p90.max(at + Duration::from_secs(300)),
         outcome_url: None,
@@ -289,6 +290,17 @@ mod tests {
             assert_eq!(run(&mut policy, start..start + 10, &[("a", Some(1.0))]), []);
             assert_eq!(run(&mut policy, start + 10..start + 90, &[("a", None)]), []);
         }
+    }
+
+    #[test]
+    fn nothing_is_automatic_while_a_service_is_warming() {
+        let at = Timestamp::from_seconds(0);
+        let mut warming = prediction(at, "a", Some(3.0));
+        let mode_of = |p: &Prediction, mode| request(p, at, mode).unwrap().mode;
+        assert_eq!(mode_of(&warming, Mode::Automatic), Mode::Automatic);
+        warming.explanation.warming = true;
+        assert_eq!(mode_of(&warming, Mode::Automatic), Mode::Approval);
+        assert_eq!(mode_of(&warming, Mode::DryRun), Mode::DryRun);
     }
 
     #[test]

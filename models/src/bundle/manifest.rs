@@ -10,7 +10,7 @@ use super::artifact::{MANIFEST_FILE, MAX_MANIFEST_BYTES};
 use super::{BundleError, ModelVersion};
 
 /// The format that this build writes and reads; see `docs/formats/model-bundle.md`.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// What a bundle is and where it comes from. Stored as `manifest.json`, in exactly the bytes that [`BundleManifest::to_bytes`] gives.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -26,7 +26,7 @@ pub use version::ModelVersion;
 
 use crate::NamedTensor;
 use crate::baselines::{Baselines, HORIZONS};
-use crate::calibration::ScoreCalibrator;
+use crate::ensemble::{AnomalyEnsemble, Detector};
 use crate::forecast_input::{FEATURES, LOOKBACK};
 use crate::isolation_forest::IsolationForest;
 use crate::lstm::LstmForecaster;
@@ -54,8 +54,8 @@ pub struct ModelBundle {
     pub pipeline: FittedFeaturePipeline,
     /// From a row to a raw anomaly score.
     pub forest: IsolationForest,
-    /// From a raw to a calibrated anomaly score.
-    pub calibrator: ScoreCalibrator,
+    /// From what the detectors say of a step to its anomaly score.
+    pub ensemble: AnomalyEnsemble,
     /// The learnt forecaster, where one could be fitted.
     pub lstm: Option<LstmForecaster>,
     /// The forecasts that are always there.
@@ -70,7 +70,7 @@ struct PartsOut<'a> {
     forecast: ForecastModel,
     signals: &'a SignalSet,
     pipeline: &'a FittedFeaturePipeline,
-    calibrator: &'a ScoreCalibrator,
+    ensemble: &'a AnomalyEnsemble,
     baselines: &'a Baselines,
 }
 
@@ -81,7 +81,7 @@ struct PartsIn {
     forecast: ForecastModel,
     signals: Vec<Signal>,
     pipeline: FittedFeaturePipeline,
-    calibrator: ScoreCalibrator,
+    ensemble: AnomalyEnsemble,
     baselines: Baselines,
 }
 
@@ -96,7 +96,7 @@ impl ModelBundle {
             forecast: self.forecast,
             signals: &self.signals,
             pipeline: &self.pipeline,
-            calibrator: &self.calibrator,
+            ensemble: &self.ensemble,
             baselines: &self.baselines,
         };
         let parts = serde_json::to_vec(&parts).map_err(|e| BundleError::malformed(PARTS_FILE, e))?;
@@ -132,7 +132,7 @@ impl ModelBundle {
             signals,
             pipeline: parts.pipeline,
             forest,
-            calibrator: parts.calibrator,
+            ensemble: parts.ensemble,
             lstm,
             baselines: parts.baselines,
             forecast: parts.forecast,
@@ -166,6 +166,15 @@ impl ModelBundle {
         }
         if !self.pipeline.is_well_formed() || !self.baselines.is_well_formed() {
             let reason = "a profile must cover every slot and have a positive spread, and a column must have one";
+            return Err(BundleError::Inconsistent(reason.to_owned()));
+        }
+        if !self.ensemble.is_well_formed(self.pipeline.names().len()) {
+            let reason =
+                "the ensemble must have sorted parts whose weights sum to 1, and a distance as wide as the rows";
+            return Err(BundleError::Inconsistent(reason.to_owned()));
+        }
+        if self.ensemble.asks(Detector::LstmResidual) && self.lstm.is_none() {
+            let reason = "the ensemble asks the lstm, but there is no lstm";
             return Err(BundleError::Inconsistent(reason.to_owned()));
         }
         let (rows, forest) = (self.pipeline.names().len(), self.forest.features());
