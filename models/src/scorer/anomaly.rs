@@ -46,11 +46,15 @@ impl ServiceScorer {
     /// what was last seen is too old.
     pub fn raw_scores(&self, at: Timestamp, with_lstm: bool) -> Option<RawScores> {
         let bundle = self.bundle.as_deref()?;
+        self.measure(bundle, at, self.worst_forecast(bundle, at, with_lstm))
+    }
+
+    fn measure(&self, bundle: &ModelBundle, at: Timestamp, worst_forecast: Option<(&str, f64)>) -> Option<RawScores> {
         if !self.is_fresh(at) || self.row.is_empty() || self.row.iter().all(|v| v.is_nan()) {
             return None;
         }
-        let lstm = if with_lstm { self.worst_forecast(bundle, at).map_or(f64::NAN, |worst| worst.1) } else { f64::NAN };
         let joint = bundle.ensemble.joint().map_or(f64::NAN, |joint| joint.distance(&self.row));
+        let lstm = worst_forecast.map_or(f64::NAN, |(_, residual)| residual);
         Some([bundle.forest.score(&self.row), seasonal_residual(&self.row), joint, lstm])
     }
 
@@ -60,10 +64,10 @@ impl ServiceScorer {
 
     pub(super) fn anomaly(&self, at: Timestamp) -> Anomaly {
         let Some(bundle) = self.bundle.as_deref() else { return self.warming.anomaly(self.is_fresh(at)) };
-        let asked = bundle.ensemble.asks(Detector::LstmResidual);
-        let Some(raw) = self.raw_scores(at, asked) else { return Anomaly::default() };
+        let worst_forecast = self.worst_forecast(bundle, at, bundle.ensemble.asks(Detector::LstmResidual));
+        let Some(raw) = self.measure(bundle, at, worst_forecast) else { return Anomaly::default() };
         let Some(latest) = &self.latest else { return Anomaly::default() };
-        let weights = self.weights(bundle, &raw, at);
+        let weights = self.weights(bundle, &raw, worst_forecast.map(|(signal, _)| signal));
         let weigh = |signal: &str| weights.get(signal).copied().unwrap_or(0.0);
         let readings = bundle.pipeline.readings(latest).into_iter();
         let evidence = readings.map(|r| SignalEvidence {
@@ -76,7 +80,12 @@ impl ServiceScorer {
     }
 
     /// How much each signal has to do with the score: every detector's own shares, by what the detector itself counts.
-    fn weights<'a>(&'a self, bundle: &'a ModelBundle, raw: &RawScores, at: Timestamp) -> BTreeMap<&'a str, f64> {
+    fn weights<'a>(
+        &self,
+        bundle: &'a ModelBundle,
+        raw: &RawScores,
+        worst_forecast: Option<&'a str>,
+    ) -> BTreeMap<&'a str, f64> {
         let mut weights: BTreeMap<&str, f64> = BTreeMap::new();
         let mut by_column = |share: f64, columns: Vec<f64>| {
             for (column, of_column) in columns.into_iter().enumerate() {
@@ -96,7 +105,7 @@ impl ServiceScorer {
         }
         let of_lstm = shares[Detector::LstmResidual as usize];
         if of_lstm > 0.0
-            && let Some((signal, _)) = self.worst_forecast(bundle, at)
+            && let Some(signal) = worst_forecast
         {
             *weights.entry(signal).or_default() += of_lstm;
         }
@@ -104,9 +113,9 @@ impl ServiceScorer {
     }
 
     /// The target that is furthest from what the LSTM forecast [`HORIZONS`]`[0]` steps ago: its signal, and how far in
-    /// standard deviations of that forecast.
-    fn worst_forecast<'a>(&'a self, bundle: &'a ModelBundle, at: Timestamp) -> Option<(&'a str, f64)> {
-        let lstm = bundle.lstm.as_ref()?;
+    /// standard deviations of that forecast. `None` where it is not `asked`.
+    fn worst_forecast<'a>(&'a self, bundle: &'a ModelBundle, at: Timestamp, asked: bool) -> Option<(&'a str, f64)> {
+        let lstm = bundle.lstm.as_ref().filter(|_| asked)?;
         let residuals =
             self.targets.iter().filter(|(_, history)| history.is_live(at)).filter_map(|((signal, _), history)| {
                 let baseline = bundle.baselines.signals.get(&**signal)?;

@@ -123,7 +123,7 @@ mod tests {
     fn what_is_not_calm_on_calm_days_has_no_say() {
         let known = |i: usize| [noise(i, 7919), noise(i, 104_729), f64::NAN, f64::NAN];
         // The first has drifted, and sees the incidents best.
-        let calm = |i: usize| [1.0 + noise(i, 7919), noise(i + 333, 104_729), f64::NAN, f64::NAN];
+        let calm = |i: usize| [1.1 * noise(i, 7919), noise(i + 333, 104_729), f64::NAN, f64::NAN];
         let incident = |i: usize| [9.0, 0.5 + noise(i, 104_729), f64::NAN, f64::NAN];
         let quality = weigh(&steps(1000, known), &steps(400, calm), &steps(100, incident)).unwrap();
         assert_eq!(quality.detectors[0].weight, 0.0, "{quality:?}");
