@@ -53,7 +53,9 @@ impl FleetPrior {
         let mut calibrators = Vec::new();
         for bundle in bundles.take(MOST_SERVICES) {
             for (signal, profile) in bundle.pipeline.profiles() {
-                let (level, spread) = (profile.mean_level().abs(), profile.spread().hypot(profile.swing()));
+                // A wave goes so far beyond its standard deviation, and all signals are at its crest at once.
+                let crest = std::f64::consts::SQRT_2 * profile.swing();
+                let (level, spread) = (profile.mean_level().abs(), profile.spread().hypot(crest));
                 let (relative, absolute) = spreads.entry(signal).or_default();
                 absolute.push(spread);
                 if level > spread {
