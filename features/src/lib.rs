@@ -5,8 +5,10 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that fails to set up should panic"))]
 
+pub mod calendar;
 mod known;
 pub mod live;
+mod load_effect;
 pub mod observation;
 pub mod pipeline;
 pub mod presets;
@@ -14,9 +16,10 @@ pub mod promql;
 pub mod seasonal;
 pub mod signal;
 
+pub use calendar::{Calendar, CalendarError, LocalTime};
 pub use known::Known;
 pub use live::LiveSignals;
 pub use observation::{Observation, ServiceStep, VectorSample, join};
-pub use pipeline::{FeaturePipelineParams, FeatureState, FittedFeaturePipeline};
+pub use pipeline::{FeaturePipelineParams, FeatureState, FittedFeaturePipeline, LOAD_SIGNAL, service_value};
 pub use seasonal::SeasonalProfile;
 pub use signal::{Role, Signal, SignalError, SignalLimit, SignalQuery, SignalSet};

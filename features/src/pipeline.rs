@@ -1,18 +1,23 @@
 //! From what is seen of a service to one row of numbers for the anomaly models.
 //!
 //! Each signal gives two columns: how far its value lies from what is normal at this time of day
-//! (in robust standard deviations), and how far it moved within a quarter of an hour. A flag signal
-//! (only 0 and 1, such as a running deployment) shifts what is normal for the others while it is up.
-//! Same code in training, backtest and serving.
+//! (in robust standard deviations), and how far it moved within a quarter of an hour. Normal is conditioned on the load where
+//! that explains the signal. A flag signal (only 0 and 1, such as a running deployment) shifts what is normal for the
+//! others while it is up. Same code in training, backtest and serving.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use forewarn_schema::{BreachKind, Direction, SignalKind, Step, TimeRange, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::calendar::Calendar;
+use crate::load_effect::LoadEffect;
 use crate::observation::ServiceStep;
 use crate::seasonal::{SeasonalProfile, median};
-use crate::signal::SignalSet;
+use crate::signal::{Signal, SignalSet};
+
+/// The signal that says how much a service has to do.
+pub const LOAD_SIGNAL: &str = "traffic";
 
 /// Distances beyond this many standard deviations say no more than this one does, and would stretch
 /// the forest's splits.
@@ -25,11 +30,14 @@ const MIN_FLAG_STEPS: usize = 20;
 pub struct FeaturePipelineParams {
     /// Over how many steps a change is measured; at least 1. Default 15.
     pub change_steps: usize,
+    /// Whose time of day and days of the week. Default UTC.
+    #[serde(default)]
+    pub calendar: Calendar,
 }
 
 impl Default for FeaturePipelineParams {
     fn default() -> Self {
-        Self { change_steps: 15 }
+        Self { change_steps: 15, calendar: Calendar::default() }
     }
 }
 
@@ -49,6 +57,8 @@ struct Column {
     direction: Direction,
     context: bool,
     profile: SeasonalProfile,
+    /// What the load adds, where it explains the signal.
+    load: Option<LoadEffect>,
     change_spread: f64,
     /// Flag signal → what this column does while the flag is up.
     flags: BTreeMap<String, FlagEffect>,
@@ -138,27 +148,45 @@ impl FeaturePipelineParams {
             .filter(|s| s.kind == SignalKind::Context && is_flag(&series[s.name.as_str()]))
             .map(|s| s.name.as_str())
             .collect();
+        let flagged = |at: Timestamp| flags.iter().any(|f| flag_is_up(&series[f], at));
+        let unflagged = |values: &[(Timestamp, f64)]| {
+            values.iter().copied().filter(|(at, _)| !flagged(*at)).collect::<Vec<_>>().into_iter()
+        };
+        let load_residuals = series.get(LOAD_SIGNAL).and_then(|values| {
+            let profile = SeasonalProfile::fit_in(&self.calendar, unflagged(values))?;
+            Some(values.iter().map(|(at, v)| (*at, v - profile.level(*at))).collect::<Vec<_>>())
+        });
         let mut columns = Vec::new();
         for signal in signals.iter().filter(|s| !flags.contains(&s.name.as_str())) {
             if signal.kind == SignalKind::Breach(BreachKind::CertificateExpiry) {
                 continue; // It only ever counts down: no day is like the one before.
             }
             let values = &series[signal.name.as_str()];
-            let flagged = |at: Timestamp| flags.iter().any(|f| flag_is_up(&series[f], at));
-            let Some(profile) = SeasonalProfile::fit(values.iter().copied().filter(|(at, _)| !flagged(*at))) else {
-                continue;
+            let Some(profile) = SeasonalProfile::fit_in(&self.calendar, unflagged(values)) else { continue };
+            let residuals: Vec<(Timestamp, f64)> =
+                unflagged(values).map(|(at, v)| (at, v - profile.level(at))).collect();
+            let load = match &load_residuals {
+                Some(load) if signal.name != LOAD_SIGNAL => LoadEffect::fit(&residuals, load),
+                _ => None,
             };
             let effect_of = |flag: &&str| {
                 let up: Vec<_> = values.iter().copied().filter(|(at, _)| flag_is_up(&series[*flag], *at)).collect();
                 Some(((*flag).to_owned(), FlagEffect::fit(&up, &profile)?))
             };
             let flags = flags.iter().filter_map(effect_of).collect();
-            let change_spread = change_spread(values, &profile, self.change_steps, step);
+            let of_load = |at: Timestamp| match (&load, &load_residuals) {
+                (Some(effect), Some(residuals)) => value_of(residuals, at).map_or(0.0, |residual| effect.of(residual)),
+                _ => 0.0,
+            };
+            let deviations: Vec<(Timestamp, f64)> =
+                values.iter().map(|(at, v)| (*at, v - profile.level(*at) - of_load(*at))).collect();
+            let change_spread = change_spread(&deviations, profile.spread(), self.change_steps, step);
             columns.push(Column {
                 signal: signal.name.clone(),
                 direction: signal.direction,
                 context: signal.kind == SignalKind::Context,
                 profile,
+                load,
                 change_spread,
                 flags,
             });
@@ -189,8 +217,9 @@ impl FittedFeaturePipeline {
     pub fn transform(&self, state: &mut FeatureState, step: &ServiceStep) -> Vec<f32> {
         let mut row = Vec::with_capacity(self.names.len());
         let span = self.step.duration() * u32::try_from(self.change_steps).unwrap_or(u32::MAX);
+        let load = self.load_residual(step);
         for (column, recent) in self.columns.iter().zip(&mut state.recent) {
-            let Some(reading) = column.read(step) else {
+            let Some(reading) = column.read(step, load) else {
                 row.extend([f32::NAN, f32::NAN]);
                 continue;
             };
@@ -209,7 +238,20 @@ impl FittedFeaturePipeline {
 
     /// How each signal stands at `step`, in the order of the columns; missing ones are left out.
     pub fn readings(&self, step: &ServiceStep) -> Vec<ColumnReading> {
-        self.columns.iter().filter_map(|c| c.read(step)).collect()
+        let load = self.load_residual(step);
+        self.columns.iter().filter_map(|c| c.read(step, load)).collect()
+    }
+
+    /// How far the load is from what is usual at the time; `None` where it was not seen or its usual is not known.
+    fn load_residual(&self, step: &ServiceStep) -> Option<f64> {
+        let column = self.columns.iter().find(|c| c.signal == LOAD_SIGNAL)?;
+        let load = over_service(step, LOAD_SIGNAL, column.direction, column.context)?;
+        Some(load - column.profile.level(step.at))
+    }
+
+    /// Every signal that has a profile, with it, sorted by signal.
+    pub fn profiles(&self) -> impl Iterator<Item = (&str, &SeasonalProfile)> {
+        self.columns.iter().map(|c| (c.signal.as_str(), &c.profile))
     }
 
     /// The profile of one signal over the service.
@@ -221,18 +263,34 @@ impl FittedFeaturePipeline {
     pub fn is_well_formed(&self) -> bool {
         self.names.len() == 2 * self.columns.len()
             && self.change_steps > 0
-            && self.columns.iter().all(|c| c.profile.is_well_formed() && c.change_spread > 0.0)
+            && self.columns.iter().all(Column::is_well_formed)
     }
 }
 
 impl Column {
-    fn read(&self, step: &ServiceStep) -> Option<ColumnReading> {
+    fn is_well_formed(&self) -> bool {
+        let load = self.load.as_ref().is_none_or(LoadEffect::is_well_formed);
+        self.profile.is_well_formed() && load && self.change_spread > 0.0
+    }
+
+    fn read(&self, step: &ServiceStep, load_residual: Option<f64>) -> Option<ColumnReading> {
         let seen = over_service(step, &self.signal, self.direction, self.context)?;
         let is_up = |flag: &&String| over_service(step, flag, Direction::Above, true).is_some_and(|v| v > 0.5);
         let up = self.flags.iter().filter(|(flag, _)| is_up(flag));
-        let (expected, spread) = up.fold(self.profile.expected(step.at), |normal, (_, effect)| effect.apply(normal));
+        let usual = self.profile.expected(step.at);
+        let at_load = match (&self.load, load_residual) {
+            (Some(effect), Some(residual)) => effect.apply(usual, residual),
+            _ => usual,
+        };
+        let (expected, spread) = up.fold(at_load, |normal, (_, effect)| effect.apply(normal));
         Some(ColumnReading { signal: self.signal.clone(), seen, expected, spread })
     }
+}
+
+/// One value of `signal` over the service, as features see it: the mean of context targets; of limited ones the worst fraction
+/// of the limit, or where the limit is 0 the worst value. `None` where the signal is missing.
+pub fn service_value(step: &ServiceStep, signal: &Signal) -> Option<f64> {
+    over_service(step, &signal.name, signal.direction, signal.kind == SignalKind::Context)
 }
 
 /// One value a signal and service: the mean of context targets; of limited ones the worst fraction of
@@ -263,18 +321,21 @@ fn flag_is_up(values: &[(Timestamp, f64)], at: Timestamp) -> bool {
     values.binary_search_by_key(&at, |(t, _)| *t).is_ok_and(|i| values[i].1 == 1.0)
 }
 
-/// The robust standard deviation of how far the deviation from the profile moves in `change_steps`.
-fn change_spread(values: &[(Timestamp, f64)], profile: &SeasonalProfile, change_steps: usize, step: Step) -> f64 {
+fn value_of(series: &[(Timestamp, f64)], at: Timestamp) -> Option<f64> {
+    series.binary_search_by_key(&at, |(t, _)| *t).ok().map(|i| series[i].1)
+}
+
+/// The robust standard deviation of how far the deviation from normal moves in `change_steps`; `spread` is its own.
+fn change_spread(deviations: &[(Timestamp, f64)], spread: f64, change_steps: usize, step: Step) -> f64 {
     let span = step.millis().saturating_mul(i64::try_from(change_steps).unwrap_or(i64::MAX));
-    let deviations: Vec<f64> = values.iter().map(|(at, v)| v - profile.level(*at)).collect();
     let mut changes: Vec<f64> = Vec::new();
-    for (later, earlier) in (change_steps..values.len()).zip(0..) {
-        if values[later].0.millis() - values[earlier].0.millis() == span {
-            changes.push((deviations[later] - deviations[earlier]).abs());
+    for (later, earlier) in (change_steps..deviations.len()).zip(0..) {
+        if deviations[later].0.millis() - deviations[earlier].0.millis() == span {
+            changes.push((deviations[later].1 - deviations[earlier].1).abs());
         }
     }
-    let spread = 1.4826 * median(&mut changes);
-    if spread.is_nan() { profile.spread() } else { spread.max(profile.spread() / 10.0) }
+    let of_changes = 1.4826 * median(&mut changes);
+    if of_changes.is_nan() { spread } else { of_changes.max(spread / 10.0) }
 }
 
 fn clip(z: f64) -> f32 {
@@ -356,6 +417,28 @@ mod tests {
             // Nine o'clock is a sharp edge, so its slot spreads widest: 80 ms are 4.3 of its deviations.
             assert!(row(0.0) > 4.0, "otherwise, minute {minute}: {}", row(0.0));
         }
+    }
+
+    #[test]
+    fn latency_is_judged_by_the_traffic_of_the_moment() {
+        let context = |name: &str| Signal { name: name.to_owned(), ..signals().get("latency").unwrap().clone() };
+        let signals = SignalSet::new(&[], vec![context("latency"), context("traffic")]).unwrap();
+        let noise = |m: i64, k: i64| ((m * k) % 101) as f64 / 50.0 - 1.0;
+        let step = |m: i64, latency: f64, traffic: f64| {
+            let mut step = step(m, latency, traffic);
+            step.observations[0].signal = "traffic".into();
+            step
+        };
+        // Traffic wanders by itself, and latency goes with it.
+        let traffic = |m: i64| 100.0 + 30.0 * noise(m / 20, 7919);
+        let steps: Vec<_> =
+            (0..7 * 1440).map(|m| step(m, 20.0 + 0.5 * traffic(m) + noise(m, 104_729), traffic(m))).collect();
+        let pipeline = FeaturePipelineParams::default().fit(&steps, &signals, Step::MINUTE, &[]);
+        let z = |latency: f64, traffic: f64| {
+            pipeline.transform(&mut pipeline.new_state(), &step(8 * 1440, latency, traffic))[0].abs()
+        };
+        assert!(z(84.0, 128.0) < 3.0, "busy and slow: {}", z(84.0, 128.0));
+        assert!(z(84.0, 100.0) > 8.0, "slow, and not busier than usual: {}", z(84.0, 100.0));
     }
 
     #[test]

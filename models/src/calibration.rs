@@ -11,6 +11,8 @@ pub const MIN_SCORES: usize = 20;
 const MAX_KNOTS: usize = 256;
 /// Share of the scores that the curve of the tail is fitted to.
 const TAIL_SHARE: f64 = 0.1;
+/// Beyond this nothing that was fitted to a history of days can be told apart, in nats: two in a billion.
+const MOST_SURPRISE: f64 = 20.0;
 /// Weight of an exponential that is mixed into the tail. A fitted tail may end at a finite score, but
 /// beyond it there are still more and less unusual ones.
 const EXPONENTIAL_SHARE: f64 = 1e-3;
@@ -107,6 +109,19 @@ impl ScoreCalibrator {
         let ((low, low_share), (high, high_share)) = (knots[after - 1], knots[after]);
         let way = (raw - low) / (high - low);
         AnomalyScore::saturating(low_share + way * (high_share - low_share))
+    }
+
+    /// How surprising `raw` is, in nats: minus the logarithm of the share of normal steps that look at least as unusual.
+    /// 0..=20, since no history tells rarer things apart. NaN is 0.
+    pub fn surprise(&self, raw: f64) -> f64 {
+        let (tail_start, tail_below) = self.0.knots[self.0.knots.len() - 1];
+        let nats = if raw > tail_start {
+            // From the share itself: 1 less the calibrated score has no digits left out here.
+            -((1.0 - tail_below) * self.tail_survival(raw - tail_start)).ln()
+        } else {
+            -(-self.calibrate(raw).get()).ln_1p()
+        };
+        nats.clamp(0.0, MOST_SURPRISE)
     }
 
     /// Share of the tail beyond `excess` > 0.
@@ -256,6 +271,20 @@ mod tests {
             assert_eq!(calibrator.calibrate(f64::NEG_INFINITY).get(), 0.0);
             assert_eq!(calibrator.calibrate(f64::NAN).get(), 0.0);
         }
+    }
+
+    #[test]
+    fn surprise_is_the_logarithm_of_the_share_above() {
+        let calibrator = ScoreCalibrator::fit(&draws(3_000, 5, INVERSES[1])).unwrap();
+        let mut last = 0.0;
+        for raw in (0..400).map(|i| 0.4 + 0.001 * f64::from(i)) {
+            let (nats, score) = (calibrator.surprise(raw), calibrator.calibrate(raw).get());
+            assert!(nats >= last && nats <= 20.0, "{nats} after {last}");
+            assert!(score > 0.999_999 || ((-nats).exp() - (1.0 - score)).abs() < 1e-9, "{nats} and {score}");
+            last = nats;
+        }
+        assert_eq!(calibrator.surprise(f64::NAN), 0.0);
+        assert_eq!(calibrator.surprise(f64::INFINITY), 20.0);
     }
 
     #[test]

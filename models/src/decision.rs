@@ -249,7 +249,8 @@ fn request(p: &Prediction, at: Timestamp, mode: Mode) -> Option<RemediationReque
         evidence: p.explanation.clone(),
         playbook: None,
         window: None,
-        mode,
+        // What is not known yet is for a person to judge.
+        mode: if p.explanation.warming && mode == Mode::Automatic { Mode::Approval } else { mode },
         // Past the latest likely breach there is nothing left to prevent.
         expires_at: predicted_breach.p90.max(at + Duration::from_secs(300)),
         outcome_url: None,
@@ -360,6 +361,17 @@ mod tests {
         assert_eq!(requests(&mut policy, 0..100), 0);
         policy.set_min_probability("cart", None);
         assert_eq!(requests(&mut policy, 100..200), 1, "the default again");
+    }
+
+    #[test]
+    fn nothing_is_automatic_while_a_service_is_warming() {
+        let at = Timestamp::from_seconds(0);
+        let mut warming = prediction(at, "a", Some(3.0));
+        let mode_of = |p: &Prediction, mode| request(p, at, mode).unwrap().mode;
+        assert_eq!(mode_of(&warming, Mode::Automatic), Mode::Automatic);
+        warming.explanation.warming = true;
+        assert_eq!(mode_of(&warming, Mode::Automatic), Mode::Approval);
+        assert_eq!(mode_of(&warming, Mode::DryRun), Mode::DryRun);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use forewarn_schema::{
 use crate::bundle::ModelBundle;
 use crate::decision::{DecisionParams, RequestPolicy};
 use crate::growth::CLASSES;
-use crate::scorer::ServiceScorer;
+use crate::scorer::{FleetPrior, ServiceScorer};
 
 /// What the engine is set to.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,6 +74,8 @@ pub struct Engine {
     options: EngineOptions,
     bundles: BTreeMap<String, Arc<ModelBundle>>,
     scorers: BTreeMap<Arc<str>, ServiceScorer>,
+    /// What the bundles have in common, for services without; `None` after a swap, until it is asked for again.
+    prior: Option<Option<Arc<FleetPrior>>>,
     policy: RequestPolicy,
     current: BTreeMap<String, Prediction>,
 }
@@ -82,7 +84,8 @@ impl Engine {
     /// Nothing seen, the rules serve.
     pub fn new(signals: Arc<SignalSet>, options: EngineOptions) -> Self {
         let policy = RequestPolicy::new(options.decision.clone(), options.step, options.mode);
-        Self { signals, options, bundles: BTreeMap::new(), scorers: BTreeMap::new(), policy, current: BTreeMap::new() }
+        let (bundles, scorers, current) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { signals, options, bundles, scorers, prior: None, policy, current }
     }
 
     /// What it was set to.
@@ -100,6 +103,21 @@ impl Engine {
             Some(bundle) => self.bundles.insert(service.to_owned(), bundle),
             None => self.bundles.remove(service),
         };
+        self.prior = None;
+    }
+
+    /// Pools the bundles where they changed, and tells those that have none.
+    fn refresh_prior(&mut self) {
+        if self.prior.is_some() {
+            return;
+        }
+        let prior = FleetPrior::pooled(self.bundles.values().map(Arc::as_ref)).map(Arc::new);
+        for (service, scorer) in &mut self.scorers {
+            if !self.bundles.contains_key(&**service) {
+                scorer.set_prior(prior.clone());
+            }
+        }
+        self.prior = Some(prior);
     }
 
     /// Requests that were open before a restart: their episodes are not announced again.
@@ -109,10 +127,14 @@ impl Engine {
 
     /// Takes steps without saying anything: warm-up.
     pub fn observe(&mut self, _at: Timestamp, steps: &[ServiceStep]) {
+        self.refresh_prior();
         for step in steps {
             let scorer = self.scorers.entry(Arc::clone(&step.service)).or_insert_with(|| {
                 let bundle = self.bundles.get(&*step.service).cloned();
-                ServiceScorer::new(Arc::clone(&step.service), Arc::clone(&self.signals), self.options.step, bundle)
+                let (service, signals) = (Arc::clone(&step.service), Arc::clone(&self.signals));
+                let mut scorer = ServiceScorer::new(service, signals, self.options.step, bundle);
+                scorer.set_prior(self.prior.clone().flatten());
+                scorer
             });
             scorer.observe(step);
         }

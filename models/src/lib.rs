@@ -10,6 +10,7 @@ pub mod bundle;
 pub mod calibration;
 pub mod decision;
 pub mod engine;
+pub mod ensemble;
 pub mod forecast_input;
 pub mod growth;
 pub mod isolation_forest;

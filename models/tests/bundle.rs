@@ -79,9 +79,9 @@ fn a_changed_byte_in_any_file_is_refused_by_name() {
 #[test]
 fn a_later_format_is_refused_before_anything_else_is_read() {
     let artifact = common::bundle("checkout", 1, 7).to_artifact().unwrap();
-    let later = with_file(&artifact, MANIFEST_FILE, r#"{"format_version": 3, "shape": "unknown to us"}"#);
+    let later = with_file(&artifact, MANIFEST_FILE, r#"{"format_version": 4, "shape": "unknown to us"}"#);
     let error = ModelBundle::from_artifact(&later).unwrap_err();
-    assert_eq!(error.to_string(), "manifest.json: format_version must be 2, got 3");
+    assert_eq!(error.to_string(), "manifest.json: format_version must be 3, got 4");
 }
 
 #[test]

@@ -61,6 +61,15 @@ impl TimeToBreach {
     pub fn p90(&self) -> f64 {
         self.p90
     }
+
+    /// The same median in an interval `times` as wide on either side, as far as that is after now. `times` is at least 1
+    /// and finite; others leave it as it is.
+    #[must_use]
+    pub fn widened(self, times: f64) -> Self {
+        let p10 = (self.p50 - times * (self.p50 - self.p10)).max(0.0);
+        let p90 = self.p50 + times * (self.p90 - self.p50);
+        if times >= 1.0 && p90.is_finite() { Self { p10, p90, ..self } } else { self }
+    }
 }
 
 /// One signal's part in a prediction: what was seen, and what was expected at that time of the week.
@@ -86,6 +95,9 @@ pub struct Explanation {
     pub signals: Vec<SignalEvidence>,
     /// Which forecast the time to breach comes from: `trend`, `seasonal_naive`, `lstm`, `clock`.
     pub forecast: String,
+    /// Too little was seen of the service to learn its normal: intervals are wider, and nothing acts by itself on it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub warming: bool,
 }
 
 /// What is said of one target (one label set of one signal) at one time, from samples up to then.
@@ -138,6 +150,14 @@ impl Prediction {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_widened_interval_keeps_its_median_and_does_not_begin_before_now() {
+        let ttb = TimeToBreach::new(40.0, 100.0, 130.0).unwrap();
+        assert_eq!(ttb.widened(1.5), TimeToBreach::new(10.0, 100.0, 145.0).unwrap());
+        assert_eq!(ttb.widened(4.0), TimeToBreach::new(0.0, 100.0, 220.0).unwrap());
+        assert_eq!((ttb.widened(f64::NAN), ttb.widened(0.5), ttb.widened(f64::INFINITY)), (ttb, ttb, ttb));
+    }
 
     #[test]
     fn quantiles_are_in_order() {

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forewarn_features::{FeaturePipelineParams, FittedFeaturePipeline, ServiceStep, SignalSet};
+use forewarn_features::{Calendar, ServiceStep, SignalSet};
 use forewarn_models::baselines::{Baselines, HORIZONS, LoadProfile, QUANTILES};
 use forewarn_models::bundle::{BundleError, BundleManifest};
-use forewarn_models::calibration::{CalibrationError, ScoreCalibrator};
+use forewarn_models::calibration::CalibrationError;
 use forewarn_models::forecast_input::{FEATURES, LOOKBACK, training_windows};
-use forewarn_models::isolation_forest::{IsolationForest, IsolationForestError, IsolationForestParams};
+use forewarn_models::isolation_forest::{IsolationForestError, IsolationForestParams};
 use forewarn_models::lstm::{Device, LstmError, LstmForecaster, LstmParams};
 use forewarn_models::rehearsal::Rehearsed;
 use forewarn_models::{ForecastModel, ModelBundle};
@@ -20,6 +20,7 @@ use forewarn_schema::{Step, TimeRange, Timestamp, format_duration, stable_id};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::detectors::{self, AnomalyQuality, Detectors};
 use crate::forecasts::{ForecastSetup, compare};
 use crate::rehearsal::rehearse;
 use crate::report::ForecastQuality;
@@ -64,6 +65,9 @@ pub struct FitOptions {
     pub validation_share: f64,
     /// How many false alarms a week all services together may raise, by the replay of the training window. Default 1.
     pub false_alarms_per_week: f64,
+    /// Whose clock the load and the time of day go by. Default UTC, no holidays.
+    #[serde(default)]
+    pub calendar: Calendar,
 }
 
 impl FitOptions {
@@ -86,6 +90,7 @@ impl FitOptions {
             min_history: Duration::from_secs(86_400),
             validation_share: 0.2,
             false_alarms_per_week: 1.0,
+            calendar: Calendar::default(),
         }
     }
 }
@@ -184,6 +189,8 @@ pub struct FitQuality {
     pub validation: TimeRange,
     /// How the forecasts did there; `None` where no origin could be judged.
     pub forecast: Option<ForecastQuality>,
+    /// Which detectors make the anomaly score, and how they did on the tail; `None` where it was too short to tell.
+    pub anomaly: Option<AnomalyQuality>,
     /// Rows that the forest learnt from.
     pub rows: u64,
     /// Windows that the LSTM learnt from; 0: none was fitted.
@@ -203,8 +210,10 @@ pub fn fit_all(
     progress: &dyn FitProgress,
 ) -> Vec<(Arc<str>, Result<ModelBundle, FitError>)> {
     let before = |steps: &Vec<ServiceStep>| steps.partition_point(|s| s.at < options.until);
-    let loads: Vec<LoadProfile> =
-        histories.values().filter_map(|steps| LoadProfile::fit(&steps[..before(steps)])).collect();
+    let loads: Vec<LoadProfile> = histories
+        .values()
+        .filter_map(|steps| LoadProfile::fit_in(&options.calendar, &steps[..before(steps)]))
+        .collect();
     let fleet = LoadProfile::fleet(&loads);
     let fit_one = |(service, steps): (&Arc<str>, &Vec<ServiceStep>)| {
         progress.service_started(service);
@@ -281,12 +290,11 @@ fn fit_with_progress(
     let steps = &steps[..steps.partition_point(|s| s.at < options.until)];
     let window = training_window(service, steps, options)?;
     let excluded = with_incidents(service, steps, signals, excluded, window);
-    let pipeline = FeaturePipelineParams::default().fit(steps, signals, options.step, &excluded);
-    let (forest, calibrator, rows) = fit_anomaly(service, steps, &pipeline, options, &excluded)?;
+    let detectors = Detectors::fit(service, steps, signals, options, &excluded)?;
 
     let validation = TimeRange { start: validation_start(window, options), end: window.end };
     let before = &steps[..steps.partition_point(|s| s.at < validation.start)];
-    let earlier_baselines = Baselines::fit(before, signals, options.step, fleet);
+    let earlier_baselines = Baselines::fit_in(&options.calendar, before, signals, options.step, fleet);
     let (lstm, windows) = fit_lstm(service, before, signals, &earlier_baselines, options, on_step)?;
     let setup = ForecastSetup {
         steps,
@@ -298,25 +306,29 @@ fn fit_with_progress(
     let quality = compare(&setup, validation, VALIDATION_ORIGINS);
     let forecast = choose(quality.as_ref());
 
+    // All of the window: the profile of the last days matters more than the fifth that is spared above, and the scale
+    // that the LSTM works in hardly moves.
+    let baselines = Baselines::fit_in(&options.calendar, steps, signals, options.step, fleet);
     let mut manifest = BundleManifest::unsealed(service, window, options.step, options.seed);
     manifest.dataset_digest = dataset_digest.to_owned();
     manifest.signals_digest = json(signals).map_or_else(String::new, |s| stable_id("signals", &[&s.to_string()]));
     manifest.params = params_of(options);
-    let rows = rows as u64;
-    manifest.quality = json(&FitQuality { validation, forecast: quality, rows, windows, excluded });
-    let bundle = ModelBundle {
+    let mut bundle = ModelBundle {
         manifest,
         signals: signals.clone(),
-        pipeline,
-        forest,
-        calibrator,
+        pipeline: detectors.pipeline,
+        forest: detectors.forest,
+        ensemble: detectors.ensemble,
         lstm,
-        // All of the window: the profile of the last days matters more than the fifth that is spared
-        // above, and the scale that the LSTM works in hardly moves.
-        baselines: Baselines::fit(steps, signals, options.step, fleet),
+        baselines,
         forecast,
         rehearsed: Rehearsed::default(),
     };
+    let earlier = Detectors::fit(service, before, signals, options, &excluded).ok().map(|d| (d, earlier_baselines));
+    let anomaly = detectors::settle(&mut bundle, earlier, steps, validation, &detectors.set_apart, &excluded)
+        .map_err(|source| FitError::Calibration { service: service.to_owned(), source })?;
+    let rows = detectors.rows as u64;
+    bundle.manifest.quality = json(&FitQuality { validation, forecast: quality, anomaly, rows, windows, excluded });
     bundle.sealed().map_err(|source| FitError::Bundle { service: service.to_owned(), source })
 }
 
@@ -354,40 +366,6 @@ fn with_incidents(
     }
     excluded.sort_by_key(|r| (r.start, r.end));
     excluded
-}
-
-fn fit_anomaly(
-    service: &str,
-    steps: &[ServiceStep],
-    pipeline: &FittedFeaturePipeline,
-    options: &FitOptions,
-    excluded: &[TimeRange],
-) -> Result<(IsolationForest, ScoreCalibrator, usize), FitError> {
-    let width = pipeline.names().len();
-    let mut state = pipeline.new_state();
-    let mut rows: Vec<f32> = Vec::with_capacity(steps.len() * width);
-    for step in steps {
-        // Excluded steps still pass through, so that the change after them has something to compare with.
-        let row = pipeline.transform(&mut state, step);
-        let normal = !excluded.iter().any(|range| range.contains(step.at));
-        if normal && row.iter().any(|v| !v.is_nan()) {
-            rows.extend(row);
-        }
-    }
-    let count = rows.len().checked_div(width).unwrap_or(0);
-    if count < 2 {
-        let (service, until) = (service.to_owned(), options.until);
-        return Err(FitError::NothingToLearn { service, until, steps: steps.len() });
-    }
-    let params = IsolationForestParams { trees: options.trees, sample_size: options.sample_size, seed: options.seed };
-    let refused = |source| FitError::Forest { service: service.to_owned(), source };
-    let forest = params.check().map_err(refused)?.fit(&rows, width).map_err(refused)?;
-    let mut scores = vec![0.0; count];
-    // One thread: the services are what runs side by side.
-    forest.score_rows(&rows, &mut scores, 1);
-    let calibrator = ScoreCalibrator::fit(&scores)
-        .map_err(|source| FitError::Calibration { service: service.to_owned(), source })?;
-    Ok((forest, calibrator, count))
 }
 
 fn validation_start(window: TimeRange, options: &FitOptions) -> Timestamp {

@@ -8,6 +8,7 @@
 
 mod alarms;
 pub mod backtest;
+mod detectors;
 pub mod evaluate;
 mod feedback;
 pub mod fit;
@@ -20,6 +21,7 @@ pub mod settle;
 
 pub use alarms::required_lead;
 pub use backtest::{BacktestSummary, RollingOriginBacktest, backtest};
+pub use detectors::{AnomalyQuality, DetectorQuality};
 pub use evaluate::{EvaluationInput, demote_forecasters, evaluate};
 pub use fit::{FitError, FitOptions, FitProgress, FitQuality, Quiet, fit_all, fit_service};
 pub use gate::{GateVerdict, PromotionGate};

@@ -126,6 +126,7 @@ fn schemas() -> Value {
         "summary": text, "forecast": text,
         "signals": {"type": "array", "items": {"type": "object", "properties": {
             "signal": text, "seen": number, "expected": {"type": ["number", "null"]}, "weight": unit}}},
+        "warming": {"type": "boolean"},
     }});
     let maybe_text = json!({"type": ["string", "null"]});
     json!({

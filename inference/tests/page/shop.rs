@@ -10,7 +10,7 @@ use forewarn_features::{FeaturePipelineParams, LiveSignals, ServiceStep, SignalS
 use forewarn_inference::{Server, ServerHandle, ServerOptions};
 use forewarn_models::baselines::Baselines;
 use forewarn_models::bundle::BundleManifest;
-use forewarn_models::calibration::ScoreCalibrator;
+use forewarn_models::ensemble::{AnomalyEnsemble, Detector, RawScores};
 use forewarn_models::isolation_forest::IsolationForestParams;
 use forewarn_models::{Engine, EngineOptions, ForecastModel, ModelBundle, ModelRegistry};
 use forewarn_schema::{Sample, Step, TimeRange, Timestamp};
@@ -163,14 +163,15 @@ fn fit(service: &str, steps: &[ServiceStep], signals: &SignalSet, range: TimeRan
     let width = pipeline.names().len();
     let params = IsolationForestParams { trees: 50, sample_size: 256, seed: 7 };
     let forest = params.check().unwrap().fit(&rows, width).unwrap();
-    let raw: Vec<f64> = rows.chunks_exact(width).map(|row| forest.score(row)).collect();
-    let calibrator = ScoreCalibrator::fit(&raw).unwrap();
+    let raw: Vec<RawScores> =
+        rows.chunks_exact(width).map(|row| [forest.score(row), f64::NAN, f64::NAN, f64::NAN]).collect();
+    let ensemble = AnomalyEnsemble::fit(&raw, &[(Detector::IsolationForest, 1.0)], None).unwrap();
     let bundle = ModelBundle {
         manifest: BundleManifest::unsealed(service, range, Step::MINUTE, 7),
         signals: signals.clone(),
         pipeline,
         forest,
-        calibrator,
+        ensemble,
         lstm: None,
         baselines: Baselines::fit(steps, signals, Step::MINUTE, None),
         forecast: ForecastModel::Trend,

@@ -164,7 +164,7 @@ impl Block {
 }
 
 /// The lower triangular factor of `covariance` + [`RIDGE`]; the ridge keeps every pivot above nothing.
-fn cholesky(covariance: &[f64], size: usize) -> Vec<f64> {
+pub(crate) fn cholesky(covariance: &[f64], size: usize) -> Vec<f64> {
     let mut factor = covariance.to_vec();
     for i in 0..size {
         let (above, row) = factor.split_at_mut(i * (i + 1) / 2);
@@ -181,7 +181,7 @@ fn cholesky(covariance: &[f64], size: usize) -> Vec<f64> {
 }
 
 /// The squared length of `vector` where the factored covariance is the unit, mean over its components.
-fn squared_length(factor: &[f64], vector: &[f64]) -> f64 {
+pub(crate) fn squared_length(factor: &[f64], vector: &[f64]) -> f64 {
     let mut solved: Vec<f64> = Vec::with_capacity(vector.len());
     let mut start = 0;
     for (i, value) in vector.iter().enumerate() {

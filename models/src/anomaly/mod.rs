@@ -14,6 +14,7 @@ mod tail;
 mod value_store;
 
 use distance::RowDistance;
+pub(crate) use distance::{cholesky, squared_length};
 use novelty::ColumnNovelty;
 use onset::Onset;
 
@@ -98,7 +99,11 @@ impl AnomalyScorer {
         self.seen += 1;
         let warm = self.seen > WARM_UP.min(self.learn_rows.unwrap_or(WARM_UP));
         if warm && let Some(strength) = self.onset.push(strength) {
-            return 0.5 + 0.5 * saturate(strength, MIDDLE_STRENGTH);
+            let score = 0.5 + 0.5 * saturate(strength, MIDDLE_STRENGTH);
+            // What several columns do together says more than how new each is, short of an alarm.
+            if self.columns.len() == 1 || score >= ALARM_LEVEL {
+                return score;
+            }
         }
         // The geometric mean of now, a while and a longer while: what lasts is held, and its start is not late.
         let logs = held.into_iter().chain([distance]).map(|d| (d / DISTANCE_FLOOR).ln_1p());

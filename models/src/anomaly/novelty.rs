@@ -20,6 +20,10 @@ const RARITY: f64 = 0.3;
 const FIRST_ROWS: usize = 20;
 /// No distance counts for more spreads than this.
 const CLIP: f64 = 20.0;
+/// Until a column has moved so often, how far it moves is read from the times that it did.
+const KNOWN_MOVES: u32 = 20;
+/// A column that never moved and moves is this many of the spreads that it does not have away.
+const FIRST_MOVE: f64 = 5.0;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -106,8 +110,25 @@ impl Stream {
             return New { in_spreads: 0.0, rarity: 1.0 };
         };
         let rarity = self.distances.push(distance);
-        let in_spreads = if distance == 0.0 { 0.0 } else { (distance / self.variance.sqrt()).min(CLIP) };
-        New { in_spreads, rarity }
+        New { in_spreads: self.in_spreads(distance), rarity }
+    }
+
+    /// `distance` in units of how the values spread, 0 to [`CLIP`].
+    ///
+    /// Where one value is had nearly always, the spread says how seldom it is left, not how far: a count that is 0 for
+    /// days has none to speak of, and any failure would be [`CLIP`] of it. So while few moves were seen, the unit goes
+    /// over to their own size, and that they are rare is left to the rarity.
+    fn in_spreads(&self, distance: f64) -> f64 {
+        let spread = match self.seen.moves(KNOWN_MOVES) {
+            _ if distance == 0.0 => return 0.0,
+            Some(moves) if moves.count == 0 => return FIRST_MOVE,
+            Some(moves) => {
+                let little = 1.0 - f64::from(moves.count) / f64::from(KNOWN_MOVES);
+                self.variance.max(little * moves.mean_square).sqrt()
+            }
+            None => self.variance.sqrt(),
+        };
+        (distance / spread).min(CLIP)
     }
 }
 
@@ -134,6 +155,24 @@ mod tests {
         let strengths = strengths(spikes);
         assert!(strengths[199] > 4.0);
         assert_eq!(strengths[1999], 0.0);
+    }
+
+    #[test]
+    fn a_count_that_was_always_zero_is_new_once() {
+        let failures = (0..8000).map(|i| if i == 6000 || i == 7000 { 1.0 } else { 0.0 });
+        let strengths = strengths(failures);
+        assert!(strengths[6000] > 5.0 * strengths[7000], "{} and {}", strengths[6000], strengths[7000]);
+        // Ten times as many are another matter than one more.
+        let worse = (0..8000).map(|i| {
+            if i == 6000 {
+                1.0
+            } else if i == 7000 {
+                10.0
+            } else {
+                0.0
+            }
+        });
+        assert!(self::strengths(worse)[7000] > 4.0 * strengths[7000]);
     }
 
     #[test]

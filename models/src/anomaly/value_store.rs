@@ -13,7 +13,27 @@ pub(super) struct ValueStore {
     values: Vec<(f64, u32)>,
 }
 
+/// How often, and how far, values lay off the commonest one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Moves {
+    pub count: u32,
+    /// Of the distances from the commonest value; NaN where there is none.
+    pub mean_square: f64,
+}
+
 impl ValueStore {
+    /// The moves off the commonest value; `None` from `enough` of them on.
+    pub(super) fn moves(&self, enough: u32) -> Option<Moves> {
+        if self.values.len() > enough as usize {
+            return None; // So many distinct values are at least so many moves.
+        }
+        let (usual, usual_count) = self.values.iter().copied().max_by_key(|(_, count)| *count)?;
+        let all: u64 = self.values.iter().map(|(_, count)| u64::from(*count)).sum();
+        let count = u32::try_from(all - u64::from(usual_count)).ok().filter(|count| *count < enough)?;
+        let squares: f64 = self.values.iter().map(|(v, n)| f64::from(*n) * (v - usual) * (v - usual)).sum();
+        Some(Moves { count, mean_square: squares / f64::from(count) })
+    }
+
     /// Takes a finite value.
     pub(super) fn insert(&mut self, value: f64) {
         let at = self.values.partition_point(|(v, _)| *v < value);
@@ -87,6 +107,16 @@ mod tests {
         let distances: Vec<_> = (1..=5).map(|rank| store.distance_to_nearest(6.0, rank)).collect();
         assert_eq!(distances, [Some(1.0), Some(2.0), Some(2.0), Some(4.0), None]);
         assert_eq!(store.distance_to_nearest(4.0, 2), Some(0.0));
+    }
+
+    #[test]
+    fn moves_are_counted_from_the_commonest_value() {
+        let mut store = ValueStore::default();
+        for value in [7.0, 7.0, 7.0, 10.0, 6.0] {
+            store.insert(value);
+        }
+        assert_eq!(store.moves(3), Some(Moves { count: 2, mean_square: 5.0 }));
+        assert_eq!(store.moves(2), None);
     }
 
     #[test]

@@ -1,12 +1,11 @@
 //! The load of a service by time of day and day of the week: what many things grow with.
 
+pub use forewarn_features::LOAD_SIGNAL;
 use forewarn_features::seasonal::median;
-use forewarn_features::{SeasonalProfile, ServiceStep};
+use forewarn_features::{Calendar, SeasonalProfile, ServiceStep};
 use forewarn_schema::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// The signal that says how much a service has to do.
-pub const LOAD_SIGNAL: &str = "traffic";
 const DAY_MS: i64 = 86_400_000;
 /// However quiet, never less than this share of the mean: a quiet night slows what grows with load and never stops it.
 const LEAST_LEVEL: f64 = 0.05;
@@ -17,25 +16,30 @@ pub struct LoadProfile {
     /// What 1 stands for, in the unit of the signal; `None` where the profile was learnt from other services.
     mean: Option<f64>,
     by_time_of_day: SeasonalProfile,
-    /// A factor for each day of the week (UTC, from Thursday, as the epoch does); 1 for a day that was not seen.
+    /// A factor for each day of the week, from Monday; a holiday is a Sunday; 1 for a day that was not seen.
     by_weekday: [f64; 7],
 }
 
 impl LoadProfile {
     /// Learns from the steps of one service; `None` where it has no traffic, or too little was seen to say what is normal.
     pub fn fit(steps: &[ServiceStep]) -> Option<Self> {
+        Self::fit_in(&Calendar::default(), steps)
+    }
+
+    /// The same, by the clock of `calendar`.
+    pub fn fit_in(calendar: &Calendar, steps: &[ServiceStep]) -> Option<Self> {
         let values: Vec<(Timestamp, f64)> =
             steps.iter().filter_map(|s| Some((s.at, load_of(s)?))).filter(|(_, v)| v.is_finite()).collect();
-        let mean = SeasonalProfile::fit(values.iter().copied())?.mean_level();
+        let mean = SeasonalProfile::fit_daily(calendar, values.iter().copied())?.mean_level();
         if mean.is_nan() || mean <= 0.0 {
             return None;
         }
-        let by_time_of_day = SeasonalProfile::fit(values.iter().map(|(at, v)| (*at, v / mean)))?;
+        let by_time_of_day = SeasonalProfile::fit_daily(calendar, values.iter().map(|(at, v)| (*at, v / mean)))?;
         let mut ratios: [Vec<f64>; 7] = Default::default();
         for (at, value) in &values {
             let usual = by_time_of_day.level(*at);
             if usual > LEAST_LEVEL {
-                ratios[weekday(*at)].push(value / mean / usual);
+                ratios[calendar.local(*at).weekday].push(value / mean / usual);
             }
         }
         let most = ratios.iter().map(Vec::len).max().unwrap_or(0);
@@ -51,7 +55,9 @@ impl LoadProfile {
         let mean_at =
             |at: Timestamp| services.iter().map(|s| s.by_time_of_day.level(at)).sum::<f64>() / services.len() as f64;
         let quarters = (0..96).map(|q| Timestamp::from_millis(q * DAY_MS / 96));
-        let by_time_of_day = SeasonalProfile::fit(quarters.map(|at| (at, mean_at(at))))?;
+        // All are of one configuration, hence of one calendar.
+        let calendar = services[0].by_time_of_day.calendar();
+        let by_time_of_day = SeasonalProfile::fit_daily(calendar, quarters.map(|at| (at, mean_at(at))))?;
         let by_weekday =
             std::array::from_fn(|day| median(&mut services.iter().map(|s| s.by_weekday[day]).collect::<Vec<_>>()));
         Some(Self { mean: None, by_time_of_day, by_weekday })
@@ -59,7 +65,8 @@ impl LoadProfile {
 
     /// The expected load at a time, 1 on average.
     pub fn level(&self, at: Timestamp) -> f64 {
-        (self.by_time_of_day.level(at) * self.by_weekday[weekday(at)]).max(LEAST_LEVEL)
+        let weekday = self.by_time_of_day.calendar().local(at).weekday;
+        (self.by_time_of_day.level(at) * self.by_weekday[weekday]).max(LEAST_LEVEL)
     }
 
     /// The load that was seen in `step`, relative to the mean; `None` where it was not, or means nothing here.
@@ -82,10 +89,6 @@ impl LoadProfile {
 
 fn load_of(step: &ServiceStep) -> Option<f64> {
     step.observations.iter().find(|o| &*o.signal == LOAD_SIGNAL).map(|o| o.value)
-}
-
-fn weekday(at: Timestamp) -> usize {
-    at.millis().div_euclid(DAY_MS).rem_euclid(7) as usize
 }
 
 #[cfg(test)]
@@ -126,6 +129,17 @@ mod tests {
             assert!((got - wanted).abs() < 0.08, "step {i}: {got}, wanted {wanted}");
         }
         assert_eq!(profile.seen(&week(|_| 150.0)[0]).map(|l| (l * 100.0).round()), Some(150.0));
+    }
+
+    #[test]
+    fn a_holiday_has_the_load_of_a_sunday() {
+        // The epoch was a Thursday, so that day 3 is a Sunday; day 11 is the Monday of the week after.
+        let sundays = |i: i64| if i / 144 == 3 { 20.0 } else { 100.0 };
+        let calendar = Calendar::new("UTC", &["1970-01-12".to_owned()]).unwrap();
+        let profile = LoadProfile::fit_in(&calendar, &week(sundays)).unwrap();
+        let noon = |day: i64| profile.level(Timestamp::from_seconds(day * 86_400 + 43_200));
+        assert_eq!(noon(11), noon(10));
+        assert!(noon(12) > 4.0 * noon(11), "{} and {}", noon(12), noon(11));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use forewarn_features::seasonal::median;
-use forewarn_features::{SeasonalProfile, ServiceStep, SignalSet};
+use forewarn_features::{Calendar, SeasonalProfile, ServiceStep, SignalSet};
 use forewarn_schema::{BreachKind, Direction, LabelSet, SignalKind, Step, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -74,7 +74,18 @@ impl Baselines {
     ///
     /// A signal seen too little for a profile has no entry: it is then served without a normal.
     pub fn fit(steps: &[ServiceStep], signals: &SignalSet, step: Step, fleet: Option<&LoadProfile>) -> Self {
-        let load = LoadProfile::fit(steps).or_else(|| fleet.cloned());
+        Self::fit_in(&Calendar::default(), steps, signals, step, fleet)
+    }
+
+    /// The same, by the clock of `calendar`.
+    pub fn fit_in(
+        calendar: &Calendar,
+        steps: &[ServiceStep],
+        signals: &SignalSet,
+        step: Step,
+        fleet: Option<&LoadProfile>,
+    ) -> Self {
+        let load = LoadProfile::fit_in(calendar, steps).or_else(|| fleet.cloned());
         let mut baselines = Self { signals: BTreeMap::new(), load };
         let loads = baselines.load.as_ref().map(|load| steps.iter().map(|s| (s.at, load.at(s))).collect::<Vec<_>>());
         for signal in signals.iter() {
@@ -84,7 +95,7 @@ impl Baselines {
             }
             let series = fractions_by_target(steps, &signal.name, signal.direction);
             let everything = series.values().flat_map(|s| s.points.iter().copied());
-            let Some(profile) = SeasonalProfile::fit(everything) else { continue };
+            let Some(profile) = SeasonalProfile::fit_in(calendar, everything) else { continue };
             let scale = step_scale(&series, &profile);
             let reference = series.values().map(|s| s.reference).fold(f64::NEG_INFINITY, f64::max);
             let all: Vec<&[(Timestamp, f64)]> = series.values().map(|s| s.points.as_slice()).collect();

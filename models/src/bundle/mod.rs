@@ -26,7 +26,7 @@ pub use version::ModelVersion;
 
 use crate::NamedTensor;
 use crate::baselines::{Baselines, HORIZONS};
-use crate::calibration::ScoreCalibrator;
+use crate::ensemble::{AnomalyEnsemble, Detector};
 use crate::forecast_input::{FEATURES, LOOKBACK};
 use crate::isolation_forest::IsolationForest;
 use crate::lstm::LstmForecaster;
@@ -55,8 +55,8 @@ pub struct ModelBundle {
     pub pipeline: FittedFeaturePipeline,
     /// From a row to a raw anomaly score.
     pub forest: IsolationForest,
-    /// From a raw to a calibrated anomaly score.
-    pub calibrator: ScoreCalibrator,
+    /// From what the detectors say of a step to its anomaly score.
+    pub ensemble: AnomalyEnsemble,
     /// The learnt forecaster, where one could be fitted.
     pub lstm: Option<LstmForecaster>,
     /// The forecasts that are always there.
@@ -73,7 +73,7 @@ struct PartsOut<'a> {
     forecast: ForecastModel,
     signals: &'a SignalSet,
     pipeline: &'a FittedFeaturePipeline,
-    calibrator: &'a ScoreCalibrator,
+    ensemble: &'a AnomalyEnsemble,
     baselines: &'a Baselines,
     rehearsed: &'a Rehearsed,
 }
@@ -85,7 +85,7 @@ struct PartsIn {
     forecast: ForecastModel,
     signals: Vec<Signal>,
     pipeline: FittedFeaturePipeline,
-    calibrator: ScoreCalibrator,
+    ensemble: AnomalyEnsemble,
     baselines: Baselines,
     rehearsed: Rehearsed,
 }
@@ -101,7 +101,7 @@ impl ModelBundle {
             forecast: self.forecast,
             signals: &self.signals,
             pipeline: &self.pipeline,
-            calibrator: &self.calibrator,
+            ensemble: &self.ensemble,
             baselines: &self.baselines,
             rehearsed: &self.rehearsed,
         };
@@ -138,7 +138,7 @@ impl ModelBundle {
             signals,
             pipeline: parts.pipeline,
             forest,
-            calibrator: parts.calibrator,
+            ensemble: parts.ensemble,
             lstm,
             baselines: parts.baselines,
             forecast: parts.forecast,
@@ -177,6 +177,15 @@ impl ModelBundle {
         }
         if !self.rehearsed.is_well_formed() {
             let reason = "a stretch must lie in 0.5..=2, a probability in 0..=1, a factor of a shape above 0";
+            return Err(BundleError::Inconsistent(reason.to_owned()));
+        }
+        if !self.ensemble.is_well_formed(self.pipeline.names().len()) {
+            let reason =
+                "the ensemble must have sorted parts whose weights sum to 1, and a distance as wide as the rows";
+            return Err(BundleError::Inconsistent(reason.to_owned()));
+        }
+        if self.ensemble.asks(Detector::LstmResidual) && self.lstm.is_none() {
+            let reason = "the ensemble asks the lstm, but there is no lstm";
             return Err(BundleError::Inconsistent(reason.to_owned()));
         }
         let (rows, forest) = (self.pipeline.names().len(), self.forest.features());

@@ -30,7 +30,7 @@ const LOAD_RECENT: Duration = Duration::from_secs(3 * 3600);
 /// How far ahead a breach is looked for, and in which strides: minutes until, minutes each.
 const STRIDES: [(f64, f64); 5] = [(60.0, 5.0), (240.0, 10.0), (720.0, 20.0), (1440.0, 40.0), (10_080.0, 120.0)];
 /// 0.1 and 0.9 quantiles of a normal distribution lie so many standard deviations apart.
-const DECILES_APART: f64 = 2.5631;
+pub(super) const DECILES_APART: f64 = 2.5631;
 
 /// What is known of the service and signal that a target belongs to.
 pub(super) struct Known<'a> {

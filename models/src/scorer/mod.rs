@@ -3,17 +3,20 @@
 //! Holds the running state of a service (feature memory, a ring of values a target) beside what was
 //! learnt of it. Not here: whether a prediction becomes a request (`decision`).
 
+mod anomaly;
 mod forecast;
 mod history;
 mod ring;
+mod warming;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use forewarn_features::{FeatureState, Observation, ServiceStep, Signal, SignalSet};
 use forewarn_schema::{
-    AnomalyScore, BandPoint, BreachKind, Direction, Explanation, FanPoint, LabelSet, Prediction, Probability,
-    SignalEvidence, Step, TimeToBreach, Timestamp, format_duration,
+    BandPoint, BreachKind, Direction, Explanation, FanPoint, LabelSet, Prediction, Probability, Step, TimeToBreach,
+    Timestamp, format_duration,
 };
 
 use crate::baselines::{Baselines, value_at};
@@ -22,16 +25,21 @@ use crate::decision::{BY_RACE, RULES_VERSION};
 use crate::engine::TargetView;
 use crate::growth::{CLASSES, Growth, Shape};
 use crate::time_to_breach::{breach_probability, estimate_time_to_breach};
+use anomaly::Anomaly;
 use forecast::Known;
 use history::TargetHistory;
 use ring::StepRing;
+pub use warming::FleetPrior;
+use warming::Warming;
 
 /// A service has been watched for this many steps before a target that appears is taken for new.
 const WATCHED: f64 = 30.0;
 /// How much what one replica shows says of the others: half, as they see the same load.
 const SIBLINGS: f64 = 0.5;
-/// At most this many signals explain a prediction.
-const MAX_EVIDENCE: usize = 5;
+/// A service without a bundle that has been watched for less is warming up: not even its day is known.
+const WARMING: Duration = Duration::from_secs(86_400);
+/// So many times as wide as the data of a warming service say are its intervals: what they do not show is how it usually goes on.
+const WARMING_WIDTH: f64 = 1.5;
 
 /// How far ahead a kind of breach is asked about: far enough to act calmly, near enough to be sure.
 pub fn horizon_seconds(kind: BreachKind) -> f64 {
@@ -58,6 +66,8 @@ pub struct ServiceScorer {
     loads: Option<StepRing>,
     row: Vec<f32>,
     targets: BTreeMap<TargetKey, TargetHistory>,
+    /// While there is no bundle.
+    warming: Warming,
 }
 
 /// What is said of where one target goes.
@@ -67,12 +77,6 @@ struct Forecast {
     probability: Probability,
     /// By what, in a word.
     by: &'static str,
-}
-
-/// How unusual the service looks now, and why.
-struct Anomaly {
-    score: AnomalyScore,
-    evidence: Vec<SignalEvidence>,
 }
 
 impl ServiceScorer {
@@ -92,6 +96,7 @@ impl ServiceScorer {
             loads: None,
             row: Vec::new(),
             targets: BTreeMap::new(),
+            warming: Warming::default(),
         };
         scorer.set_bundle(bundle);
         scorer
@@ -103,7 +108,18 @@ impl ServiceScorer {
         self.row.clear();
         // What was seen was relative to another mean.
         self.loads = None;
+        self.warming = Warming::default();
         self.bundle = bundle;
+    }
+
+    /// What services alike have in common, for as long as there is no bundle.
+    pub fn set_prior(&mut self, prior: Option<Arc<FleetPrior>>) {
+        self.warming.set_prior(prior);
+    }
+
+    /// Whether too little was seen, and nothing learnt.
+    fn is_warming(&self, at: Timestamp) -> bool {
+        self.bundle.is_none() && self.first.is_none_or(|first| at < first + WARMING)
     }
 
     /// Takes one step. Steps come in the order of time; a late one changes nothing.
@@ -113,6 +129,8 @@ impl ServiceScorer {
         }
         if let Some(bundle) = &self.bundle {
             self.row = bundle.pipeline.transform(&mut self.feature_state, step);
+        } else {
+            self.warming.observe(step, &self.signals);
         }
         if let Some(load) = self.bundle.as_ref().and_then(|b| b.baselines.load.as_ref()?.seen(step)) {
             self.loads.get_or_insert_with(|| StepRing::new(self.step, step.at)).push(step.at, load);
@@ -219,34 +237,6 @@ impl ServiceScorer {
         }
     }
 
-    fn anomaly(&self, at: Timestamp) -> Anomaly {
-        let nothing = Anomaly { score: AnomalyScore::default(), evidence: Vec::new() };
-        let (Some(bundle), Some(latest)) = (&self.bundle, &self.latest) else { return nothing };
-        let stale = at.seconds_since(latest.at) > 10.0 * self.step.seconds();
-        if stale || self.row.is_empty() || self.row.iter().all(|v| v.is_nan()) {
-            return nothing;
-        }
-        let score = bundle.calibrator.calibrate(bundle.forest.score(&self.row));
-        let mut weights: BTreeMap<&str, f64> = BTreeMap::new();
-        for (column, share) in bundle.forest.explain(&self.row).into_iter().enumerate() {
-            *weights.entry(bundle.pipeline.signal_of(column)).or_default() += share;
-        }
-        let mut evidence: Vec<SignalEvidence> = bundle
-            .pipeline
-            .readings(latest)
-            .into_iter()
-            .map(|r| SignalEvidence {
-                weight: weights.get(r.signal.as_str()).copied().unwrap_or(0.0),
-                signal: r.signal,
-                seen: r.seen,
-                expected: Some(r.expected),
-            })
-            .collect();
-        evidence.sort_by(|a, b| b.weight.total_cmp(&a.weight));
-        evidence.truncate(MAX_EVIDENCE);
-        Anomaly { score, evidence }
-    }
-
     #[expect(clippy::too_many_arguments, reason = "one caller; a struct of these would only be taken apart again")]
     fn prediction(
         &self,
@@ -258,6 +248,12 @@ impl ServiceScorer {
         forecast: Forecast,
         anomaly: &Anomaly,
     ) -> Prediction {
+        let warming = self.is_warming(at);
+        let time_to_breach = forecast.time_to_breach.map(|ttb| if warming { ttb.widened(WARMING_WIDTH) } else { ttb });
+        let mut summary = summary(signal, history, time_to_breach, forecast.by);
+        if warming {
+            summary.push_str("; warming up: less than a day was seen of this service, and nothing is learnt of it yet");
+        }
         Prediction {
             id: Prediction::derive_id(&self.service, &signal.name, labels, at),
             at,
@@ -269,7 +265,7 @@ impl ServiceScorer {
             limit: history.limit(),
             breach_probability: forecast.probability,
             horizon_seconds: horizon_seconds(kind),
-            time_to_breach_seconds: forecast.time_to_breach,
+            time_to_breach_seconds: time_to_breach,
             request_id: None,
             anomaly_score: anomaly.score,
             model_version: self
@@ -277,9 +273,10 @@ impl ServiceScorer {
                 .as_ref()
                 .map_or_else(|| RULES_VERSION.to_owned(), |b| b.manifest.version.to_string()),
             explanation: Explanation {
-                summary: summary(signal, history, forecast.time_to_breach, forecast.by),
+                summary,
                 signals: anomaly.evidence.clone(),
                 forecast: forecast.by.to_owned(),
+                warming,
             },
         }
     }

@@ -8,7 +8,7 @@ use forewarn_features::{Observation, ServiceStep, Signal, SignalLimit, SignalSet
 use forewarn_models::ModelBundle;
 use forewarn_models::baselines::Baselines;
 use forewarn_models::bundle::{BundleManifest, ForecastModel};
-use forewarn_models::calibration::ScoreCalibrator;
+use forewarn_models::ensemble::{AnomalyEnsemble, Detector, JointDistance, RawScores};
 use forewarn_models::forecast_input::{FEATURES, LOOKBACK};
 use forewarn_models::isolation_forest::IsolationForestParams;
 use forewarn_models::lstm::{LstmForecaster, LstmParams, LstmTrainingSet};
@@ -55,14 +55,17 @@ pub(crate) fn bundle(service: &str, days: usize, seed: u64) -> ModelBundle {
     let width = pipeline.names().len();
     let params = IsolationForestParams { trees: 10, sample_size: 64, seed };
     let forest = params.check().unwrap().fit(&rows, width).unwrap();
-    let scores: Vec<f64> = rows.chunks(width).map(|row| forest.score(row)).collect();
+    let normal: Vec<RawScores> =
+        rows.chunks(width).map(|row| [forest.score(row), f64::NAN, f64::NAN, f64::NAN]).collect();
+    let weights = [(Detector::IsolationForest, 1.0)];
+    let ensemble = AnomalyEnsemble::fit(&normal, &weights, JointDistance::fit(&rows, width)).unwrap();
     let mut manifest = BundleManifest::unsealed(service, range, Step::MINUTE, seed);
     manifest.dataset_digest = "d1".to_owned();
     manifest.params = serde_json::json!({"trees": 10, "contamination": 0.1});
     ModelBundle {
         manifest,
         pipeline,
-        calibrator: ScoreCalibrator::fit(&scores).unwrap(),
+        ensemble,
         baselines: Baselines::fit(steps, &signals, Step::MINUTE, None),
         signals,
         forest,

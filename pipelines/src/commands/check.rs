@@ -37,6 +37,11 @@ struct Found {
 
 pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
     let mut text = format!("{}: valid, {} signals\n", config.path.display(), config.signals.len());
+    let holidays = match config.calendar.holidays() {
+        1 => "1 holiday".to_owned(),
+        n => format!("{n} holidays"),
+    };
+    text.push_str(&format!("time zone {}, {holidays}\n", config.calendar.time_zone()));
     let mut sources = Vec::new();
     let store = Store::open(&config.store_url)?;
     let (dataset, registry) = (Dataset::new(store.clone()), ModelRegistry::new(store.clone()));

@@ -45,6 +45,7 @@ pub(super) async fn train_until(
         seed: config.train.seed,
         device: config.train.device,
         threads: config.train.threads,
+        calendar: config.calendar.clone(),
         ..FitOptions::new(until, config.step)
     };
     let options = match config.train.lstm_steps {

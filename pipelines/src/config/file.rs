@@ -40,11 +40,16 @@ pub(super) struct StoreSection {
 pub(super) struct DatasetSection {
     pub(super) step: Step,
     pub(super) history: Span,
+    /// Whose clock people go by: an IANA name.
+    pub(super) time_zone: String,
+    /// Local days that are like a Sunday, `YYYY-MM-DD`.
+    pub(super) holidays: Vec<String>,
 }
 
 impl Default for DatasetSection {
     fn default() -> Self {
-        Self { step: Step::MINUTE, history: Span::days(14) }
+        let (time_zone, holidays) = ("UTC".to_owned(), Vec::new());
+        Self { step: Step::MINUTE, history: Span::days(14), time_zone, holidays }
     }
 }
 
@@ -239,6 +244,8 @@ pub(super) const FROM_ENVIRONMENT: &[(&str, &str)] = &[
     ("store", "state"),
     ("dataset", "step"),
     ("dataset", "history"),
+    ("dataset", "time_zone"),
+    ("dataset", "holidays"),
     ("signals", "presets"),
     ("train", "device"),
     ("train", "schedule"),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forewarn_datasets::{BearerToken, Fetch, PrometheusOptions, SourceResolution, TlsOptions};
-use forewarn_features::SignalSet;
+use forewarn_features::{Calendar, SignalSet};
 use forewarn_inference::{Credential, Reach};
 use forewarn_models::lstm::Device;
 use forewarn_schema::{Mode, Step};
@@ -35,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) step: Step,
     /// How far back `pull` goes by default.
     pub(crate) history: Duration,
+    /// Whose time of day and days of the week are learnt.
+    pub(crate) calendar: Calendar,
     /// At least one where a command pulls.
     pub(crate) sources: Vec<Source>,
     /// Presets and `[[signal]]`s.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use forewarn_datasets::{Fetch, TlsOptions};
-use forewarn_features::SignalSet;
 use forewarn_features::promql::Expression;
+use forewarn_features::{Calendar, CalendarError, SignalSet};
 use forewarn_inference::{Credential, CredentialError, CredentialKind, Reach};
 use forewarn_schema::LabelMatcher;
 use url::Url;
@@ -102,6 +102,10 @@ pub(super) fn resolve(
         let what = format!("must hold at least one step of {}", file.dataset.step);
         return Err(place.wrong("dataset", 0, "history", what));
     }
+    let calendar = Calendar::new(&file.dataset.time_zone, &file.dataset.holidays).map_err(|e| {
+        let key = if matches!(e, CalendarError::TimeZone { .. }) { "time_zone" } else { "holidays" };
+        place.wrong("dataset", 0, key, e)
+    })?;
     let listen: SocketAddr = file
         .serve
         .listen
@@ -126,6 +130,7 @@ pub(super) fn resolve(
         state_url,
         step: file.dataset.step,
         history: file.dataset.history.0,
+        calendar,
         sources,
         signals: Arc::new(signals),
         train: Train {
@@ -452,6 +457,14 @@ mod tests {
                 "[dataset]\nstep = \"60\"\n",
                 "/etc/forewarn.toml:2: a duration needs a number and a unit (ms, s, m, h, d, w), such as \"60s\", got \"60\"",
             ),
+            (
+                "[dataset]\ntime_zone = \"Berlin\"\n",
+                "/etc/forewarn.toml:2: [dataset] time_zone: wanted an IANA time zone such as \"Europe/Berlin\", got \"Berlin\"; did you mean \"Europe/Berlin\"?",
+            ),
+            (
+                "[dataset]\ntime_zone = \"Europe/Berlin\"\nholidays = [\"2026-12-25\", \"26.12.2026\"]\n",
+                "/etc/forewarn.toml:3: [dataset] holidays: wanted a day such as \"2026-12-25\", got \"26.12.2026\"",
+            ),
             ("[serve]\n\nlisten = \"9797\"\n", "/etc/forewarn.toml:3: [serve] listen: wanted ip:port, got \"9797\""),
             (
                 "[[source]]\nkind = \"promethoius\"\nurl = \"http://x\"\n",
@@ -542,10 +555,12 @@ mod tests {
             ("FOREWARN_STORE_URL", "file:///b"),
             ("FOREWARN_REQUESTS_WEEKLY_BUDGET", "9"),
             ("FOREWARN_SIGNALS_PRESETS", "http, node"),
+            ("FOREWARN_DATASET_HOLIDAYS", "2026-12-25, 2026-12-26"),
         ];
         let config = load_with(text, &environment).unwrap();
         assert_eq!(config.store_url, "file:///b");
         assert_eq!(config.requests.weekly_budget, 9);
+        assert_eq!((config.calendar.time_zone(), config.calendar.holidays()), ("UTC", 2));
         assert!(config.signals.get("memory").is_none() && config.signals.get("disk").is_some());
         let error = load_with(text, &[("FOREWARN_DATASET_STEP", "fast")]).unwrap_err();
         assert!(error.starts_with("FOREWARN_DATASET_STEP: a duration needs"), "{error}");
