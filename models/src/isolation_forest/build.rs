@@ -5,6 +5,8 @@ use rand::seq::index;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::threads::share_out;
+
 /// One node while a forest is grown, stored or checked.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct TreeNode {
@@ -38,21 +40,10 @@ pub(super) fn grow_trees(
     threads: usize,
 ) -> Vec<Vec<TreeNode>> {
     let mut grown: Vec<Vec<TreeNode>> = vec![Vec::new(); trees];
-    let per_thread = trees.div_ceil(threads.min(trees));
-    let grow_chunk = |chunk: usize, out: &mut [Vec<TreeNode>]| {
+    share_out(threads, grown.iter_mut().zip(0..), |queue| {
         let mut grower = TreeGrower::new(rows, features);
-        for (offset, tree) in out.iter_mut().enumerate() {
-            *tree = grower.grow(sample_size, seed, (chunk * per_thread + offset) as u64);
-        }
-    };
-    if threads == 1 {
-        grow_chunk(0, &mut grown);
-        return grown;
-    }
-    std::thread::scope(|scope| {
-        for (chunk, out) in grown.chunks_mut(per_thread).enumerate() {
-            let grow_chunk = &grow_chunk;
-            scope.spawn(move || grow_chunk(chunk, out));
+        while let Some((tree, number)) = queue.next() {
+            *tree = grower.grow(sample_size, seed, number);
         }
     });
     grown
