@@ -42,7 +42,8 @@ pub struct FitOptions {
     pub threads: usize,
     /// Optimiser steps of each service's LSTM, after those of the fleet's prior; 0 fits none. Default 100.
     pub lstm_steps: usize,
-    /// Optimiser steps of the prior; where there is none, a service takes as many more. Default 600.
+    /// Optimiser steps of the prior; where there is none, a service takes
+    /// 200 more of its own. Default 2000.
     pub prior_steps: usize,
     /// Windows a step. Default 64.
     pub lstm_batch: usize,
@@ -74,7 +75,7 @@ impl FitOptions {
             device: Device::default(),
             threads: 1,
             lstm_steps: 100,
-            prior_steps: 600,
+            prior_steps: 2000,
             lstm_batch: lstm.batch,
             hidden_size: lstm.hidden_size,
             learning_rate: lstm.learning_rate,

@@ -20,8 +20,10 @@ use crate::fit::{FitOptions, on_threads, validation_start, with_incidents};
 pub const TEACHERS: usize = 64;
 /// Fewer windows than this teach an LSTM nothing; the baselines serve.
 const MIN_WINDOWS: usize = 64;
-/// A service's own steps begin at this share of the learning rate: what the fleet knows is to be bent, not forgotten.
-const FINE_TUNING_RATE: f64 = 0.2;
+/// Where the fleet has no LSTM, a service takes so many steps more, but no more than the fleet would have.
+const STEPS_ALONE: usize = 200;
+/// A service's own steps begin at this share of the learning rate: the fleet's weights are near already.
+const FINE_TUNING_RATE: f64 = 0.5;
 
 /// What the fleet taught. The default is a fleet of which nothing is known.
 #[derive(Clone, Debug, Default)]
@@ -119,7 +121,7 @@ impl FleetPrior {
         }
         let params = match &self.lstm {
             Some(_) => params(options, options.lstm_steps, FINE_TUNING_RATE),
-            None => params(options, options.prior_steps + options.lstm_steps, 1.0),
+            None => params(options, STEPS_ALONE.min(options.prior_steps) + options.lstm_steps, 1.0),
         };
         let lstm = params.check()?.fit_from(self.lstm.as_ref(), set, on_step)?;
         Ok(Some(Trained { lstm, windows: windows as u64, fleet_windows: self.windows }))
