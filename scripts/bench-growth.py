@@ -6,7 +6,7 @@
 
 For each case: COPIES times the services of the blocks in FOLDER (a history of the evaluation data) at this step as a
 dataset (datasets/examples/replicate.rs), `forewarn train --until TO` on what lies before, `promote --force`, and a
-backtest; times are RFC 3339 days such as 2026-01-15. BACKTEST_FROM may be empty: no backtest. Prints a row of a table
+backtest; times are days such as 2026-01-15, or hours of days: 2026-01-15T06. BACKTEST_FROM may be empty: no backtest. Prints a row of a table
 a case: seconds by the clock, processor seconds, and the most memory each command had.
 """
 import argparse
@@ -48,7 +48,7 @@ def cost(measured):
 
 
 def day(text):
-    return f"{text}T00:00:00Z"
+    return f"{text}:00:00Z" if "T" in text else f"{text}T00:00:00Z"
 
 
 print("| services | step | history | train: clock, processor, memory | backtest | predictions | load |")

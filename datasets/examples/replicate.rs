@@ -1,7 +1,8 @@
 //! A dataset of many services out of blocks with few: what `scripts/bench-growth.py` measures training and backtests on.
 //!
 //! `replicate BLOCKS STORE COPIES STEP FROM TO` evaluates the default signals over the blocks in a folder and writes what
-//! they give `COPIES` times into the store's dataset: service, pod, node and instance of each copy have its number.
+//! they give `COPIES` times into the store's dataset: service, pod, node and instance of each copy but the first have
+//! its number.
 //! `STEP` and the times are as on Forewarn's command line. Copies are alike, so the figures say what services cost, and
 //! nothing of how good a model of a large fleet is.
 
@@ -72,7 +73,8 @@ impl HistorySource for Copies<'_> {
         let series = self.history.fetch(promql, range, step).await?;
         let copy = |number: usize| {
             let of_copy = move |series: &Series| {
-                let named = |(name, value): (&str, &str)| match NAMING.contains(&name) {
+                // The first keeps its names, so that what is said of it can be judged.
+                let named = |(name, value): (&str, &str)| match number > 0 && NAMING.contains(&name) {
                     true => (name.to_owned(), format!("{value}-{number:03}")),
                     false => (name.to_owned(), value.to_owned()),
                 };

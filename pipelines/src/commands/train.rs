@@ -48,7 +48,11 @@ pub(super) async fn train_until(
         ..FitOptions::new(until, config.step)
     };
     let options = match config.train.lstm_steps {
-        Some(lstm_steps) => FitOptions { lstm_steps, ..options },
+        // The fleet's share stays what it is by default.
+        Some(lstm_steps) => {
+            let prior_steps = options.prior_steps / options.lstm_steps * lstm_steps;
+            FitOptions { lstm_steps, prior_steps, ..options }
+        }
         None => options,
     };
     let known = dataset.services(&config.signals, range).await?;
