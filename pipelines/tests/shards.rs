@@ -57,6 +57,6 @@ fn a_shard_has_the_bits_of_the_whole() {
     assert!(first.len() < whole.len() && second.len() < whole.len());
     first.extend(second);
     assert_eq!(first, whole);
-    let (service, candidate) = whole.iter().last().unwrap();
+    let (service, candidate) = whole.iter().next_back().unwrap();
     assert_eq!(&train(&["--service", service])[service], candidate);
 }
