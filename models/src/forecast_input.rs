@@ -55,24 +55,32 @@ pub fn window_input(window: &[(Timestamp, f64)], baseline: &SignalBaseline, base
     Some(input)
 }
 
-/// Up to `max_windows` windows over every target of every signal that has a baseline, with what came
-/// [`HORIZONS`] steps later, in units of the signal's scale. The choice is shuffled by `seed`.
-///
-/// Inputs and targets both lie inside `range`, so nothing past its end is learnt. An empty set where
-/// no window fits.
+/// Which windows of a history are learnt from.
+#[derive(Clone, Copy, Debug)]
+pub struct WindowChoice<'a> {
+    /// Inputs and targets both lie in here, so nothing past its end is learnt.
+    pub range: TimeRange,
+    /// Incidents: no window touches one of these, neither with its input nor with what came after it.
+    pub excluded: &'a [TimeRange],
+    /// At most so many, evenly by chance.
+    pub max_windows: usize,
+    /// Of the chance.
+    pub seed: u64,
+}
+
+/// Windows over every target of every signal that has a baseline, with what came [`HORIZONS`] steps later, in units of
+/// the signal's scale, in random order. An empty set where no window fits.
 pub fn training_windows(
     steps: &[ServiceStep],
     signals: &SignalSet,
     baselines: &Baselines,
     step: Step,
-    max_windows: usize,
-    seed: u64,
-    range: TimeRange,
+    choice: &WindowChoice<'_>,
 ) -> LstmTrainingSet {
     let mut set = LstmTrainingSet { inputs: Vec::new(), targets: Vec::new() };
-    let from = steps.partition_point(|s| s.at < range.start);
-    let to = steps.partition_point(|s| s.at < range.end);
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let from = steps.partition_point(|s| s.at < choice.range.start);
+    let to = steps.partition_point(|s| s.at < choice.range.end);
+    let mut rng = ChaCha8Rng::seed_from_u64(choice.seed);
     let mut series = Vec::new();
     for signal in signals.iter().filter(|s| s.kind != SignalKind::Context) {
         let Some(baseline) = baselines.signals.get(&signal.name) else { continue };
@@ -87,10 +95,14 @@ pub fn training_windows(
     }
     origins.shuffle(&mut rng);
     for (which, origin) in origins {
-        if set.targets.len() >= max_windows * HORIZONS.len() {
+        if set.targets.len() >= choice.max_windows * HORIZONS.len() {
             break;
         }
         let (baseline, points) = &series[which];
+        let (first, last) = (points[origin + 1 - LOOKBACK].0, points[origin + longest].0);
+        if choice.excluded.iter().any(|incident| first < incident.end && incident.start <= last) {
+            continue;
+        }
         let Some(truth) = horizon_targets(points, origin, baseline) else { continue };
         let Some(input) = window_input(&points[origin + 1 - LOOKBACK..=origin], baseline, baselines) else { continue };
         set.inputs.extend(input);
@@ -132,7 +144,57 @@ pub fn regular(points: &[(Timestamp, f64)], step: Step) -> Vec<(Timestamp, f64)>
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use forewarn_features::{Observation, Signal, SignalLimit};
+    use forewarn_schema::{BreachKind, Direction, LabelSet};
+
     use super::*;
+
+    #[test]
+    fn no_window_touches_what_is_excluded() {
+        let queue = Signal {
+            name: "queue".to_owned(),
+            kind: SignalKind::Breach(BreachKind::Custom),
+            service: "service".to_owned(),
+            value: "queue".to_owned(),
+            limit: Some(SignalLimit::Number(100.0)),
+            direction: Direction::Above,
+            playbook: None,
+        };
+        let signals = SignalSet::new(&[], vec![queue]).unwrap();
+        let at = |m: i64| Timestamp::from_seconds(m * 60);
+        // An incident of ten minutes at the end of the first day, thousands of scales above all else.
+        let incident = TimeRange::new(at(1430), at(1440)).unwrap();
+        let value = |m: i64| if incident.contains(at(m)) { 90.0 } else { 10.0 + (m * 7919 % 13) as f64 * 0.01 };
+        let step = |m| ServiceStep {
+            service: "cart".into(),
+            at: at(m),
+            observations: vec![Observation {
+                signal: "queue".into(),
+                labels: Arc::new(LabelSet::new()),
+                value: value(m),
+                limit: Some(100.0),
+            }],
+        };
+        let steps: Vec<ServiceStep> = (0..2 * 1440).map(step).collect();
+        let baselines = Baselines::fit(&steps, &signals, Step::MINUTE, None);
+        let windows = |excluded: &[TimeRange]| {
+            let range = TimeRange::new(at(0), at(2 * 1440)).unwrap();
+            let choice = WindowChoice { range, excluded, max_windows: usize::MAX, seed: 1 };
+            training_windows(&steps, &signals, &baselines, Step::MINUTE, &choice)
+        };
+        let seen = |set: &LstmTrainingSet| {
+            let in_inputs = set.inputs.chunks(FEATURES).any(|row| row[1] > 0.5);
+            in_inputs || set.targets.iter().any(|change| change.abs() > 20.0)
+        };
+        let (all, clean) = (windows(&[]), windows(&[incident]));
+        assert!(seen(&all) && !seen(&clean));
+        // All that is lost is what touches it: an input or a target within it.
+        let (longest, lost) =
+            (HORIZONS[HORIZONS.len() - 1], (all.targets.len() - clean.targets.len()) / HORIZONS.len());
+        assert_eq!(lost, LOOKBACK + longest + 10 - 1);
+    }
 
     #[test]
     fn gaps_become_nan_and_stay_gaps() {

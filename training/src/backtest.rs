@@ -50,65 +50,106 @@ impl RollingOriginBacktest {
         engine: &mut Engine,
         sink: &mut dyn FnMut(&Prediction),
     ) -> BacktestSummary {
-        let mut requests = Vec::new();
-        let histories = histories.values().map(Vec::as_slice).collect();
-        let mut summary = self.replay(histories, engine, &mut |_, _, output| {
-            output.predictions.iter().for_each(&mut *sink);
-            requests.append(&mut output.requests);
-        });
-        summary.requests = requests;
-        summary
+        let mut replay = self.begin();
+        replay.feed(histories, engine, sink);
+        replay.finish()
     }
 
-    /// The same with the engine itself at each origin, and what it said there: for those who want to know more than its
-    /// predictions. The summary has no requests.
-    pub(crate) fn replay(
-        &self,
-        mut histories: Vec<&[ServiceStep]>,
-        engine: &mut Engine,
-        at_origin: &mut dyn FnMut(&Engine, Timestamp, &mut EngineOutput),
-    ) -> BacktestSummary {
-        let mut summary = BacktestSummary::default();
-        let first = histories.iter().filter_map(|steps| steps.first()).map(|s| s.at).min();
-        let last = histories.iter().filter_map(|steps| steps.last()).map(|s| s.at).max();
-        let (Some(first), Some(last)) = (first, last) else { return summary };
+    /// The same for a history that comes in pieces, one after the other in time.
+    pub fn begin(&self) -> Replaying {
         let start = self.range.start.align_up(self.step);
-        let end = self.range.end.min(last + self.step.duration());
-        let mut at = (start - engine.memory_horizon()).align_up(self.step).max(first.align_up(self.step)).min(start);
-        for steps in &mut histories {
-            *steps = &steps[steps.partition_point(|s| s.at < at)..];
-        }
-        let every = self.millis_between_origins();
-        let mut next_origin = start;
-        let mut here: Vec<ServiceStep> = Vec::new();
-        while at < end {
-            here.clear();
-            take_until(&mut histories, at, &mut here);
-            engine.observe(at, &here);
-            if at < start {
-                summary.warm_steps += 1;
-            } else {
-                summary.steps += 1;
-            }
-            if at == next_origin {
-                let mut output = engine.predict(at);
-                output
-                    .predictions
-                    .sort_by(|a, b| (&a.service, &a.signal, &a.labels).cmp(&(&b.service, &b.signal, &b.labels)));
-                summary.origins += 1;
-                summary.predictions += output.predictions.len() as u64;
-                at_origin(engine, at, &mut output);
-                next_origin = next_origin + every;
-            }
-            at = at + self.step.duration();
-        }
-        summary
+        Replaying { backtest: *self, at: None, next_origin: start, summary: BacktestSummary::default() }
     }
 
     fn millis_between_origins(&self) -> Duration {
         let step = self.step.duration();
         let steps = self.every.as_millis().div_ceil(step.as_millis()).max(1);
         step.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX))
+    }
+}
+
+/// A backtest under way: it has been fed the history up to some time.
+#[derive(Clone, Debug)]
+pub struct Replaying {
+    backtest: RollingOriginBacktest,
+    /// The next step; `None` before there was any.
+    at: Option<Timestamp>,
+    next_origin: Timestamp,
+    summary: BacktestSummary,
+}
+
+impl Replaying {
+    /// Replays the next piece, all of which lies after those before; see [`RollingOriginBacktest::run`]. The engine must
+    /// be the same each time. Where pieces are cut changes nothing that is said.
+    pub fn feed(
+        &mut self,
+        histories: &BTreeMap<Arc<str>, Vec<ServiceStep>>,
+        engine: &mut Engine,
+        sink: &mut dyn FnMut(&Prediction),
+    ) {
+        let mut requests = Vec::new();
+        self.feed_each(histories.values().map(Vec::as_slice).collect(), engine, &mut |_, _, output| {
+            output.predictions.iter().for_each(&mut *sink);
+            requests.append(&mut output.requests);
+        });
+        self.summary.requests.append(&mut requests);
+    }
+
+    /// The same with the engine itself at each origin, and what it said there: for those who want to know more than its
+    /// predictions. The summary then has no requests.
+    pub(crate) fn feed_each(
+        &mut self,
+        mut histories: Vec<&[ServiceStep]>,
+        engine: &mut Engine,
+        at_origin: &mut dyn FnMut(&Engine, Timestamp, &mut EngineOutput),
+    ) {
+        let first = histories.iter().filter_map(|steps| steps.first()).map(|s| s.at).min();
+        let last = histories.iter().filter_map(|steps| steps.last()).map(|s| s.at).max();
+        let (Some(first), Some(last)) = (first, last) else { return };
+        let RollingOriginBacktest { range, step, .. } = self.backtest;
+        let start = range.start.align_up(step);
+        let warm = || (start - engine.memory_horizon()).align_up(step).max(first.align_up(step)).min(start);
+        let mut at = self.at.unwrap_or_else(warm);
+        // What comes later may end a gap; until it comes, nothing is known past the last step.
+        let end = range.end.min(last + step.duration());
+        for steps in &mut histories {
+            *steps = &steps[steps.partition_point(|s| s.at < at)..];
+        }
+        let mut here: Vec<ServiceStep> = Vec::new();
+        while at < end {
+            here.clear();
+            take_until(&mut histories, at, &mut here);
+            engine.observe(at, &here);
+            if at < start {
+                self.summary.warm_steps += 1;
+            } else {
+                self.summary.steps += 1;
+            }
+            if at == self.next_origin {
+                self.ask(at, engine, at_origin);
+            }
+            at = at + step.duration();
+        }
+        self.at = Some(at);
+    }
+
+    fn ask(
+        &mut self,
+        at: Timestamp,
+        engine: &mut Engine,
+        at_origin: &mut dyn FnMut(&Engine, Timestamp, &mut EngineOutput),
+    ) {
+        let mut output = engine.predict(at);
+        output.predictions.sort_by(|a, b| (&a.service, &a.signal, &a.labels).cmp(&(&b.service, &b.signal, &b.labels)));
+        self.summary.origins += 1;
+        self.summary.predictions += output.predictions.len() as u64;
+        at_origin(engine, at, &mut output);
+        self.next_origin = at + self.backtest.millis_between_origins();
+    }
+
+    /// What was done.
+    pub fn finish(self) -> BacktestSummary {
+        self.summary
     }
 }
 

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forewarn_features::{Calendar, ServiceStep, SignalSet};
-use forewarn_models::baselines::{Baselines, HORIZONS, LoadProfile, QUANTILES};
+use forewarn_models::baselines::Baselines;
 use forewarn_models::bundle::{BundleError, BundleManifest};
 use forewarn_models::calibration::CalibrationError;
-use forewarn_models::forecast_input::{FEATURES, LOOKBACK, training_windows};
+use forewarn_models::forecast_input::{WindowChoice, training_windows};
 use forewarn_models::isolation_forest::{IsolationForestError, IsolationForestParams};
-use forewarn_models::lstm::{Device, LstmError, LstmForecaster, LstmParams};
+use forewarn_models::lstm::{Device, LstmError, LstmParams};
 use forewarn_models::rehearsal::Rehearsed;
 use forewarn_models::{ForecastModel, ModelBundle};
 use forewarn_schema::{Step, TimeRange, Timestamp, format_duration, stable_id};
@@ -21,13 +21,12 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::detectors::{self, AnomalyQuality, Detectors};
+use crate::fleet::{FleetPrior, Trained};
 use crate::forecasts::{ForecastSetup, compare};
-use crate::rehearsal::rehearse;
+use crate::rehearsal::replay;
 use crate::report::ForecastQuality;
 use crate::settle::Truth;
 
-/// Fewer windows than this teach an LSTM nothing; the baselines serve.
-const MIN_WINDOWS: usize = 64;
 /// Origins on which the forecasts are compared.
 const VALIDATION_ORIGINS: usize = 2000;
 
@@ -44,15 +43,18 @@ pub struct FitOptions {
     pub device: Device,
     /// How many services are fitted at once, at least 1. Changes no bit. Default 1.
     pub threads: usize,
-    /// Optimiser steps of each LSTM; 0 fits none. Default 300.
+    /// Optimiser steps of each service's LSTM, after those of the fleet's prior; 0 fits none. Default 100.
     pub lstm_steps: usize,
+    /// Optimiser steps of the prior; where there is none, a service takes
+    /// 200 more of its own. Default 2000.
+    pub prior_steps: usize,
     /// Windows a step. Default 64.
     pub lstm_batch: usize,
     /// Width of the LSTM. Default 32.
     pub hidden_size: usize,
     /// Adam's learning rate at the start. Default 0.005.
     pub learning_rate: f64,
-    /// At most this many training windows a service. Default 20,000.
+    /// At most this many training windows a service, and of the prior in all. Default 20,000.
     pub max_windows: usize,
     /// Trees of the forest. Default 100.
     pub trees: usize,
@@ -80,7 +82,8 @@ impl FitOptions {
             seed: 1,
             device: Device::default(),
             threads: 1,
-            lstm_steps: lstm.steps,
+            lstm_steps: 100,
+            prior_steps: 2000,
             lstm_batch: lstm.batch,
             hidden_size: lstm.hidden_size,
             learning_rate: lstm.learning_rate,
@@ -158,10 +161,6 @@ pub enum FitError {
 
 /// Told how fitting goes, from several threads at once.
 pub trait FitProgress: Send + Sync {
-    /// So many services will be fitted.
-    fn started(&self, services: usize) {
-        let _ = services;
-    }
     /// Fitting of this one begins.
     fn service_started(&self, service: &str) {
         let _ = service;
@@ -195,72 +194,65 @@ pub struct FitQuality {
     pub rows: u64,
     /// Windows that the LSTM learnt from; 0: none was fitted.
     pub windows: u64,
+    /// Windows of the whole fleet that its prior learnt from; 0: it began at random weights.
+    pub fleet_windows: u64,
     /// Times left out of the normal.
     pub excluded: Vec<TimeRange>,
 }
 
-/// Fits every service, `options.threads` at a time. A service that fails does not stop the others.
-/// Sorted by service; the same bits whatever the thread count.
+/// Fits every service, `options.threads` at a time, from what the fleet taught. A service that fails does not stop the
+/// others. Sorted by service; the same bits whatever the thread count, and whichever services are fitted together.
 pub fn fit_all(
     histories: &BTreeMap<Arc<str>, Vec<ServiceStep>>,
     signals: &SignalSet,
     dataset_digest: &str,
     options: &FitOptions,
+    prior: &FleetPrior,
     excluded: &[TimeRange],
     progress: &dyn FitProgress,
 ) -> Vec<(Arc<str>, Result<ModelBundle, FitError>)> {
-    let before = |steps: &Vec<ServiceStep>| steps.partition_point(|s| s.at < options.until);
-    let loads: Vec<LoadProfile> = histories
-        .values()
-        .filter_map(|steps| LoadProfile::fit_in(&options.calendar, &steps[..before(steps)]))
-        .collect();
-    let fleet = LoadProfile::fleet(&loads);
     let fit_one = |(service, steps): (&Arc<str>, &Vec<ServiceStep>)| {
         progress.service_started(service);
         let on_step = |step, loss| progress.lstm_step(service, step, loss);
-        let fitted =
-            fit_with_progress(service, steps, signals, dataset_digest, options, excluded, fleet.as_ref(), &on_step);
+        let fitted = fit_with_progress(service, steps, signals, dataset_digest, options, prior, excluded, &on_step)
+            .and_then(|bundle| rehearsed(bundle, service, steps, signals, options, prior));
         progress.service_done(service, fitted.as_ref().err());
         (Arc::clone(service), fitted)
     };
-    progress.started(histories.len());
-    let fit = || {
-        let fitted: Vec<_> = histories.par_iter().map(fit_one).collect();
-        rehearsed(fitted, histories, signals, options)
-    };
-    match rayon::ThreadPoolBuilder::new().num_threads(options.threads.max(1)).build() {
-        Ok(pool) => pool.install(fit),
+    on_threads(options.threads, || histories.par_iter().map(fit_one).collect())
+}
+
+/// Runs `work`, whose parallel iterators take so many threads, at least one.
+pub(crate) fn on_threads<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
+    match rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build() {
+        Ok(pool) => pool.install(work),
         Err(error) => {
-            tracing::warn!(%error, threads = options.threads, "fitting with as many threads as there are cores");
-            fit()
+            tracing::warn!(%error, threads, "fitting on as many threads as there are cores");
+            work()
         }
     }
 }
 
-/// The fitted bundles with what a replay of the training window teaches.
+/// The bundle with what a replay of the training window teaches; a teacher was replayed already.
 fn rehearsed(
-    fitted: Vec<(Arc<str>, Result<ModelBundle, FitError>)>,
-    histories: &BTreeMap<Arc<str>, Vec<ServiceStep>>,
+    bundle: ModelBundle,
+    service: &Arc<str>,
+    steps: &[ServiceStep],
     signals: &SignalSet,
     options: &FitOptions,
-) -> Vec<(Arc<str>, Result<ModelBundle, FitError>)> {
-    let bundles: Vec<Option<Arc<ModelBundle>>> =
-        fitted.iter().map(|(_, bundle)| bundle.as_ref().ok().cloned().map(Arc::new)).collect();
-    let steps: Vec<_> = histories.iter().map(|(service, steps)| (service, steps.as_slice())).collect();
-    let lessons = rehearse(&steps, signals, &bundles, options);
-    let taught = fitted.into_iter().zip(lessons).map(|((service, bundle), rehearsed)| {
-        let sealed = bundle.and_then(|bundle| {
-            let named = |source| FitError::Bundle { service: service.to_string(), source };
-            ModelBundle { rehearsed, ..bundle }.sealed().map_err(named)
-        });
-        (service, sealed)
-    });
-    taught.collect()
+    prior: &FleetPrior,
+) -> Result<ModelBundle, FitError> {
+    let rehearsed = match prior.replayed.get(&**service) {
+        Some(replayed) => prior.episodes.teach(replayed),
+        None => prior.episodes.teach(&replay(service, steps, signals, &bundle, options)),
+    };
+    let bundle = ModelBundle { rehearsed, ..bundle };
+    bundle.sealed().map_err(|source| FitError::Bundle { service: service.to_string(), source })
 }
 
 /// Fits one service from its steps (sorted by time) before `options.until`; `excluded` times are left
-/// out of what is normal, and so are the breaches that the steps themselves show. A service without traffic has no load to go by,
-/// as there are no others here to take it from.
+/// out of what is normal, and so are the breaches that the steps themselves show. There are no others here to learn
+/// from: a service without traffic has no load to go by, and its LSTM begins at random weights.
 pub fn fit_service(
     service: &str,
     steps: &[ServiceStep],
@@ -269,21 +261,23 @@ pub fn fit_service(
     options: &FitOptions,
     excluded: &[TimeRange],
 ) -> Result<ModelBundle, FitError> {
-    fit_with_progress(service, steps, signals, dataset_digest, options, excluded, None, &|_, _| {})
+    let alone = FleetPrior::default();
+    let bundle = fit_with_progress(service, steps, signals, dataset_digest, options, &alone, excluded, &|_, _| {})?;
+    rehearsed(bundle, &service.into(), steps, signals, options, &alone)
 }
 
 #[expect(
     clippy::too_many_arguments,
     reason = "two callers, a line each; a struct of these would be taken apart at once"
 )]
-fn fit_with_progress(
+pub(crate) fn fit_with_progress(
     service: &str,
     steps: &[ServiceStep],
     signals: &SignalSet,
     dataset_digest: &str,
     options: &FitOptions,
+    prior: &FleetPrior,
     excluded: &[TimeRange],
-    fleet: Option<&LoadProfile>,
     on_step: &dyn Fn(usize, f32),
 ) -> Result<ModelBundle, FitError> {
     // From here on there is no later sample in reach.
@@ -294,21 +288,28 @@ fn fit_with_progress(
 
     let validation = TimeRange { start: validation_start(window, options), end: window.end };
     let before = &steps[..steps.partition_point(|s| s.at < validation.start)];
-    let earlier_baselines = Baselines::fit_in(&options.calendar, before, signals, options.step, fleet);
-    let (lstm, windows) = fit_lstm(service, before, signals, &earlier_baselines, options, on_step)?;
+    let fleet_load = prior.load.as_ref();
+    let earlier_baselines = Baselines::fit_in(&options.calendar, before, signals, options.step, fleet_load);
+    let range = TimeRange { start: window.start, end: validation.start };
+    let choice = WindowChoice { range, excluded: &excluded, max_windows: options.max_windows, seed: options.seed };
+    let windows = training_windows(before, signals, &earlier_baselines, options.step, &choice);
+    let trained = prior
+        .fine_tune(&windows, options, on_step)
+        .map_err(|source| FitError::Lstm { service: service.to_owned(), source })?;
+    drop(windows);
     let setup = ForecastSetup {
         steps,
         signals,
         step: options.step,
         baselines: &earlier_baselines,
-        lstm: lstm.as_ref().map(|lstm| (lstm, &earlier_baselines)),
+        lstm: trained.as_ref().map(|trained| (&trained.lstm, &earlier_baselines)),
     };
     let quality = compare(&setup, validation, VALIDATION_ORIGINS);
     let forecast = choose(quality.as_ref());
 
     // All of the window: the profile of the last days matters more than the fifth that is spared above, and the scale
     // that the LSTM works in hardly moves.
-    let baselines = Baselines::fit_in(&options.calendar, steps, signals, options.step, fleet);
+    let baselines = Baselines::fit_in(&options.calendar, steps, signals, options.step, fleet_load);
     let mut manifest = BundleManifest::unsealed(service, window, options.step, options.seed);
     manifest.dataset_digest = dataset_digest.to_owned();
     manifest.signals_digest = json(signals).map_or_else(String::new, |s| stable_id("signals", &[&s.to_string()]));
@@ -319,7 +320,7 @@ fn fit_with_progress(
         pipeline: detectors.pipeline,
         forest: detectors.forest,
         ensemble: detectors.ensemble,
-        lstm,
+        lstm: trained.as_ref().map(|trained| trained.lstm.clone()),
         baselines,
         forecast,
         rehearsed: Rehearsed::default(),
@@ -327,8 +328,16 @@ fn fit_with_progress(
     let earlier = Detectors::fit(service, before, signals, options, &excluded).ok().map(|d| (d, earlier_baselines));
     let anomaly = detectors::settle(&mut bundle, earlier, steps, validation, &detectors.set_apart, &excluded)
         .map_err(|source| FitError::Calibration { service: service.to_owned(), source })?;
-    let rows = detectors.rows as u64;
-    bundle.manifest.quality = json(&FitQuality { validation, forecast: quality, anomaly, rows, windows, excluded });
+    let count = |of: fn(&Trained) -> u64| trained.as_ref().map_or(0, of);
+    bundle.manifest.quality = json(&FitQuality {
+        validation,
+        forecast: quality,
+        anomaly,
+        rows: detectors.rows as u64,
+        windows: count(|t| t.windows),
+        fleet_windows: count(|t| t.fleet_windows),
+        excluded,
+    });
     bundle.sealed().map_err(|source| FitError::Bundle { service: service.to_owned(), source })
 }
 
@@ -351,7 +360,7 @@ fn training_window(service: &str, steps: &[ServiceStep], options: &FitOptions) -
 
 /// The caller's exclusions and the incidents that the steps show. Where the incidents fill more than a
 /// quarter of the window, they are what this service is like, and only the caller's are left out.
-fn with_incidents(
+pub(crate) fn with_incidents(
     service: &str,
     steps: &[ServiceStep],
     signals: &SignalSet,
@@ -368,41 +377,9 @@ fn with_incidents(
     excluded
 }
 
-fn validation_start(window: TimeRange, options: &FitOptions) -> Timestamp {
+pub(crate) fn validation_start(window: TimeRange, options: &FitOptions) -> Timestamp {
     let tail = window.duration().mul_f64(options.validation_share.clamp(0.0, 0.5));
     (window.end - tail).align_down(options.step)
-}
-
-fn fit_lstm(
-    service: &str,
-    steps: &[ServiceStep],
-    signals: &SignalSet,
-    baselines: &Baselines,
-    options: &FitOptions,
-    on_step: &dyn Fn(usize, f32),
-) -> Result<(Option<LstmForecaster>, u64), FitError> {
-    let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return Ok((None, 0)) };
-    let range = TimeRange { start: first.at, end: last.at + options.step.duration() };
-    let set = training_windows(steps, signals, baselines, options.step, options.max_windows, options.seed, range);
-    let windows = set.targets.len() / HORIZONS.len();
-    if windows < MIN_WINDOWS || options.lstm_steps == 0 {
-        return Ok((None, 0));
-    }
-    let params = LstmParams {
-        lookback: LOOKBACK,
-        features: FEATURES,
-        hidden_size: options.hidden_size,
-        horizons: HORIZONS.to_vec(),
-        quantiles: QUANTILES,
-        batch: options.lstm_batch,
-        steps: options.lstm_steps,
-        learning_rate: options.learning_rate,
-        seed: options.seed,
-        device: options.device,
-    };
-    let refused = |source| FitError::Lstm { service: service.to_owned(), source };
-    let lstm = params.check().map_err(refused)?.fit(&set, on_step).map_err(refused)?;
-    Ok((Some(lstm), windows as u64))
 }
 
 /// The LSTM only where its loss is under both baselines'; else the better baseline; the trend where

@@ -38,7 +38,7 @@ const SERVICE_EPISODES: f64 = 4.0;
 
 /// What the replay of one service showed.
 #[derive(Clone, Debug, Default)]
-struct Replayed {
+pub(crate) struct Replayed {
     /// Per kind and episode, how far the intervals missed.
     misses: BTreeMap<BreachKind, Vec<Vec<f64>>>,
     /// Per kind and signal, the shapes of the growths that breached, with what was believed beforehand.
@@ -54,34 +54,15 @@ struct Alarms {
     false_alarms: u64,
 }
 
-/// Replays each service with its bundle and gives the bundles what that taught. `threads` as in the pool this runs in: it changes
-/// no bit.
-pub(crate) fn rehearse(
-    histories: &[(&Arc<str>, &[ServiceStep])],
-    signals: &SignalSet,
-    bundles: &[Option<Arc<ModelBundle>>],
-    options: &FitOptions,
-) -> Vec<Rehearsed> {
-    use rayon::prelude::*;
-    let signals = Arc::new(signals.clone());
-    let replayed: Vec<Replayed> = histories
-        .par_iter()
-        .zip(bundles)
-        .map(|((service, steps), bundle)| match bundle {
-            Some(bundle) => replay(service, steps, &signals, bundle, options),
-            None => Replayed::default(),
-        })
-        .collect();
-    learn(&replayed, options.false_alarms_per_week)
-}
-
-fn replay(
+/// Replays the end of a service's training window with its bundle.
+pub(crate) fn replay(
     service: &Arc<str>,
     steps: &[ServiceStep],
-    signals: &Arc<SignalSet>,
-    bundle: &Arc<ModelBundle>,
+    signals: &SignalSet,
+    bundle: &ModelBundle,
     options: &FitOptions,
 ) -> Replayed {
+    let signals = &Arc::new(signals.clone());
     let steps = &steps[..steps.partition_point(|s| s.at < options.until)];
     let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return Replayed::default() };
     let range =
@@ -94,14 +75,14 @@ fn replay(
     let (decision, mode) = (DecisionParams::default(), Mode::DryRun);
     let mut engine =
         Engine::new(Arc::clone(signals), EngineOptions { step: options.step, mode, decision: decision.clone() });
-    engine.set_bundle(service, Some(Arc::clone(bundle)));
+    engine.set_bundle(service, Some(Arc::new(bundle.clone())));
     let mut policies = MIN_PROBABILITIES.map(|min_probability| {
         RequestPolicy::new(DecisionParams { min_probability, ..decision.clone() }, options.step, mode)
     });
     let mut requests: [Vec<RemediationRequest>; MIN_PROBABILITIES.len()] = Default::default();
     let mut watched: Vec<Watched> = vec![Watched::default(); episodes.len()];
     let backtest = RollingOriginBacktest { range, every: EVERY, step: options.step };
-    backtest.replay(vec![steps], &mut engine, &mut |engine, at, output| {
+    backtest.begin().feed_each(vec![steps], &mut engine, &mut |engine, at, output| {
         let predictions = &output.predictions;
         for (episode, watched) in episodes.iter().zip(&mut watched) {
             watched.look(episode, engine, at, predictions);
@@ -179,61 +160,72 @@ fn judge(truth: &Truth, service: &str, episodes: &[Episode<'_>], requests: &[Rem
     }
 }
 
-/// The lessons of all services together, and of each.
-fn learn(replayed: &[Replayed], false_alarms_per_week: f64) -> Vec<Rehearsed> {
-    let stretches = fleet_stretches(replayed);
-    let shapes = fleet_shapes(replayed);
-    let fleet = fleet_probability(replayed, false_alarms_per_week);
-    replayed
-        .iter()
-        .map(|own| {
-            let own_stretch = |(kind, fleet): (&BreachKind, &f64)| {
-                let episodes = own.misses.get(kind).map_or(&[][..], Vec::as_slice);
-                (*kind, stretch(episodes, *fleet))
-            };
-            let own_shapes = |(signal, (priors, factors)): (&String, &([f64; CLASSES], [f64; CLASSES]))| {
-                let believed: [f64; CLASSES] = std::array::from_fn(|c| priors[c] * factors[c]);
-                let own: Vec<_> =
-                    own.shapes.iter().filter(|(s, _)| s == signal).map(|(_, [shares, _])| *shares).collect();
-                let more = shape_factors(&believed, &own, SERVICE_EPISODES);
-                (signal.clone(), std::array::from_fn(|c| factors[c] * more[c]))
-            };
-            Rehearsed {
-                stretch: stretches.iter().map(own_stretch).collect(),
-                min_probability: Some(MIN_PROBABILITIES[own_probability(own, fleet)]),
-                shapes: shapes.iter().map(own_shapes).collect(),
-            }
-        })
-        .collect()
+/// What the breaches of many services teach each of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Episodes {
+    stretch: BTreeMap<BreachKind, f64>,
+    /// Per signal: what is believed beforehand, and the factors that the episodes give it.
+    shapes: BTreeMap<String, ([f64; CLASSES], [f64; CLASSES])>,
+    /// The least probability, as an index.
+    probability: usize,
 }
 
-fn fleet_stretches(replayed: &[Replayed]) -> BTreeMap<BreachKind, f64> {
-    let mut all: BTreeMap<BreachKind, Vec<Vec<f64>>> = BTreeMap::new();
-    for (kind, episodes) in replayed.iter().flat_map(|r| &r.misses) {
-        all.entry(*kind).or_default().extend(episodes.iter().filter(|e| !e.is_empty()).cloned());
+impl Episodes {
+    /// Learns from the replays of the teachers.
+    pub(crate) fn of<'a>(replayed: impl Iterator<Item = &'a Replayed> + Clone, false_alarms_per_week: f64) -> Self {
+        let mut misses: BTreeMap<BreachKind, Vec<Vec<f64>>> = BTreeMap::new();
+        for (kind, episodes) in replayed.clone().flat_map(|r| &r.misses) {
+            misses.entry(*kind).or_default().extend(episodes.iter().filter(|e| !e.is_empty()).cloned());
+        }
+        let shapes = by_signal(replayed.clone().flat_map(|r| &r.shapes));
+        Self {
+            stretch: misses.into_iter().map(|(kind, episodes)| (kind, stretch(&episodes, 1.0))).collect(),
+            shapes: shapes
+                .into_iter()
+                .map(|(signal, (priors, shares))| (signal, (priors, shape_factors(&priors, &shares, FLEET_EPISODES))))
+                .collect(),
+            probability: fleet_probability(replayed, false_alarms_per_week),
+        }
     }
-    all.into_iter().map(|(kind, episodes)| (kind, stretch(&episodes, 1.0))).collect()
+
+    /// What a service knows that was replayed itself: the fleet's lessons, moved by its own episodes.
+    pub(crate) fn teach(&self, own: &Replayed) -> Rehearsed {
+        let kinds = self.stretch.keys().chain(own.misses.keys());
+        let own_stretch = |kind: &BreachKind| {
+            let episodes = own.misses.get(kind).map_or(&[][..], Vec::as_slice);
+            (*kind, stretch(episodes, self.stretch.get(kind).copied().unwrap_or(1.0)))
+        };
+        let mut shapes: BTreeMap<String, [f64; CLASSES]> =
+            self.shapes.iter().map(|(signal, (_, factors))| (signal.clone(), *factors)).collect();
+        for (signal, (priors, shares)) in by_signal(own.shapes.iter()) {
+            let (priors, factors) = self.shapes.get(&signal).copied().unwrap_or((priors, [1.0; CLASSES]));
+            let believed: [f64; CLASSES] = std::array::from_fn(|c| priors[c] * factors[c]);
+            let more = shape_factors(&believed, &shares, SERVICE_EPISODES);
+            shapes.insert(signal, std::array::from_fn(|c| factors[c] * more[c]));
+        }
+        Rehearsed {
+            stretch: kinds.map(own_stretch).collect(),
+            min_probability: Some(MIN_PROBABILITIES[own_probability(own, self.probability)]),
+            shapes,
+        }
+    }
 }
 
-/// Per signal: what is believed beforehand, and the factors that the fleet's episodes give it.
-fn fleet_shapes(replayed: &[Replayed]) -> BTreeMap<String, ([f64; CLASSES], [f64; CLASSES])> {
-    let mut all: BTreeMap<String, Vec<[[f64; CLASSES]; 2]>> = BTreeMap::new();
-    for (signal, shape) in replayed.iter().flat_map(|r| &r.shapes) {
-        all.entry(signal.clone()).or_default().push(*shape);
+/// What was believed of each signal's growths beforehand, and what each turned out to be.
+fn by_signal<'a>(
+    shapes: impl Iterator<Item = &'a (String, [[f64; CLASSES]; 2])>,
+) -> BTreeMap<String, ([f64; CLASSES], Vec<[f64; CLASSES]>)> {
+    let mut all: BTreeMap<String, ([f64; CLASSES], Vec<[f64; CLASSES]>)> = BTreeMap::new();
+    for (signal, [shares, priors]) in shapes {
+        all.entry(signal.clone()).or_insert_with(|| (*priors, Vec::new())).1.push(*shares);
     }
-    all.into_iter()
-        .map(|(signal, shapes)| {
-            let priors = shapes[0][1];
-            let shares: Vec<[f64; CLASSES]> = shapes.iter().map(|[shares, _]| *shares).collect();
-            (signal, (priors, shape_factors(&priors, &shares, FLEET_EPISODES)))
-        })
-        .collect()
+    all
 }
 
 /// The least probability at which all services together raise no more false alarms than are allowed, as an index.
-fn fleet_probability(replayed: &[Replayed], allowed_per_week: f64) -> usize {
-    let weeks = replayed.iter().map(|r| r.weeks).fold(0.0, f64::max);
-    let false_alarms = |i: usize| replayed.iter().map(|r| r.alarms[i].false_alarms).sum::<u64>();
+fn fleet_probability<'a>(replayed: impl Iterator<Item = &'a Replayed> + Clone, allowed_per_week: f64) -> usize {
+    let weeks = replayed.clone().map(|r| r.weeks).fold(0.0, f64::max);
+    let false_alarms = |i: usize| replayed.clone().map(|r| r.alarms[i].false_alarms).sum::<u64>();
     (0..MIN_PROBABILITIES.len())
         .find(|i| false_alarms(*i) as f64 <= allowed_per_week * weeks)
         .unwrap_or(MIN_PROBABILITIES.len() - 1)
@@ -260,7 +252,7 @@ mod tests {
     fn the_fleet_speaks_up_as_early_as_the_allowed_false_alarms_permit() {
         let noisy = replayed([(3, 4), (3, 2), (3, 1), (2, 0), (1, 0)]);
         let quiet = replayed([(1, 0); MIN_PROBABILITIES.len()]);
-        let of = |allowed| fleet_probability(&[noisy.clone(), quiet.clone()], allowed);
+        let of = |allowed| fleet_probability([&noisy, &quiet].into_iter(), allowed);
         assert_eq!((of(4.0), of(1.0), of(0.0)), (0, 2, 3));
     }
 
@@ -273,8 +265,9 @@ mod tests {
 
     #[test]
     fn without_episodes_nothing_is_learnt() {
-        let lessons = learn(&[Replayed::default()], 1.0);
-        assert_eq!(lessons[0].min_probability, Some(MIN_PROBABILITIES[0]));
-        assert!(lessons[0].stretch.is_empty() && lessons[0].shapes.is_empty());
+        let nothing = Replayed::default();
+        let lessons = Episodes::of([&nothing].into_iter(), 1.0).teach(&nothing);
+        assert_eq!(lessons.min_probability, Some(MIN_PROBABILITIES[0]));
+        assert!(lessons.stretch.is_empty() && lessons.shapes.is_empty());
     }
 }

@@ -7,13 +7,13 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use forewarn_features::{Observation, ServiceStep, SignalSet};
-use forewarn_models::{EngineOptions, ForecastModel, ModelBundle};
+use forewarn_models::{Engine, EngineOptions, ForecastModel, ModelBundle};
 use forewarn_schema::{
     BreachKind, Feedback, FeedbackSubject, LabelSet, LabelSource, Step, TimeRange, Timestamp, Verdict,
 };
 use forewarn_training::{
-    EvaluationInput, EvaluationReport, FitError, FitOptions, GateVerdict, PromotionGate, Quiet, evaluate, fit_all,
-    fit_service, render_html,
+    EvaluationInput, EvaluationReport, FitError, FitOptions, FleetPrior, GateVerdict, PromotionGate, Quiet,
+    RollingOriginBacktest, evaluate, fit_all, fit_service, fleet::lessons, render_html,
 };
 
 const DAY: i64 = 1440;
@@ -90,6 +90,7 @@ fn shop() -> Histories {
 fn options() -> FitOptions {
     FitOptions {
         lstm_steps: 12,
+        prior_steps: 12,
         lstm_batch: 16,
         hidden_size: 4,
         max_windows: 400,
@@ -98,8 +99,15 @@ fn options() -> FitOptions {
     }
 }
 
+/// What all of `histories` teach.
+fn prior(histories: &Histories, options: &FitOptions) -> FleetPrior {
+    let lessons = lessons(histories, &signals(), histories.len(), range(0, UNTIL), options, &[]);
+    FleetPrior::learn(lessons, options, &|_, _| {}).unwrap()
+}
+
 fn fit_shop(histories: &Histories, options: &FitOptions) -> BTreeMap<String, Arc<ModelBundle>> {
-    fit_all(histories, &signals(), "digest", options, &[], &Quiet)
+    let prior = prior(histories, options);
+    fit_all(histories, &signals(), "digest", options, &prior, &[], &Quiet)
         .into_iter()
         .map(|(service, bundle)| (service.to_string(), Arc::new(bundle.unwrap())))
         .collect()
@@ -137,6 +145,74 @@ fn the_thread_count_changes_no_bit() {
 }
 
 #[test]
+fn which_services_are_fitted_together_changes_no_bit() {
+    let shop = shop();
+    let prior = prior(&shop, &options());
+    let alone = |service: &str| {
+        let part = Histories::from([shop.get_key_value(service).map(|(s, h)| (Arc::clone(s), h.clone())).unwrap()]);
+        let fitted = fit_all(&part, &signals(), "digest", &options(), &prior, &[], &Quiet);
+        fitted.into_iter().map(|(service, bundle)| (service.to_string(), Arc::new(bundle.unwrap())))
+    };
+    let parts: BTreeMap<_, _> = alone("cart").chain(alone("user")).collect();
+    assert!(bytes_of(&CANDIDATES) == bytes_of(&parts), "a service must have the same bytes in any shard");
+}
+
+#[test]
+fn lessons_are_the_same_one_teacher_at_a_time() {
+    let shop = shop();
+    let one_by_one = shop.iter().flat_map(|(service, steps)| {
+        let alone = Histories::from([(Arc::clone(service), steps.clone())]);
+        lessons(&alone, &signals(), shop.len(), range(0, UNTIL), &options(), &[])
+    });
+    let prior = FleetPrior::learn(one_by_one.collect(), &options(), &|_, _| {}).unwrap();
+    let fitted = fit_all(&shop, &signals(), "digest", &options(), &prior, &[], &Quiet);
+    let fitted = fitted.into_iter().map(|(service, bundle)| (service.to_string(), Arc::new(bundle.unwrap()))).collect();
+    assert!(bytes_of(&CANDIDATES) == bytes_of(&fitted));
+}
+
+#[test]
+fn the_manifest_says_from_how_many_windows_of_whom_the_lstm_learnt() {
+    let quality = |bundle: &ModelBundle| bundle.manifest.quality.clone().unwrap();
+    let cart = &CANDIDATES["cart"];
+    assert_eq!((quality(cart)["windows"].as_u64(), quality(cart)["fleet_windows"].as_u64()), (Some(400), Some(400)));
+    let alone = fit_service("cart", &shop()["cart"], &signals(), "digest", &options(), &[]).unwrap();
+    assert_eq!((quality(&alone)["windows"].as_u64(), quality(&alone)["fleet_windows"].as_u64()), (Some(400), Some(0)));
+    assert!(alone.lstm.is_some() && alone.lstm != cart.lstm);
+    let few = FitOptions { max_windows: 60, ..options() };
+    assert!(fit_shop(&shop(), &few).values().all(|bundle| bundle.lstm.is_none()));
+}
+
+#[test]
+fn a_history_in_pieces_is_replayed_as_if_it_were_whole() {
+    let mut shop = shop();
+    // A gap of all services, across a cut; and a service that appears in a later piece.
+    shop.values_mut().for_each(|steps| steps.retain(|s| !range(UNTIL + 170, UNTIL + 190).contains(s.at)));
+    shop.insert("late".into(), history("late", 5, UNTIL + 200..END, wave));
+    let backtest =
+        RollingOriginBacktest { range: range(UNTIL, END), every: Duration::from_secs(420), step: Step::MINUTE };
+    let engine = || {
+        let mut engine = Engine::new(signals(), EngineOptions::default());
+        CANDIDATES.iter().for_each(|(service, bundle)| engine.set_bundle(service, Some(Arc::clone(bundle))));
+        engine
+    };
+    let mut whole = Vec::new();
+    let summary = backtest.run(&shop, &mut engine(), &mut |prediction| whole.push(prediction.clone()));
+    for minutes in [97, 180, 1440] {
+        let (mut engine, mut pieces, mut replaying) = (engine(), Vec::new(), backtest.begin());
+        for from in (0..END).step_by(minutes) {
+            let piece = range(from, from + minutes as i64);
+            let of = |steps: &Vec<ServiceStep>| -> Vec<ServiceStep> {
+                steps.iter().filter(|s| piece.contains(s.at)).cloned().collect()
+            };
+            let piece = shop.iter().map(|(s, steps)| (Arc::clone(s), of(steps))).filter(|(_, steps)| !steps.is_empty());
+            replaying.feed(&piece.collect(), &mut engine, &mut |prediction| pieces.push(prediction.clone()));
+        }
+        assert_eq!(replaying.finish(), summary, "pieces of {minutes} minutes");
+        assert!(pieces == whole, "pieces of {minutes} minutes");
+    }
+}
+
+#[test]
 fn nothing_after_until_changes_the_bundle() {
     let mut changed = shop();
     for steps in changed.values_mut() {
@@ -152,13 +228,15 @@ fn nothing_after_until_changes_the_bundle() {
 fn too_little_history_is_an_error_and_the_others_go_on() {
     let mut histories = shop();
     histories.insert("new".into(), history("new", 3, UNTIL - 60..END, wave));
-    let fitted = fit_all(&histories, &signals(), "digest", &FitOptions { lstm_steps: 0, ..options() }, &[], &Quiet);
+    let options = FitOptions { lstm_steps: 0, ..options() };
+    let prior = prior(&histories, &options);
+    let fitted = fit_all(&histories, &signals(), "digest", &options, &prior, &[], &Quiet);
     let outcomes: Vec<(&str, bool)> = fitted.iter().map(|(service, r)| (&**service, r.is_ok())).collect();
     assert_eq!(outcomes, [("cart", true), ("new", false), ("user", true)]);
     let error = fitted[1].1.as_ref().unwrap_err();
     assert!(matches!(error, FitError::TooLittleHistory { .. }));
     assert_eq!(error.to_string(), "service \"new\" needs 1d of history before 2026-01-05T00:00:00Z, got 1h");
-    let none = fit_service("empty", &[], &signals(), "digest", &options(), &[]).unwrap_err();
+    let none = fit_service("empty", &[], &signals(), "digest", &options, &[]).unwrap_err();
     assert_eq!(none.to_string(), "service \"empty\" needs 1d of history before 2026-01-05T00:00:00Z, got 0s");
 }
 

@@ -5,6 +5,7 @@ use std::sync::{LazyLock, OnceLock};
 
 use super::batch::{BLOCK, Plan, Scratch, WORTHWHILE};
 use super::build::TreeNode;
+use super::threads::share_out;
 use super::trees::Trees;
 
 /// Average path length of an unsuccessful search in a binary search tree over `n` rows: `c(n)` of
@@ -31,6 +32,8 @@ fn harmonic_number(n: usize) -> f64 {
     n.ln() + EULER_MASCHERONI + 1.0 / (2.0 * n) - 1.0 / (12.0 * square) + 1.0 / (120.0 * square * square)
 }
 
+/// Rows that a thread takes at a time: half a millisecond or so, of whole blocks.
+const CHUNK: usize = 16 * BLOCK;
 /// How many trees a single row walks down side by side: as many as registers hold.
 const LANES: usize = 4;
 
@@ -108,21 +111,16 @@ impl IsolationForest {
     pub fn score_rows(&self, rows: &[f32], out: &mut [f64], threads: usize) {
         self.check_width(rows.len(), out.len());
         let plan = (out.len() >= WORTHWHILE).then(|| Plan::new(self));
-        let per_thread = out.len().div_ceil(threads.max(1)).next_multiple_of(BLOCK);
-        if out.len() <= per_thread {
-            self.score_chunk(plan.as_ref(), rows, out);
-            return;
-        }
-        std::thread::scope(|scope| {
-            for (rows, out) in rows.chunks(per_thread * self.features).zip(out.chunks_mut(per_thread)) {
-                let plan = plan.as_ref();
-                scope.spawn(move || self.score_chunk(plan, rows, out));
+        let chunks = rows.chunks(CHUNK * self.features).zip(out.chunks_mut(CHUNK));
+        share_out(threads.min(chunks.len()), chunks, |queue| {
+            let mut scratch = Scratch::default();
+            while let Some((rows, out)) = queue.next() {
+                self.score_chunk(plan.as_ref(), rows, out, &mut scratch);
             }
         });
     }
 
-    fn score_chunk(&self, plan: Option<&Plan<'_>>, rows: &[f32], out: &mut [f64]) {
-        let mut scratch = Scratch::default();
+    fn score_chunk(&self, plan: Option<&Plan<'_>>, rows: &[f32], out: &mut [f64], scratch: &mut Scratch) {
         // By row of the block: whether the plan cannot be asked, so that the row walks.
         let mut walks = Vec::with_capacity(BLOCK);
         for (rows, out) in rows.chunks(BLOCK * self.features).zip(out.chunks_mut(BLOCK)) {
@@ -132,7 +130,7 @@ impl IsolationForest {
             if let Some(plan) = plan
                 && walks.contains(&false)
             {
-                plan.sum_path_lengths(rows.clone(), out, &mut scratch);
+                plan.sum_path_lengths(rows.clone(), out, scratch);
             }
             for ((row, out), walks) in rows.zip(out).zip(&walks) {
                 if *walks {

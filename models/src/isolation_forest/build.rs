@@ -5,6 +5,8 @@ use rand::seq::index;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::threads::share_out;
+
 /// One node while a forest is grown, stored or checked.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct TreeNode {
@@ -37,22 +39,13 @@ pub(super) fn grow_trees(
     seed: u64,
     threads: usize,
 ) -> Vec<Vec<TreeNode>> {
-    let mut grown: Vec<Vec<TreeNode>> = vec![Vec::new(); trees];
-    let per_thread = trees.div_ceil(threads.min(trees));
-    let grow_chunk = |chunk: usize, out: &mut [Vec<TreeNode>]| {
+    // Room is made here, once: threads that ask for memory at the same time wait for each other longer than trees grow.
+    let most_nodes = 2 * sample_size - 1;
+    let mut grown: Vec<Vec<TreeNode>> = (0..trees).map(|_| Vec::with_capacity(most_nodes)).collect();
+    share_out(threads, grown.iter_mut().zip(0..), |queue| {
         let mut grower = TreeGrower::new(rows, features);
-        for (offset, tree) in out.iter_mut().enumerate() {
-            *tree = grower.grow(sample_size, seed, (chunk * per_thread + offset) as u64);
-        }
-    };
-    if threads == 1 {
-        grow_chunk(0, &mut grown);
-        return grown;
-    }
-    std::thread::scope(|scope| {
-        for (chunk, out) in grown.chunks_mut(per_thread).enumerate() {
-            let grow_chunk = &grow_chunk;
-            scope.spawn(move || grow_chunk(chunk, out));
+        while let Some((tree, number)) = queue.next() {
+            grower.grow(sample_size, seed, number, tree);
         }
     });
     grown
@@ -70,7 +63,8 @@ impl<'a> TreeGrower<'a> {
         Self { rows, features, order: Vec::with_capacity(features) }
     }
 
-    fn grow(&mut self, sample_size: usize, seed: u64, tree: u64) -> Vec<TreeNode> {
+    /// Grows tree number `tree` into `nodes`, which are empty.
+    fn grow(&mut self, sample_size: usize, seed: u64, tree: u64, nodes: &mut Vec<TreeNode>) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(tree);
         self.order.clear();
@@ -79,7 +73,7 @@ impl<'a> TreeGrower<'a> {
         let total = self.rows.len() / self.features;
         let mut sample = index::sample(&mut rng, total, sample_size).into_vec();
         let limit = height_limit(sample_size);
-        let mut nodes = vec![TreeNode { cut: None, size: sample_size as u32 }];
+        nodes.push(TreeNode { cut: None, size: sample_size as u32 });
         // Depth first, left before right: (node, where its rows lie in `sample`, depth).
         let mut open = vec![(0_usize, 0_usize, sample_size, 0_u32)];
         while let Some((node, start, end, depth)) = open.pop() {
@@ -97,7 +91,6 @@ impl<'a> TreeGrower<'a> {
             open.push((left + 1, middle, end, depth + 1));
             open.push((left, start, middle, depth + 1));
         }
-        nodes
     }
 
     fn value(&self, row: usize, feature: u32) -> f32 {

@@ -1,10 +1,13 @@
 //! Settings of an isolation forest, before and after they are checked.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde::{Deserialize, Serialize};
 
 use super::algorithm::IsolationForest;
 use super::build;
 use super::error::IsolationForestError;
+use super::threads::share_out;
 
 /// Most trees a forest may have.
 pub(super) const MAX_TREES: usize = 10_000;
@@ -78,7 +81,7 @@ impl CheckedIsolationForestParams {
         if n < 2 {
             return Err(IsolationForestError::TooFewRows { got: n });
         }
-        if let Some(at) = first_infinite(rows) {
+        if let Some(at) = first_infinite(rows, threads) {
             let (row, feature) = (at / features, at % features);
             return Err(IsolationForestError::Infinite { row, feature, got: rows[at] });
         }
@@ -88,13 +91,21 @@ impl CheckedIsolationForestParams {
     }
 }
 
-/// Where the first infinite value is; a chunk at a time, which takes no branch a value.
-fn first_infinite(values: &[f32]) -> Option<usize> {
+/// Where the first infinite value is. Reading all rows takes a good part of the time in which the trees grow, which see
+/// only their samples.
+fn first_infinite(values: &[f32], threads: usize) -> Option<usize> {
+    /// What a thread takes at a time; within it, so many are looked at without a branch.
+    const PART: usize = 1 << 16;
     const CHUNK: usize = 1024;
-    let any = |chunk: &[f32]| chunk.iter().fold(false, |found, value| found | value.is_infinite());
-    let chunk = values.chunks(CHUNK).position(any)?;
-    let start = chunk * CHUNK;
-    values[start..].iter().position(|value| value.is_infinite()).map(|at| start + at)
+    let any =
+        |values: &[f32]| values.chunks(CHUNK).any(|c| c.iter().fold(false, |any, value| any | value.is_infinite()));
+    let found = AtomicBool::new(false);
+    share_out(threads.min(values.len() / PART), values.chunks(PART), |queue| {
+        while let Some(part) = queue.next() {
+            found.fetch_or(any(part), Ordering::Relaxed);
+        }
+    });
+    if found.into_inner() { values.iter().position(|value| value.is_infinite()) } else { None }
 }
 
 pub(super) fn check_range(name: &'static str, min: usize, max: usize, got: usize) -> Result<(), IsolationForestError> {

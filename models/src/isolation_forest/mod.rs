@@ -39,6 +39,7 @@ mod hyperparams;
 mod persistence;
 mod plan;
 mod ranks;
+mod threads;
 mod trees;
 
 pub use algorithm::{IsolationForest, average_path_length};

@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::time::Duration;
 
 use anyhow::Context as _;
-use forewarn_schema::{Prediction, TimeRange};
+use forewarn_schema::{Prediction, Step, TimeRange};
 use serde_json::json;
 
-use super::open;
+use super::open::{self, Histories};
 use crate::cli::Backtest;
 use crate::config::{Config, ConfigError};
 use crate::outcome::Outcome;
@@ -29,26 +30,37 @@ pub(super) async fn backtest(config: &Config, arguments: &Backtest) -> anyhow::R
         .collect();
     let mut engine = open::engine(config, &registry).await?;
     let needed = TimeRange::new((range.start - engine.memory_horizon()).max(covered.start), range.end)?;
-    let histories = dataset.read(&config.signals, needed).await?;
+    let services = dataset.services(&config.signals, needed).await?.len();
     let out_path = arguments.out.display().to_string();
     let file = File::create(&arguments.out).with_context(|| format!("cannot write {out_path}"))?;
     let (every, step) = (arguments.every, config.step);
     let origins = range.duration().as_secs() / every.as_secs().max(1);
+    // One piece of history is replayed while the next is read.
+    let (pieces, mut received) = tokio::sync::mpsc::channel::<Histories>(1);
     let replay = tokio::task::spawn_blocking(move || {
         let bar = progress::bar("backtest", origins);
         let mut out = Lines { out: BufWriter::new(file), error: None };
         let mut last = None;
-        let backtest = forewarn_training::RollingOriginBacktest { range, every, step };
-        let summary = backtest.run(&histories, &mut engine, &mut |prediction| {
-            if last != Some(prediction.at) {
-                last = Some(prediction.at);
-                bar.inc(1);
-            }
-            out.write(prediction);
-        });
+        let mut replaying = forewarn_training::RollingOriginBacktest { range, every, step }.begin();
+        while let Some(histories) = received.blocking_recv() {
+            replaying.feed(&histories, &mut engine, &mut |prediction| {
+                if last != Some(prediction.at) {
+                    last = Some(prediction.at);
+                    bar.inc(1);
+                }
+                out.write(prediction);
+            });
+        }
         bar.finish_and_clear();
-        out.finish().map(|()| summary)
+        out.finish().map(|()| replaying.finish())
     });
+    for piece in pieces_of(needed, step, services) {
+        // The replay ends early only by a panic, which is told below.
+        if pieces.send(dataset.read(&config.signals, piece).await?).await.is_err() {
+            break;
+        }
+    }
+    drop(pieces);
     let summary = replay.await?.with_context(|| format!("cannot write {out_path}"))?;
     let mut text = format!(
         "{} predictions at {} times of {range} into {out_path}; {} requests\n",
@@ -74,6 +86,24 @@ pub(super) async fn backtest(config: &Config, arguments: &Backtest) -> anyhow::R
             "out": out_path,
         }),
     ))
+}
+
+/// So many steps of services are read at a time, about a kilobyte each; up to three such pieces are in memory.
+const STEPS_AT_A_TIME: usize = 150_000;
+
+/// `range`, cut so that memory does not grow with the number of services, nor with the length of the range.
+fn pieces_of(range: TimeRange, step: Step, services: usize) -> Vec<TimeRange> {
+    let steps = u32::try_from(STEPS_AT_A_TIME / services.max(1)).unwrap_or(u32::MAX);
+    // An hour at least: a day's file is opened for each piece of it.
+    let length = step.duration().saturating_mul(steps).max(Duration::from_secs(3600));
+    let mut pieces = Vec::new();
+    let mut start = range.start;
+    while start < range.end {
+        let end = range.end.min(start + length);
+        pieces.push(TimeRange { start, end });
+        start = end;
+    }
+    pieces
 }
 
 /// Writes until the first error, and keeps that.

@@ -1,12 +1,13 @@
 //! `forewarn train`: one candidate a service from samples before a time. Nothing serves it yet.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use forewarn_datasets::Dataset;
+use forewarn_models::ModelBundle;
 use forewarn_schema::{TimeRange, Timestamp};
-use forewarn_training::{FitError, FitOptions, FitProgress, fit_all};
+use forewarn_training::{FitError, FitOptions, FitProgress, FleetPrior, fit_all, fleet};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
@@ -40,7 +41,6 @@ pub(super) async fn train_until(
     let (dataset, manifest) = open::dataset(config).await?;
     let covered = open::covered(&manifest)?;
     let range = TimeRange::new(covered.start, until.min(covered.end).max(covered.start))?;
-    let histories = read(config, &dataset, range, only, shard).await?;
     let options = FitOptions {
         seed: config.train.seed,
         device: config.train.device,
@@ -49,28 +49,38 @@ pub(super) async fn train_until(
         ..FitOptions::new(until, config.step)
     };
     let options = match config.train.lstm_steps {
-        Some(lstm_steps) => FitOptions { lstm_steps, ..options },
+        // The fleet's share stays what it is by default.
+        Some(lstm_steps) => {
+            let prior_steps = options.prior_steps / options.lstm_steps * lstm_steps;
+            FitOptions { lstm_steps, prior_steps, ..options }
+        }
         None => options,
     };
-    let digest = manifest.digest();
-    let signals = std::sync::Arc::clone(&config.signals);
-    // Hours of arithmetic have no place on the runtime's threads.
-    let fitted = tokio::task::spawn_blocking(move || {
-        let bar = FitBar::new(options.lstm_steps);
-        fit_all(&histories, &signals, &digest, &options, &[], &bar)
-    })
-    .await?;
+    let known = dataset.services(&config.signals, range).await?;
+    let chosen = choose(&known, only, shard)?;
+    let bar = Arc::new(FitBar::new(&options, chosen.len()));
+    let fleet = Fleet { config, dataset: &dataset, range, options: Arc::new(options) };
+    let prior = Arc::new(fleet.prior(&known, &bar).await?);
+    let digest: Arc<str> = manifest.digest().into();
     let mut published = BTreeMap::new();
     let mut left_out = BTreeMap::new();
-    for (service, result) in fitted {
-        match result {
-            Ok(bundle) => {
-                let forecast = serde_json::to_value(bundle.forecast)?;
-                let version = registry.publish(&bundle).await?;
-                published.insert(service.to_string(), (version.to_string(), forecast));
-            }
-            Err(e) => {
-                left_out.insert(service.to_string(), one_line(&e.into()));
+    for services in fleet.at_a_time(&chosen) {
+        let histories = fleet.read(&services).await?;
+        if let Some(silent) =
+            only.iter().find(|name| services.contains(*name) && !histories.contains_key(name.as_str()))
+        {
+            return Err(ConfigError::new(format!("service {silent:?} has no value in {range}")).into());
+        }
+        for (service, result) in fleet.fit(histories, &digest, &prior, &bar).await? {
+            match result {
+                Ok(bundle) => {
+                    let forecast = serde_json::to_value(bundle.forecast)?;
+                    let version = registry.publish(&bundle).await?;
+                    published.insert(service.to_string(), (version.to_string(), forecast));
+                }
+                Err(e) => {
+                    left_out.insert(service.to_string(), one_line(&e.into()));
+                }
             }
         }
     }
@@ -90,24 +100,60 @@ pub(super) async fn train_until(
     Ok(Outcome::new(text, json!({"range": range, "until": until, "candidates": candidates, "left_out": left_out})))
 }
 
-/// The histories of the services named (all, where none is) that are in this shard. Others are not read.
-async fn read(
-    config: &Config,
-    dataset: &Dataset,
+/// So many steps of services are in memory at a time, about a kilobyte each. Changes no bit.
+const STEPS_AT_A_TIME: usize = 300_000;
+
+/// The services of the dataset, some at a time: memory does not grow with their number.
+struct Fleet<'a> {
+    config: &'a Config,
+    dataset: &'a Dataset,
     range: TimeRange,
-    only: &[String],
-    shard: Option<Shard>,
-) -> anyhow::Result<Histories> {
-    if only.is_empty() && shard.is_none() {
-        return Ok(dataset.read(&config.signals, range).await?);
+    options: Arc<FitOptions>,
+}
+
+impl Fleet<'_> {
+    /// What the fleet teaches, whichever of its services are fitted afterwards.
+    async fn prior(&self, known: &BTreeSet<String>, bar: &Arc<FitBar>) -> anyhow::Result<FleetPrior> {
+        let teachers = fleet::teachers(known);
+        let mut lessons = Vec::with_capacity(teachers.len());
+        for services in self.at_a_time(&teachers) {
+            let histories = self.read(&services).await?;
+            let (signals, options) = (Arc::clone(&self.config.signals), Arc::clone(&self.options));
+            let (count, range) = (teachers.len(), self.range);
+            // Hours of arithmetic have no place on the runtime's threads.
+            let work = move || fleet::lessons(&histories, &signals, count, range, &options, &[]);
+            lessons.extend(tokio::task::spawn_blocking(work).await?);
+        }
+        let (options, bar) = (Arc::clone(&self.options), Arc::clone(bar));
+        let learn = move || FleetPrior::learn(lessons, &options, &|step, _| bar.advance(THE_FLEET, step as u64));
+        tokio::task::spawn_blocking(learn).await?.context("the LSTM that the services begin at")
     }
-    let known = dataset.services(&config.signals, range).await?;
-    let chosen = choose(&known, only, shard)?;
-    let histories = dataset.read_services(&config.signals, range, &chosen).await?;
-    if let Some(silent) = only.iter().find(|name| chosen.contains(*name) && !histories.contains_key(name.as_str())) {
-        return Err(ConfigError::new(format!("service {silent:?} has no value in {range}")).into());
+
+    async fn fit(
+        &self,
+        histories: Histories,
+        digest: &Arc<str>,
+        prior: &Arc<FleetPrior>,
+        bar: &Arc<FitBar>,
+    ) -> anyhow::Result<Vec<(Arc<str>, Result<ModelBundle, FitError>)>> {
+        let (signals, options) = (Arc::clone(&self.config.signals), Arc::clone(&self.options));
+        let (digest, prior, bar) = (Arc::clone(digest), Arc::clone(prior), Arc::clone(bar));
+        let work = move || fit_all(&histories, &signals, &digest, &options, &prior, &[], &*bar);
+        Ok(tokio::task::spawn_blocking(work).await?)
     }
-    Ok(histories)
+
+    /// Services whose histories fit into memory together, in the order of their names.
+    fn at_a_time(&self, services: &BTreeSet<String>) -> Vec<BTreeSet<String>> {
+        let steps = self.options.step.count_in(self.range.duration()).max(1);
+        let services: Vec<&String> = services.iter().collect();
+        let together = services.chunks((STEPS_AT_A_TIME / steps).max(self.options.threads).max(1));
+        together.map(|some| some.iter().map(|name| (*name).clone()).collect()).collect()
+    }
+
+    /// Only these services' rows are read; one without a value is left out.
+    async fn read(&self, services: &BTreeSet<String>) -> anyhow::Result<Histories> {
+        Ok(self.dataset.read_services(&self.config.signals, self.range, services).await?)
+    }
 }
 
 /// Of `known`, the services named (all, where none is) that are in this shard.
@@ -121,7 +167,10 @@ fn choose(known: &BTreeSet<String>, only: &[String], shard: Option<Shard>) -> Re
     Ok(named.enumerate().filter(|(position, _)| in_shard(*position)).map(|(_, service)| service.clone()).collect())
 }
 
-/// One bar over the optimiser steps of all services; every service counts a full share, also one that
+/// Stands for the prior among the names of services; no service has an empty one.
+const THE_FLEET: &str = "";
+
+/// One bar over the optimiser steps of the prior and of all services; every service counts a full share, also one that
 /// needs no LSTM.
 struct FitBar {
     bar: ProgressBar,
@@ -130,9 +179,10 @@ struct FitBar {
 }
 
 impl FitBar {
-    fn new(lstm_steps: usize) -> Self {
-        let steps = lstm_steps as u64 + 1;
-        Self { bar: progress::bar("train", steps), steps, done: Mutex::new(BTreeMap::new()) }
+    fn new(options: &FitOptions, services: usize) -> Self {
+        let steps = options.lstm_steps as u64 + 1;
+        let length = options.prior_steps as u64 + steps * services as u64;
+        Self { bar: progress::bar("train", length), steps, done: Mutex::new(BTreeMap::new()) }
     }
 
     fn advance(&self, service: &str, to: u64) {
@@ -144,17 +194,13 @@ impl FitBar {
 }
 
 impl FitProgress for FitBar {
-    fn started(&self, services: usize) {
-        self.bar.set_length(self.steps * services as u64);
-    }
-
     fn service_started(&self, service: &str) {
         self.bar.set_message(service.to_owned());
         tracing::debug!(service, "fit started");
     }
 
     fn lstm_step(&self, service: &str, step: usize, _loss: f32) {
-        self.advance(service, step as u64);
+        self.advance(service, self.steps.min(step as u64));
     }
 
     fn service_done(&self, service: &str, error: Option<&FitError>) {

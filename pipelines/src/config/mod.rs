@@ -142,6 +142,7 @@ pub(crate) struct Train {
     pub(crate) device: Device,
     pub(crate) threads: usize,
     pub(crate) seed: u64,
+    /// Of each service's LSTM; the fleet's, at which they begin, takes twenty times as many.
     pub(crate) lstm_steps: Option<usize>,
     /// How much of the end `run` keeps away from training and judges the candidates by.
     pub(crate) holdout: Duration,

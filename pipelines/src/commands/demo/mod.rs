@@ -65,7 +65,7 @@ pub(super) async fn demo(arguments: &Demo) -> anyhow::Result<Outcome> {
 fn configuration(dir: &Path, receiver: &WebhookReceiver, secret: &str, arguments: &Demo) -> anyhow::Result<Config> {
     std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let text = format!(
-        "[store]\nurl = {:?}\n[train]\nlstm_steps = 120\nholdout = \"3d\"\n[serve]\nlisten = \"{}\"\n\
+        "[store]\nurl = {:?}\n[train]\nlstm_steps = 40\nholdout = \"3d\"\n[serve]\nlisten = \"{}\"\n\
          [requests]\nwebhook = {:?}\nwebhook_secret = {secret:?}\n",
         dir.display().to_string(),
         arguments.listen,
