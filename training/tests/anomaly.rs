@@ -217,7 +217,8 @@ fn a_warming_service_asks_a_person_and_says_less_exactly_when() {
         let leak = 1e6 * (m - begins).max(0) as f64;
         let said = engine.step(minute(m), &[step("new", 1.0, m, 1.0, leak)]);
         modes.extend(said.requests.iter().map(|request| request.mode));
-        let width = said.predictions[0].time_to_breach_seconds.map_or(f64::NAN, |ttb| (ttb.p90() - ttb.p10()) / ttb.p50());
+        let width =
+            said.predictions[0].time_to_breach_seconds.map_or(f64::NAN, |ttb| (ttb.p90() - ttb.p10()) / ttb.p50());
         (said.predictions[0].explanation.warming, width)
     };
     let widths: Vec<(bool, f64)> = (TRAINED..=TRAINED + DAY).map(&mut width_at).collect();
