@@ -30,19 +30,18 @@ impl JointDistance {
         if count < ROWS_A_FEATURE * width {
             return None;
         }
-        let (mut mean, mut deviation) = (vec![0.0; width], vec![1.0; width]);
-        for column in 0..width {
+        let moments_of = |column: usize| {
             let seen = || rows.iter().skip(column).step_by(width).map(|v| f64::from(*v)).filter(|v| v.is_finite());
-            let moments = |of: &dyn Fn(f64) -> f64| {
-                let (sum, n) = seen().fold((0.0, 0.0), |(sum, n), v| (sum + of(v), n + 1.0));
+            let mean_of = |of: &dyn Fn(f64) -> f64| {
+                let (sum, n) = seen().fold((0.0, 0.0), |(sum, n), v| (sum + of(v.clamp(-CLIP, CLIP)), n + 1.0));
                 if n > 0.0 { sum / n } else { 0.0 }
             };
-            let held = |v: f64| v.clamp(-CLIP, CLIP);
-            mean[column] = moments(&held);
-            let variance = moments(&|v| (held(v) - mean[column]).powi(2));
+            let mean = mean_of(&|v| v);
+            let variance = mean_of(&|v| (v - mean).powi(2));
             // A feature that never moves gets the unit that features are in.
-            deviation[column] = if variance > 1e-12 { variance.sqrt() } else { 1.0 };
-        }
+            (mean, if variance > 1e-12 { variance.sqrt() } else { 1.0 })
+        };
+        let (mean, deviation): (Vec<f64>, Vec<f64>) = (0..width).map(moments_of).unzip();
         let mut joint = Self { mean, deviation, factor: Vec::new() };
         let mut correlation = vec![0.0; width * (width + 1) / 2];
         for row in rows.chunks_exact(width) {

@@ -169,7 +169,7 @@ mod tests {
                 [
                     0.4 + 0.01 * (shared + own),
                     2.0 * (shared + other),
-                    if i % 2 == 0 { f64::NAN } else { other },
+                    if i.is_multiple_of(2) { f64::NAN } else { other },
                     f64::NAN,
                 ]
             })

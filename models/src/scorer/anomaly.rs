@@ -153,7 +153,7 @@ fn seasonal_residual(row: &[f32]) -> f64 {
 
 /// The share of each column in [`seasonal_residual`].
 fn seasonal_shares(row: &[f32]) -> Vec<f64> {
-    let square = |(i, z): (usize, &f32)| if i % 2 == 0 && z.is_finite() { f64::from(*z).powi(2) } else { 0.0 };
+    let square = |(i, z): (usize, &f32)| if i.is_multiple_of(2) && z.is_finite() { f64::from(*z).powi(2) } else { 0.0 };
     let squares: Vec<f64> = row.iter().enumerate().map(square).collect();
     let total: f64 = squares.iter().sum();
     squares.into_iter().map(|square| if total > 0.0 { square / total } else { 0.0 }).collect()
