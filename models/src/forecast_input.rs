@@ -95,7 +95,7 @@ pub fn training_windows(
     }
     origins.shuffle(&mut rng);
     for (which, origin) in origins {
-        if set.targets.len() >= choice.max_windows * HORIZONS.len() {
+        if set.targets.len() / HORIZONS.len() >= choice.max_windows {
             break;
         }
         let (baseline, points) = &series[which];
