@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forewarn_features::ServiceStep;
-use forewarn_models::Engine;
-use forewarn_schema::{Prediction, RemediationRequest, Step, TimeRange, Timestamp};
+use forewarn_models::{Engine, EngineOutput};
+use forewarn_schema::{FanPoint, LabelSet, Prediction, RemediationRequest, Step, TimeRange, Timestamp};
 
 /// A rolling-origin backtest: origins at `range.start`, then every `every`, each using all before it
 /// (Tashman 2000).
@@ -36,6 +36,17 @@ pub struct BacktestSummary {
     pub predictions: u64,
     /// Requests emitted, in order.
     pub requests: Vec<RemediationRequest>,
+    /// What stood behind each of them, in the same order.
+    pub foremost: Vec<Foremost>,
+}
+
+/// Of the targets that a request is about, the one that was nearest to its breach when it went out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Foremost {
+    /// Its labels; those of the request where no such target can be drawn.
+    pub labels: LabelSet,
+    /// Where it was thought to go, in the signal's unit; empty where the clock says it all.
+    pub fan: Vec<FanPoint>,
 }
 
 impl RollingOriginBacktest {
@@ -79,6 +90,7 @@ impl RollingOriginBacktest {
                 summary.origins += 1;
                 summary.predictions += output.predictions.len() as u64;
                 output.predictions.iter().for_each(&mut *sink);
+                summary.foremost.extend(output.requests.iter().map(|request| foremost(engine, &output, request)));
                 summary.requests.append(&mut output.requests);
                 next_origin = next_origin + every;
             }
@@ -92,6 +104,23 @@ impl RollingOriginBacktest {
         let steps = self.every.as_millis().div_ceil(step.as_millis()).max(1);
         step.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX))
     }
+}
+
+fn foremost(engine: &Engine, output: &EngineOutput, request: &RemediationRequest) -> Foremost {
+    let of_it = |p: &&Prediction| {
+        p.service == request.service && p.signal == request.signal && crate::settle::agree(&p.labels, &request.labels)
+    };
+    let mut targets: Vec<&Prediction> = output.predictions.iter().filter(of_it).collect();
+    targets.sort_by(|a, b| soonest(a).total_cmp(&soonest(b)));
+    let view = targets.into_iter().find_map(|p| engine.view(&p.target_key()));
+    view.map_or_else(
+        || Foremost { labels: request.labels.clone(), fan: Vec::new() },
+        |view| Foremost { labels: view.labels, fan: view.fan },
+    )
+}
+
+fn soonest(prediction: &Prediction) -> f64 {
+    prediction.time_to_breach_seconds.map_or(f64::INFINITY, |t| t.p50())
 }
 
 /// Replays `histories` through `engine` over `range`; see [`RollingOriginBacktest::run`].

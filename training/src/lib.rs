@@ -8,12 +8,19 @@
 
 mod alarms;
 pub mod backtest;
+pub mod changes;
+pub mod compare;
+pub mod drift;
 pub mod evaluate;
 mod feedback;
 pub mod fit;
 mod forecasts;
 pub mod gate;
+pub mod intervals;
 pub mod metrics;
+mod pictures;
+mod quality;
+mod replay;
 pub mod report;
 pub mod settle;
 

@@ -119,6 +119,7 @@ fn evaluate_shop(candidates: &BTreeMap<String, Arc<ModelBundle>>, feedback: &[Fe
         feedback,
         options: EngineOptions::default(),
         gate: PromotionGate::default(),
+        drift: &BTreeMap::new(),
     })
 }
 
@@ -180,6 +181,46 @@ fn a_leak_is_counted_as_predicted() {
     assert_eq!(REPORT.candidate.false_alarms, 0, "{:?}", REPORT.services);
     let user = &REPORT.services[1];
     assert_eq!((user.breaches.len(), user.requests.len()), (0, 0));
+}
+
+#[test]
+fn a_breach_and_what_was_said_of_it_are_drawn() {
+    let breach = &REPORT.services[0].breaches[0];
+    let picture = breach.picture.as_ref().unwrap();
+    assert!(picture.points.iter().any(|p| p.at < breach.onset) && picture.points.iter().any(|p| p.at > breach.at));
+    assert!(!picture.fan.is_empty(), "what was forecast when the request went out");
+    assert_eq!(picture.limit, Some(LIMIT));
+    // The leak takes eight hours; its first part lies within the noise.
+    let way = breach.at.seconds_since(breach.onset) / 3600.0;
+    assert!((6.0..=10.0).contains(&way), "way of {way} hours");
+    let halfway = breach.halfway.unwrap();
+    assert!(halfway.predicted.is_some() && halfway.probability > 0.5, "{halfway:?}");
+}
+
+#[test]
+fn a_model_that_is_as_good_as_the_current_one_is_not_refused_and_nothing_has_changed() {
+    let report = evaluate(&EvaluationInput {
+        histories: &shop(),
+        signals: &signals(),
+        step: Step::MINUTE,
+        range: range(UNTIL, END),
+        every: Duration::from_secs(300),
+        candidates: &CANDIDATES,
+        current: &CANDIDATES,
+        feedback: &[],
+        options: EngineOptions::default(),
+        gate: PromotionGate::default(),
+        drift: &BTreeMap::new(),
+    });
+    for service in &report.services {
+        let beside = service.beside_current.as_ref().unwrap();
+        assert_eq!((beside.episodes_lost, beside.episodes_gained), (0, 0));
+        let brier = beside.brier_score.unwrap();
+        assert_eq!(brier.candidate, brier.other);
+        assert!(service.changes.is_empty(), "{:?}", service.changes);
+        let reason = service.verdict.as_ref().unwrap().reason();
+        assert!(!reason.contains("the current model"), "{reason}");
+    }
 }
 
 #[test]
@@ -249,7 +290,11 @@ fn a_label_shows_in_the_report() {
 fn the_page_is_self_contained_and_opens_with_the_headline() {
     let html = render_html(&REPORT);
     let body = html.split("<body>").nth(1).unwrap();
-    assert!(body.trim_start().starts_with("<h1>The LSTM beats the baselines on"), "{}", &body[..200]);
+    let h1 = format!("<h1>{}</h1>", REPORT.headline);
+    assert!(body.trim_start().starts_with(&h1), "{}", &body[..400]);
+    for wanted in ["pass the gate: 1 of 1 breach announced in time, 0 false alarms.", "The LSTM beats the baselines on"] {
+        assert!(h1.contains(wanted), "{h1} must say {wanted:?}");
+    }
     for outside in ["<script", "src=", "url(", "@import", "<link"] {
         assert!(!html.contains(outside), "{outside} would load something");
     }
@@ -263,6 +308,6 @@ fn the_page_is_self_contained_and_opens_with_the_headline() {
 #[test]
 fn the_json_reads_back_and_names_its_version() {
     let json = serde_json::to_value(&*REPORT).unwrap();
-    assert_eq!(json["format_version"], 1);
+    assert_eq!(json["format_version"], 2);
     assert_eq!(serde_json::from_value::<EvaluationReport>(json).unwrap(), *REPORT);
 }
