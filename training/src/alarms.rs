@@ -11,7 +11,7 @@ use forewarn_schema::{BreachKind, LabelSet, RemediationRequest, TimeRange, Times
 use crate::metrics::relative_time_error;
 use crate::replay::{Replay, Said};
 use crate::report::{AlarmQuality, BreachReport, PathPoint, RequestReport};
-use crate::settle::{Breach, Outcome, Truth, agree};
+use crate::settle::{Breach, Outcome, SUDDEN, Truth, agree};
 
 /// Points of one curve in the report: as many as a chart of that width can show.
 pub(crate) const CHART_POINTS: usize = 240;
@@ -25,8 +25,6 @@ pub fn required_lead(kind: BreachKind) -> Duration {
     })
 }
 
-/// A breach whose way is shorter than this gave nobody a chance to announce it.
-const SUDDEN: f64 = 15.0 * 60.0;
 /// Replicas that leak side by side share an episode where their ways overlap by this share of the shorter.
 const SIDE_BY_SIDE: f64 = 0.5;
 
@@ -165,7 +163,7 @@ fn judge_breach(
     });
     let median_of = |s: &Said| s.time_to_breach.map(|t| t[1]);
     let error = halfway.map_or(1.0, |s| relative_time_error(median_of(s), breach.at.seconds_since(s.at)));
-    let sudden = breach.at.seconds_since(breach.onset) < SUDDEN;
+    let sudden = breach.at.seconds_since(breach.onset) < SUDDEN.as_secs_f64();
     // A certificate's end is written on it: no interval to get right or wrong.
     let with_interval = |s: &&Said| breach.kind != BreachKind::CertificateExpiry && s.time_to_breach.is_some();
     let intervals: Vec<(f64, [f64; 3])> = said

@@ -19,6 +19,8 @@ mod walk;
 
 /// After a breach, what is said of the same target is about that breach.
 pub const GRACE: Duration = Duration::from_secs(30 * 60);
+/// A breach whose way is shorter than this gave nobody a chance to announce it.
+pub const SUDDEN: Duration = Duration::from_secs(15 * 60);
 /// A target unseen for this long has ended (Prometheus itself holds a value for five minutes).
 const ENDED: Duration = Duration::from_secs(10 * 60);
 
@@ -82,6 +84,8 @@ struct TargetTruth {
     breaches: Vec<Breach>,
     /// When the value fell by half or more away from its limit in one step, other than by a breach.
     resets: Vec<Timestamp>,
+    /// Climbs that had gone half of their way when the process ended (the last one: when the data did).
+    averted: Vec<TimeRange>,
 }
 
 struct Point {
@@ -134,6 +138,7 @@ impl Truth {
                 data_end,
                 breaches: breaches.collect(),
                 resets: walked.resets,
+                averted: walked.averted,
                 labels: (*labels).clone(),
             });
         }
@@ -179,7 +184,8 @@ impl Truth {
 
 impl Truth {
     /// What became of a request: as [`Truth::settle`], but a request on the way to a breach was right about
-    /// it however late it said the breach would be. How late is measured by the time errors.
+    /// it however late it said the breach would be (how late is measured by the time errors), and one on the
+    /// way to where a deploy or a restart ended a climb is neither right nor wrong, whenever that was.
     pub fn settle_request(
         &self,
         service: &str,
@@ -191,8 +197,10 @@ impl Truth {
         let on_the_way = self.about(service, kind, labels, at).flat_map(|t| &t.breaches);
         let on_the_way = on_the_way.filter(|b| b.onset <= at && at < b.at).map(|b| b.at).min();
         match (self.settle(service, kind, labels, at, horizon), on_the_way) {
-            (Outcome::Breached { at }, _) => Outcome::Breached { at },
-            (_, Some(at)) => Outcome::Breached { at },
+            (Outcome::Breached { at }, _) | (_, Some(at)) => Outcome::Breached { at },
+            (Outcome::FalseAlarm, None) if self.about(service, kind, labels, at).any(|t| t.was_averted(at)) => {
+                Outcome::Averted
+            }
             (outcome, None) => outcome,
         }
     }
@@ -226,6 +234,11 @@ impl Outcome {
 }
 
 impl TargetTruth {
+    /// Whether `at` lies on a climb that something other than its breach ended.
+    fn was_averted(&self, at: Timestamp) -> bool {
+        self.averted.iter().any(|way| way.start <= at && at <= way.end && way.end + ENDED < self.data_end)
+    }
+
     fn settle(&self, at: Timestamp, deadline: Timestamp) -> Outcome {
         if self.breaches.iter().any(|b| b.at <= at && at <= b.over + GRACE) {
             return Outcome::InBreach;
@@ -310,6 +323,48 @@ mod tests {
     }
 
     #[test]
+    fn errors_that_swing_about_their_limit_are_one_breach_and_a_burst_is_none() {
+        let mut errors = vec![0.01; 120];
+        errors.extend([0.2; 5]);
+        errors.extend([0.01; 55]);
+        errors.extend((0..180).map(|m| 0.01 + 0.04 * f64::from(m) / 180.0));
+        // At the limit from minute 360 on; in the night it falls to four fifths of it, and comes back.
+        errors.extend((0..60).map(|m| if m % 3 == 0 { 0.045 } else { 0.06 }));
+        errors.extend([0.04; 120]);
+        errors.extend([0.07; 60]);
+        errors.extend([0.01; 120]);
+        let truth = truth_of("errors", 0.05, &errors);
+        let all = TimeRange { start: minute(0), end: minute(10_000) };
+        let breaches = truth.breaches(all);
+        assert_eq!(breaches.len(), 1, "{breaches:?}");
+        let minutes = |at: Timestamp| at.millis() / 60_000;
+        assert!((355..=365).contains(&minutes(breaches[0].at)), "{breaches:?}");
+        assert!((170..=200).contains(&minutes(breaches[0].onset)), "{breaches:?}");
+        assert!((595..=605).contains(&minutes(breaches[0].over)), "{breaches:?}");
+    }
+
+    #[test]
+    fn a_jump_after_days_of_noise_had_no_way() {
+        let noise = |m: i32| f64::from(m * 7 % 11) * 0.001;
+        let values: Vec<f64> = (0..3000).map(|m| noise(m) + if m >= 2900 { 0.2 } else { 0.0 }).collect();
+        let truth = truth_of("errors", 0.05, &values);
+        let breach = truth.breaches(TimeRange { start: minute(0), end: minute(10_000) })[0].clone();
+        assert!(breach.at.seconds_since(breach.onset) < SUDDEN.as_secs_f64(), "{breach:?}");
+    }
+
+    #[test]
+    fn a_request_on_the_way_was_right_however_late_it_said_the_breach_would_be() {
+        let mut values: Vec<f64> = vec![30.0; 100];
+        values.extend((0..=700).map(|m| 30.0 + f64::from(m) / 10.0));
+        values.extend([20.0; 300]);
+        let truth = truth_of("memory", 100.0, &values);
+        let labels = LabelSet::new();
+        let within_an_hour = |at| truth.settle_request("cart", BreachKind::Oom, &labels, minute(at), minutes(60));
+        assert_eq!(within_an_hour(400), Outcome::Breached { at: minute(800) });
+        assert_eq!(within_an_hour(20), Outcome::FalseAlarm, "nothing had begun");
+    }
+
+    #[test]
     fn a_container_killed_between_scrapes_has_reached_its_limit() {
         let mut values: Vec<f64> = (0..=100).map(|m| 30.0 + 0.68 * f64::from(m)).collect();
         values.extend([98.0, 98.0, 25.0, 25.0]);
@@ -349,6 +404,31 @@ mod tests {
         assert_eq!(settle(950, 600), Outcome::Unsettled);
         let other_pod = LabelSet::from([("pod", "cart-2")]);
         assert_eq!(truth.settle("cart", BreachKind::Oom, &other_pod, minute(620), minutes(120)), Outcome::Unsettled);
+    }
+
+    #[test]
+    fn a_climb_that_a_deploy_ended_is_neither_right_nor_wrong_however_late_the_deploy_came() {
+        let mut values: Vec<f64> = vec![30.0; 300];
+        values.extend((0..600).map(|m| 30.0 + f64::from(m) / 12.0));
+        values.extend([20.0; 600]);
+        let settle = |values: &[f64], at| {
+            let truth = truth_of("memory", 100.0, values);
+            truth.settle_request("cart", BreachKind::Oom, &LabelSet::new(), minute(at), minutes(120))
+        };
+        assert_eq!(settle(&values, 500), Outcome::Averted);
+        assert_eq!(settle(&values, 100), Outcome::FalseAlarm, "nothing had begun");
+        let mut plateau: Vec<f64> = values[..500].to_vec();
+        plateau.extend([47.0; 1000]);
+        assert_eq!(settle(&plateau, 450), Outcome::FalseAlarm, "it went on living at half of its limit");
+    }
+
+    #[test]
+    fn connections_that_halve_by_chance_are_no_new_process() {
+        let mut values: Vec<f64> = (0..300).map(|m| if m % 2 == 0 { 270.0 } else { 130.0 }).collect();
+        values.extend(vec![100.0; 300]);
+        let truth = truth_of("pool", 500.0, &values);
+        let outcome = truth.settle_request("cart", BreachKind::PoolExhaustion, &LabelSet::new(), minute(100), minutes(60));
+        assert_eq!(outcome, Outcome::FalseAlarm);
     }
 
     #[test]
