@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use forewarn_plots::{
     BandPoint, BarChart, BarGroup, BreachInterval, CalibrationChart, CalibrationPoint, FanPoint, Histogram, Limit,
-    Line, Marker, MarkerKind, Range, RangeChart, RangeGroup, STYLE, Size, TimeChart, Unit, bar_chart, calibration_chart, histogram, range_chart, time_chart,
+    Line, Marker, MarkerKind, Range, RangeChart, RangeGroup, STYLE, Size, TimeChart, Unit, bar_chart,
+    calibration_chart, histogram, range_chart, time_chart,
 };
 use forewarn_schema::{Sample, Timestamp};
 

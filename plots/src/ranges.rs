@@ -176,7 +176,8 @@ mod tests {
 
     #[test]
     fn a_runaway_is_cut_at_what_is_shown() {
-        let mut chart = chart(vec![Some(Range { low: 0.0, mid: 1.0, high: 2.0 }), Some(Range { low: 0.0, mid: 9e9, high: 9e9 })]);
+        let mut chart =
+            chart(vec![Some(Range { low: 0.0, mid: 1.0, high: 2.0 }), Some(Range { low: 0.0, mid: 9e9, high: 9e9 })]);
         chart.shown = Some((-5.0, 5.0));
         assert!(extent_of(&chart, &chart.groups).high <= 5.0);
     }

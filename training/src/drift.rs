@@ -79,11 +79,8 @@ pub fn drift(steps: &[ServiceStep], signals: &SignalSet, training: TimeRange, ra
     let long_enough = split.seconds_since(training.start) >= LEAST.as_secs_f64();
     let earlier = TimeRange { start: training.start, end: split };
     let later = TimeRange { start: split, end: training.end };
-    let (mut earlier, mut later) = if long_enough {
-        (values(steps, signals, earlier), values(steps, signals, later))
-    } else {
-        Default::default()
-    };
+    let (mut earlier, mut later) =
+        if long_enough { (values(steps, signals, earlier), values(steps, signals, later)) } else { Default::default() };
     let drift = then.into_iter().filter_map(|(signal, then)| {
         let now = last.remove(&signal)?;
         let usual = earlier.remove(&signal).zip(later.remove(&signal)).map(|(a, b)| distance(&a, &b));

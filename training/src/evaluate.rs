@@ -99,7 +99,8 @@ pub fn evaluate(input: &EvaluationInput<'_>) -> EvaluationReport {
     let beside_rules = Comparison::of(&total[0], &total[2]);
     let beside_current = replays.current.is_some().then(|| Comparison::of(&total[0], &total[1]));
     let all = beside_current.as_ref().unwrap_or(&beside_rules);
-    let report_one = |(service, judged): (&str, [Judged; 3])| report_service(input, service, judged, &replays.candidate, all);
+    let report_one =
+        |(service, judged): (&str, [Judged; 3])| report_service(input, service, judged, &replays.candidate, all);
     let reports: Vec<ServiceReport> = services.into_par_iter().zip(judged).map(report_one).collect();
     let kinds = BreachKind::ALL.into_iter().filter_map(|kind| kind_report(&total, input.range, kind)).collect();
     let calibration = total[0].calibration();

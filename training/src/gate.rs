@@ -209,11 +209,7 @@ const BRIER: &str = "Brier score of the breach probability";
 
 /// The figures that are gated by their intervals, in the words of a reason.
 fn figures(beside: &Comparison) -> [(&'static str, Option<Difference>); 3] {
-    [
-        (TIME_ERROR, beside.time_to_breach_error),
-        (COVERAGE, beside.interval_coverage),
-        (BRIER, beside.brier_score),
-    ]
+    [(TIME_ERROR, beside.time_to_breach_error), (COVERAGE, beside.interval_coverage), (BRIER, beside.brier_score)]
 }
 
 fn worse_figures(beside: &Comparison) -> impl Iterator<Item = (&'static str, Difference)> {
@@ -282,8 +278,7 @@ mod tests {
     fn judge(lstm: f64, current: &Comparison) -> GateVerdict {
         let forecast = forecast(lstm, 1.0, 2.0);
         let serves = ForecastModel::Lstm;
-        let input =
-            GateInput { serves, forecast: Some(&forecast), current: Some(current), rules: current, all: None };
+        let input = GateInput { serves, forecast: Some(&forecast), current: Some(current), rules: current, all: None };
         PromotionGate::default().judge(&input)
     }
 

@@ -292,7 +292,8 @@ fn the_page_is_self_contained_and_opens_with_the_headline() {
     let body = html.split("<body>").nth(1).unwrap();
     let h1 = format!("<h1>{}</h1>", REPORT.headline);
     assert!(body.trim_start().starts_with(&h1), "{}", &body[..400]);
-    for wanted in ["pass the gate: 1 of 1 breach announced in time, 0 false alarms.", "The LSTM beats the baselines on"] {
+    for wanted in ["pass the gate: 1 of 1 breach announced in time, 0 false alarms.", "The LSTM beats the baselines on"]
+    {
         assert!(h1.contains(wanted), "{h1} must say {wanted:?}");
     }
     for outside in ["<script", "src=", "url(", "@import", "<link"] {

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 pub use self::html::render_html;
 pub use self::parts::{
     AlarmIntervals, AlarmQuality, AnomalySummary, BreachReport, Calibration, ForecastChart, ForecastPoint,
-    ForecastQuality, ForecastScore, KindReport, ModelCard, PathPoint, Picture, PictureFan, ReliabilityBin, RequestReport, ScorePoint,
-    TimeBin,
+    ForecastQuality, ForecastScore, KindReport, ModelCard, PathPoint, Picture, PictureFan, ReliabilityBin,
+    RequestReport, ScorePoint, TimeBin,
 };
 use crate::changes::Change;
 use crate::compare::Comparison;

@@ -427,7 +427,8 @@ mod tests {
         let mut values: Vec<f64> = (0..300).map(|m| if m % 2 == 0 { 270.0 } else { 130.0 }).collect();
         values.extend(vec![100.0; 300]);
         let truth = truth_of("pool", 500.0, &values);
-        let outcome = truth.settle_request("cart", BreachKind::PoolExhaustion, &LabelSet::new(), minute(100), minutes(60));
+        let outcome =
+            truth.settle_request("cart", BreachKind::PoolExhaustion, &LabelSet::new(), minute(100), minutes(60));
         assert_eq!(outcome, Outcome::FalseAlarm);
     }
 

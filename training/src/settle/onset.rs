@@ -78,9 +78,9 @@ fn change_point(bins: &[Bin]) -> Option<usize> {
     for start in 0..bins.len() - 1 {
         let from = bins[start].place;
         let way = end - from;
-        let squares = SHAPES.into_iter().filter_map(|power| {
-            residual_squares(bins, |place| ((place - from).max(0.0) / way).powi(power))
-        });
+        let squares = SHAPES
+            .into_iter()
+            .filter_map(|power| residual_squares(bins, |place| ((place - from).max(0.0) / way).powi(power)));
         let Some(squares) = squares.reduce(f64::min) else { continue };
         if best.is_none_or(|(_, least)| squares * IN_FAVOUR_OF_EARLIER < least) {
             best = Some((start, squares));

@@ -30,7 +30,7 @@ const OOM_NEAR: f64 = 0.97;
 const FALL: f64 = 0.5;
 
 /// Values on either side of a fall that are compared.
-const STEADY: usize = 5;
+const STEADY: usize = 6;
 /// A climb that had gone this share of its way when it ended would have come to its limit, for all that anyone
 /// can tell.
 const GONE_WHEN_AVERTED: f64 = 0.5;

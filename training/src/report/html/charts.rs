@@ -87,9 +87,7 @@ pub(super) fn path_chart(report: &ServiceReport, breach: &BreachReport) -> Optio
         return None;
     }
     let first = breach.path[0].at;
-    let on_the_way = |r: &RequestReport| {
-        is_about(r, breach.kind, &breach.labels) && first <= r.at && r.at <= breach.at
-    };
+    let on_the_way = |r: &RequestReport| is_about(r, breach.kind, &breach.labels) && first <= r.at && r.at <= breach.at;
     let fan = |p: &PathPoint| {
         let [p10, p50, p90] = p.predicted.unwrap_or([f64::NAN; 3]).map(|v| v.min(longest * LONGEST_SHOWN));
         FanPoint { at: p.at, p10, p50, p90 }
@@ -112,8 +110,12 @@ pub(super) fn path_chart(report: &ServiceReport, breach: &BreachReport) -> Optio
 
 pub(super) fn forecast_chart(service: &str, chart: &ForecastChart) -> String {
     let ahead = Unit::Seconds.format(chart.horizon_seconds);
-    let title =
-        format!("{} of {service} {}, forecast {ahead} ahead ({})", chart.signal, shown(&chart.labels), words(chart.model));
+    let title = format!(
+        "{} of {service} {}, forecast {ahead} ahead ({})",
+        chart.signal,
+        shown(&chart.labels),
+        words(chart.model)
+    );
     time_chart(&TimeChart {
         title,
         description: format!("What came, and what had been forecast for that time {ahead} earlier."),

@@ -88,7 +88,10 @@ fn said_halfway(said: &PathPoint) -> String {
             span(Some(p90)),
             percent(Some(said.probability)),
         ),
-        None => format!(" Half-way, {left} before, it saw no breach coming (probability {}).", percent(Some(said.probability))),
+        None => format!(
+            " Half-way, {left} before, it saw no breach coming (probability {}).",
+            percent(Some(said.probability))
+        ),
     }
 }
 
