@@ -130,12 +130,12 @@ mod tests {
 
     #[test]
     fn a_climb_after_days_of_quiet_is_found_within_a_tenth_of_its_way() {
-        for (way, power) in [(120, 1), (120, 2), (1500, 1), (1500, 2)] {
+        for (way, power) in [(120_u32, 1), (120, 2), (1500, 1), (1500, 2)] {
             let quiet = (0..6000).map(noise);
-            let climb = (0..way).map(|m| 100.0 * (m as f64 / way as f64).powi(power) + noise(m));
+            let climb = (0..way).map(|m| 100.0 * (f64::from(m) / f64::from(way)).powi(power) + noise(m as usize));
             let values: Vec<f64> = quiet.chain(climb).collect();
             let off = onset_minute(&values) - 6000;
-            assert!(off.abs() <= way / 10, "way {way}, power {power}: off by {off}");
+            assert!(off.unsigned_abs() <= u64::from(way) / 10, "way {way}, power {power}: off by {off}");
         }
     }
 
