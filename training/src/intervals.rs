@@ -43,7 +43,10 @@ pub fn of_share(hits: f64, trials: f64) -> Option<Interval> {
     let z2 = Z * Z / trials;
     let middle = (share + z2 / 2.0) / (1.0 + z2);
     let half = Z / (1.0 + z2) * (share * (1.0 - share) / trials + z2 / trials / 4.0).sqrt();
-    Some(Interval { low: (middle - half).max(0.0), high: (middle + half).min(1.0) })
+    // Where none or all are hits the bound is exact, which rounding would show as 1e-15.
+    let low = if share == 0.0 { 0.0 } else { (middle - half).max(0.0) };
+    let high = if share == 1.0 { 1.0 } else { (middle + half).min(1.0) };
+    Some(Interval { low, high })
 }
 
 /// The exact interval of a Poisson mean after `events`, scaled by `1 / exposure` (weeks: events a week).
@@ -151,6 +154,7 @@ mod tests {
         assert!((interval.low - 0.5409).abs() < 5e-3 && (interval.high - 0.9309).abs() < 5e-3, "{interval:?}");
         let all = of_share(3.0, 3.0).unwrap();
         assert!(all.low < 0.55 && all.high == 1.0, "{all:?}");
+        assert_eq!(of_share(0.0, 3.0).unwrap().low, 0.0);
         assert_eq!(of_share(0.0, 0.0), None);
     }
 
