@@ -38,8 +38,8 @@ pub(crate) struct Judged {
     pub(crate) settled: Vec<Settled>,
     pub(crate) spoken: Vec<Spoken>,
     /// How many of `settled`'s episodes there are, and how many services were judged.
-    episodes: usize,
-    services: usize,
+    pub(crate) episodes: usize,
+    pub(crate) services: usize,
 }
 
 /// How one breach was seen coming.
