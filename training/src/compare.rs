@@ -11,6 +11,9 @@ use crate::metrics::mean;
 use crate::quality::{dishonesty, squares_by_block};
 use crate::report::AlarmQuality;
 
+/// Less is the rounding of two figures that are the same.
+const ROUNDING: f64 = 1e-9;
+
 /// A candidate beside what it would replace, or beside the rules.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
@@ -57,7 +60,7 @@ impl Difference {
 
     /// Whether it is worse beyond its interval.
     pub fn is_surely_worse(&self) -> bool {
-        self.interval.is_some_and(|interval| interval.is_above(0.0))
+        self.interval.is_some_and(|interval| interval.is_above(ROUNDING))
     }
 }
 
