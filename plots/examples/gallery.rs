@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use forewarn_plots::{
     BandPoint, BarChart, BarGroup, BreachInterval, CalibrationChart, CalibrationPoint, FanPoint, Histogram, Limit,
-    Line, Marker, MarkerKind, STYLE, Size, TimeChart, Unit, bar_chart, calibration_chart, histogram, time_chart,
+    Line, Marker, MarkerKind, Range, RangeChart, RangeGroup, STYLE, Size, TimeChart, Unit, bar_chart,
+    calibration_chart, histogram, range_chart, time_chart,
 };
 use forewarn_schema::{Sample, Timestamp};
 
@@ -147,10 +148,25 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                         predicted: p,
                         observed: (p + 0.07 * noise(i.into())).clamp(0.0, 1.0),
                         count: 400 / (1 + i as u64),
+                        interval: Some(((p - 0.08).max(0.0), (p + 0.1).min(1.0))),
                     }
                 })
                 .collect(),
             ..CalibrationChart::default()
+        }),
+        range_chart(&RangeChart {
+            title: "Then and now, in units of the spread".to_owned(),
+            series: vec!["training".to_owned(), "last week".to_owned()],
+            groups: ["memory", "traffic", "latency"]
+                .into_iter()
+                .enumerate()
+                .map(|(i, name)| RangeGroup {
+                    name: name.to_owned(),
+                    note: "as before".to_owned(),
+                    ranges: [0.0, i as f64].map(|mid| Some(Range { low: mid - 1.3, mid, high: mid + 1.2 })).into(),
+                })
+                .collect(),
+            ..RangeChart::default()
         }),
         time_chart(&narrow(leak())),
         time_chart(&narrow(quiet())),

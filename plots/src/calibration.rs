@@ -14,6 +14,8 @@ pub struct CalibrationPoint {
     pub observed: f64,
     /// How many predictions; the area of the dot.
     pub count: u64,
+    /// Between where `observed` may as well lie, drawn as a whisker; `None` where that is not known.
+    pub interval: Option<(f64, f64)>,
 }
 
 /// What [`calibration_chart`] draws: also the nominal and the measured coverage of intervals.
@@ -80,6 +82,9 @@ pub fn calibration_chart(chart: &CalibrationChart) -> String {
     let most = points.iter().map(|p| p.count).max().unwrap_or(1).max(1) as f64;
     for point in points {
         let radius = 3.5 + 6.5 * (point.count as f64 / most).sqrt();
+        if let Some((low, high)) = point.interval.filter(|(low, high)| is_share(*low) && is_share(*high)) {
+            svg.line("fw-whisker", x.at(point.predicted), y.at(low), x.at(point.predicted), y.at(high));
+        }
         let tip = format!(
             "{} {}, {} {}, {} predictions",
             chart.predicted_name,
@@ -99,7 +104,8 @@ mod tests {
 
     #[test]
     fn points_that_are_no_shares_are_left_out() {
-        let point = |predicted, observed| CalibrationPoint { predicted, observed, count: 3 };
+        let point =
+            |predicted, observed| CalibrationPoint { predicted, observed, count: 3, interval: Some((0.3, f64::NAN)) };
         let chart = CalibrationChart {
             points: vec![point(0.5, 0.4), point(f64::NAN, 0.1), point(0.2, 7.0)],
             ..CalibrationChart::default()

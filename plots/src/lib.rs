@@ -28,6 +28,7 @@ mod extent;
 mod histogram;
 mod legend;
 mod path;
+mod ranges;
 mod svg;
 mod ticks;
 mod time_chart;
@@ -37,6 +38,7 @@ pub use bars::{BarChart, BarGroup, bar_chart};
 pub use calibration::{CalibrationChart, CalibrationPoint, calibration_chart};
 pub use forewarn_schema::{BandPoint, FanPoint};
 pub use histogram::{Histogram, histogram};
+pub use ranges::{Range, RangeChart, RangeGroup, range_chart};
 pub use time_chart::{BreachInterval, Limit, Line, Marker, MarkerKind, Size, TimeChart, time_chart};
 pub use unit::{Unit, format_day_time, format_utc};
 

@@ -1,18 +1,18 @@
-//! Requests and times to breach against what happened: recall, false alarms, lead, error, coverage.
+//! Requests and times to breach against what happened, one service and one replay at a time.
 //!
 //! The rules are those by which operators judge us: early enough is 15 minutes (2 hours for a disk, a
-//! day for a certificate), but never more than half of the way from onset to breach.
+//! day for a certificate), but never more than half of the way from onset to breach. Figures and their
+//! intervals are made of this in `quality`.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use forewarn_schema::{BreachKind, LabelSet, Prediction, RemediationRequest, TimeRange, Timestamp};
+use forewarn_schema::{BreachKind, LabelSet, RemediationRequest, TimeRange, Timestamp};
 
-use crate::metrics::{self, average_precision, brier_score, concordance_index, relative_time_error};
+use crate::metrics::relative_time_error;
+use crate::replay::{Replay, Said};
 use crate::report::{AlarmQuality, BreachReport, PathPoint, RequestReport};
-use crate::settle::{Breach, Outcome, Truth, agree};
+use crate::settle::{Breach, Outcome, SUDDEN, Truth, agree};
 
-const WEEK_SECONDS: f64 = 7.0 * 86_400.0;
 /// Points of one curve in the report: as many as a chart of that width can show.
 pub(crate) const CHART_POINTS: usize = 240;
 
@@ -25,29 +25,8 @@ pub fn required_lead(kind: BreachKind) -> Duration {
     })
 }
 
-/// A breach whose way is shorter than this gave nobody a chance to announce it.
-const SUDDEN: f64 = 15.0 * 60.0;
-
-/// What one engine said over a range, kept small: a replay of ten days makes half a million
-/// predictions, whose explanations would fill the memory.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Replay {
-    /// Per service, kind and labels, by time.
-    targets: BTreeMap<(String, BreachKind, LabelSet), Vec<Said>>,
-    /// Per service, by time.
-    pub(crate) scores: BTreeMap<String, Vec<(Timestamp, f64)>>,
-    /// Request id → how far its prediction looked, and the model that made it.
-    emitted: BTreeMap<String, (Duration, String)>,
-    pub(crate) requests: Vec<RemediationRequest>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Said {
-    at: Timestamp,
-    probability: f64,
-    horizon: Duration,
-    time_to_breach: Option<[f64; 3]>,
-}
+/// Replicas that leak side by side share an episode where their ways overlap by this share of the shorter.
+const SIDE_BY_SIDE: f64 = 0.5;
 
 /// The judgement of one service (or of all).
 #[derive(Clone, Debug, Default)]
@@ -55,77 +34,114 @@ pub(crate) struct Judged {
     pub(crate) quality: AlarmQuality,
     pub(crate) breaches: Vec<BreachReport>,
     pub(crate) requests: Vec<RequestReport>,
-    /// Kept to sum up over services.
-    probabilities: Vec<(f64, bool)>,
-    covered: Vec<f64>,
-    halfway: Vec<(f64, f64)>,
+    /// One a breach, in the order of `breaches`: the same truth gives the same order for every replay.
+    pub(crate) settled: Vec<Settled>,
+    pub(crate) spoken: Vec<Spoken>,
+    /// How many of `settled`'s episodes there are, and how many services were judged.
+    pub(crate) episodes: usize,
+    pub(crate) services: usize,
 }
 
-impl Replay {
-    pub(crate) fn push(&mut self, prediction: &Prediction) {
-        let key = (prediction.service.clone(), prediction.kind, prediction.labels.clone());
-        let horizon = Duration::try_from_secs_f64(prediction.horizon_seconds).unwrap_or(Duration::ZERO);
-        self.targets.entry(key).or_default().push(Said {
-            at: prediction.at,
-            probability: prediction.breach_probability.get(),
-            horizon,
-            time_to_breach: prediction.time_to_breach_seconds.map(|t| [t.p10(), t.p50(), t.p90()]),
-        });
-        let scores = self.scores.entry(prediction.service.clone()).or_default();
-        if scores.last().is_none_or(|(at, _)| *at < prediction.at) {
-            scores.push((prediction.at, prediction.anomaly_score.get()));
-        }
-        if let Some(id) = &prediction.request_id {
-            self.emitted.insert(id.clone(), (horizon, prediction.model_version.clone()));
-        }
-    }
+/// How one breach was seen coming.
+#[derive(Clone, Debug)]
+pub(crate) struct Settled {
+    pub(crate) kind: BreachKind,
+    /// Which episode it belongs to: replicas share one, and what is said of them is one thing said.
+    pub(crate) episode: usize,
+    /// Whether anybody could have announced it.
+    pub(crate) counts: bool,
+    pub(crate) predicted: bool,
+    /// Seconds.
+    pub(crate) lead: Option<f64>,
+    /// 0..=1.
+    pub(crate) time_error: f64,
+    /// The true and the predicted time to breach half-way, seconds.
+    pub(crate) halfway: Option<(f64, f64)>,
+    /// Share of intervals between 25 and 95 % of the way that hold the truth; `None` without one.
+    pub(crate) coverage: Option<f64>,
+    /// The true time to breach and the interval, of each prediction on the way that had one.
+    pub(crate) intervals: Vec<(f64, [f64; 3])>,
+}
 
-    fn said_on_the_way(&self, breach: &Breach, from: Timestamp) -> Vec<Said> {
-        let targets = self.targets.iter().filter(|((service, kind, labels), _)| {
-            **service == *breach.service && *kind == breach.kind && agree(labels, &breach.labels)
-        });
-        let said = targets.flat_map(|(_, said)| said.iter().copied());
-        let mut said: Vec<Said> = said.filter(|s| from <= s.at && s.at < breach.at).collect();
-        said.sort_by_key(|s| s.at);
-        said
-    }
+/// One breach probability, settled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spoken {
+    pub(crate) kind: BreachKind,
+    pub(crate) probability: f64,
+    pub(crate) happened: bool,
+    /// Service and day: what is said from hour to hour is hardly news.
+    pub(crate) block: (usize, i64),
 }
 
 /// Judges what was said of `service` over `range`.
 pub(crate) fn judge(truth: &Truth, service: &str, replay: &Replay, range: TimeRange) -> Judged {
-    let mut judged = Judged::default();
+    let mut judged = Judged { services: 1, ..Judged::default() };
     let requests: Vec<&RemediationRequest> = replay.requests.iter().filter(|r| r.service == service).collect();
     for request in &requests {
-        let (horizon, model_version) = replay.emitted.get(&request.id).cloned().unwrap_or_default();
-        let horizon = horizon.max(until(request.at, request.predicted_breach.p90));
+        let emitted = replay.emitted.get(&request.id).cloned().unwrap_or_default();
+        let horizon = emitted.horizon.max(until(request.at, request.predicted_breach.p90));
+        let latest = request.predicted_breach;
         judged.requests.push(RequestReport {
             id: request.id.clone(),
             at: request.at,
+            signal: request.signal.clone(),
             kind: request.kind,
             labels: request.labels.clone(),
-            predicted_breach: request.predicted_breach.p50,
-            outcome: truth.settle(service, request.kind, &request.labels, request.at, horizon),
-            model_version,
+            predicted_breach: latest,
+            probability: request.probability.get(),
+            summary: emitted.summary,
+            outcome: truth.settle_request(service, request.kind, &request.labels, request.at, horizon),
+            model_version: emitted.model_version,
+            picture: None,
         });
     }
-    for breach in truth.breaches(range).into_iter().filter(|b| &*b.service == service) {
-        judge_breach(breach, &requests, replay, range, &mut judged);
+    let breaches: Vec<&Breach> = truth.breaches(range).into_iter().filter(|b| &*b.service == service).collect();
+    let episodes = episodes(&breaches);
+    judged.episodes = episodes.iter().max().map_or(0, |last| last + 1);
+    for (breach, episode) in breaches.into_iter().zip(episodes) {
+        judge_breach(breach, episode, &requests, replay, range, &mut judged);
     }
     for ((_, kind, labels), said) in replay.targets.iter().filter(|((s, _, _), _)| s == service) {
         for said in said {
-            match truth.settle(service, *kind, labels, said.at, said.horizon) {
-                Outcome::Breached { .. } => judged.probabilities.push((said.probability, true)),
-                Outcome::FalseAlarm => judged.probabilities.push((said.probability, false)),
-                Outcome::InBreach | Outcome::Averted | Outcome::Unsettled => {}
-            }
+            let happened = match truth.settle(service, *kind, labels, said.at, said.horizon) {
+                Outcome::Breached { .. } => true,
+                Outcome::FalseAlarm => false,
+                Outcome::InBreach | Outcome::Averted | Outcome::Unsettled => continue,
+            };
+            let block = (0, said.at.millis().div_euclid(86_400_000));
+            judged.spoken.push(Spoken { kind: *kind, probability: said.probability, happened, block });
         }
     }
     judged.sum_up(range);
     judged
 }
 
+/// Which episode each breach belongs to. `breaches` are of one service, by time.
+fn episodes(breaches: &[&Breach]) -> Vec<usize> {
+    let mut first_of: Vec<&Breach> = Vec::new();
+    let mut episodes = Vec::with_capacity(breaches.len());
+    for breach in breaches {
+        let workload = breach.labels.without(&["pod"]);
+        let side_by_side = |other: &&Breach| {
+            let overlap = breach.at.min(other.at).seconds_since(breach.onset.max(other.onset));
+            let shorter = breach.at.seconds_since(breach.onset).min(other.at.seconds_since(other.onset));
+            other.signal == breach.signal
+                && other.labels.without(&["pod"]) == workload
+                && overlap > 0.0
+                && overlap >= SIDE_BY_SIDE * shorter
+        };
+        let episode = first_of.iter().position(side_by_side).unwrap_or_else(|| {
+            first_of.push(breach);
+            first_of.len() - 1
+        });
+        episodes.push(episode);
+    }
+    episodes
+}
+
 fn judge_breach(
     breach: &Breach,
+    episode: usize,
     requests: &[&RemediationRequest],
     replay: &Replay,
     range: TimeRange,
@@ -147,23 +163,34 @@ fn judge_breach(
     });
     let median_of = |s: &Said| s.time_to_breach.map(|t| t[1]);
     let error = halfway.map_or(1.0, |s| relative_time_error(median_of(s), breach.at.seconds_since(s.at)));
-    let sudden = breach.at.seconds_since(breach.onset) < SUDDEN;
-    if let Some((said, predicted)) = halfway.filter(|_| !sudden).and_then(|s| Some((s, median_of(s)?))) {
-        judged.halfway.push((breach.at.seconds_since(said.at), predicted));
-    }
-    if breach.kind != BreachKind::CertificateExpiry && !sudden {
-        let on_the_way = said.iter().filter(|s| (0.25..=0.95).contains(&(s.at.seconds_since(onset) / way)));
-        let intervals = on_the_way.filter_map(|s| {
-            let [low, _, high] = s.time_to_breach?;
-            Some((breach.at.seconds_since(s.at), low, high))
-        });
-        judged.covered.extend(metrics::interval_coverage(intervals));
-    }
+    let sudden = breach.at.seconds_since(breach.onset) < SUDDEN.as_secs_f64();
+    // A certificate's end is written on it: no interval to get right or wrong.
+    let with_interval = |s: &&Said| breach.kind != BreachKind::CertificateExpiry && s.time_to_breach.is_some();
+    let intervals: Vec<(f64, [f64; 3])> = said
+        .iter()
+        .filter(with_interval)
+        .filter_map(|s| Some((breach.at.seconds_since(s.at), s.time_to_breach?)))
+        .collect();
+    let on_the_way = intervals.iter().filter(|(left, _)| (0.05..=0.75).contains(&(left / way)));
+    let coverage = crate::metrics::interval_coverage(on_the_way.map(|(left, [low, _, high])| (*left, *low, *high)));
     let keep_every = said.len().div_ceil(CHART_POINTS).max(1);
-    let path = said.iter().step_by(keep_every).map(|s| PathPoint {
+    let point = |s: &Said| PathPoint {
         at: s.at,
         truth: breach.at.seconds_since(s.at),
         predicted: s.time_to_breach,
+        probability: s.probability,
+    };
+    let predicted = lead.is_some_and(|lead| lead >= required);
+    judged.settled.push(Settled {
+        kind: breach.kind,
+        episode,
+        counts: !sudden,
+        predicted,
+        lead,
+        time_error: error,
+        halfway: halfway.and_then(|s| Some((breach.at.seconds_since(s.at), median_of(s)?))),
+        coverage,
+        intervals,
     });
     judged.breaches.push(BreachReport {
         signal: breach.signal.clone(),
@@ -172,52 +199,39 @@ fn judge_breach(
         onset: breach.onset,
         at: breach.at,
         sudden,
-        predicted: lead.is_some_and(|lead| lead >= required),
+        predicted,
         lead_seconds: lead,
         required_lead_seconds: required,
         time_to_breach_error: error,
-        path: path.collect(),
+        halfway: halfway.map(point),
+        path: said.iter().step_by(keep_every).map(point).collect(),
+        picture: None,
     });
 }
 
 impl Judged {
-    /// Adds what was judged of another service.
+    /// Adds what was judged of another service, but for what only its own pictures need.
     pub(crate) fn absorb(&mut self, other: &Self) {
-        self.breaches.extend_from_slice(&other.breaches);
         self.requests.extend_from_slice(&other.requests);
-        self.probabilities.extend_from_slice(&other.probabilities);
-        self.covered.extend_from_slice(&other.covered);
-        self.halfway.extend_from_slice(&other.halfway);
+        let settled = other.settled.iter().map(|s| Settled { episode: s.episode + self.episodes, ..s.clone() });
+        self.settled.extend(settled);
+        let moved = |s: &Spoken| Spoken { block: (s.block.0 + self.services, s.block.1), ..*s };
+        self.spoken.extend(other.spoken.iter().map(moved));
+        self.episodes += other.episodes;
+        self.services += other.services;
     }
 
     /// Fills in `quality` from the parts.
     pub(crate) fn sum_up(&mut self, range: TimeRange) {
-        let foreseeable = || self.breaches.iter().filter(|b| !b.sudden);
-        let breaches = foreseeable().count() as u64;
-        let predicted = foreseeable().filter(|b| b.predicted).count() as u64;
-        let of = |wanted: fn(&Outcome) -> bool| self.requests.iter().filter(|r| wanted(&r.outcome)).count() as u64;
-        let false_alarms = of(|o| *o == Outcome::FalseAlarm);
-        let weeks = range.duration().as_secs_f64() / WEEK_SECONDS;
-        self.quality = AlarmQuality {
-            breaches,
-            sudden: self.breaches.len() as u64 - breaches,
-            predicted,
-            recall: (breaches > 0).then(|| predicted as f64 / breaches as f64),
-            requests: self.requests.len() as u64,
-            false_alarms,
-            false_alarms_per_week: if weeks > 0.0 { false_alarms as f64 / weeks } else { 0.0 },
-            neutral: of(|o| matches!(o, Outcome::Averted | Outcome::InBreach)),
-            unsettled: of(|o| *o == Outcome::Unsettled),
-            median_lead_seconds: metrics::median(foreseeable().filter_map(|b| b.lead_seconds)),
-            median_time_to_breach_error: metrics::median(foreseeable().map(|b| b.time_to_breach_error)),
-            interval_coverage: metrics::mean(self.covered.iter().copied()),
-            concordance: concordance_index(&self.halfway),
-            brier_score: brier_score(self.probabilities.iter().copied()),
-            average_precision: average_precision(self.probabilities.iter().copied()),
-        };
+        self.quality = self.quality_of(range, None);
     }
 }
 
 fn until(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from_secs_f64(to.seconds_since(from).max(0.0)).unwrap_or(Duration::ZERO)
+}
+
+/// Whether a request of `labels` is about the target of `breach_labels`: for pictures.
+pub(crate) fn is_about(request: &RequestReport, kind: BreachKind, labels: &LabelSet) -> bool {
+    request.kind == kind && agree(&request.labels, labels)
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use forewarn_features::ServiceStep;
 use forewarn_models::{Engine, EngineOutput};
-use forewarn_schema::{Prediction, RemediationRequest, Step, TimeRange, Timestamp};
+use forewarn_schema::{FanPoint, LabelSet, Prediction, RemediationRequest, Step, TimeRange, Timestamp};
 
 /// A rolling-origin backtest: origins at `range.start`, then every `every`, each using all before it
 /// (Tashman 2000).
@@ -36,6 +36,17 @@ pub struct BacktestSummary {
     pub predictions: u64,
     /// Requests emitted, in order.
     pub requests: Vec<RemediationRequest>,
+    /// What stood behind each of them, in the same order.
+    pub foremost: Vec<Foremost>,
+}
+
+/// Of the targets that a request is about, the one that was nearest to its breach when it went out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Foremost {
+    /// Its labels; those of the request where no such target can be drawn.
+    pub labels: LabelSet,
+    /// Where it was thought to go, in the signal's unit; empty where the clock says it all.
+    pub fan: Vec<FanPoint>,
 }
 
 impl RollingOriginBacktest {
@@ -87,11 +98,13 @@ impl Replaying {
         engine: &mut Engine,
         sink: &mut dyn FnMut(&Prediction),
     ) {
-        let mut requests = Vec::new();
-        self.feed_each(histories.values().map(Vec::as_slice).collect(), engine, &mut |_, _, output| {
+        let (mut requests, mut leading) = (Vec::new(), Vec::new());
+        self.feed_each(histories.values().map(Vec::as_slice).collect(), engine, &mut |engine, _, output| {
             output.predictions.iter().for_each(&mut *sink);
+            leading.extend(output.requests.iter().map(|request| foremost(engine, output, request)));
             requests.append(&mut output.requests);
         });
+        self.summary.foremost.append(&mut leading);
         self.summary.requests.append(&mut requests);
     }
 
@@ -151,6 +164,23 @@ impl Replaying {
     pub fn finish(self) -> BacktestSummary {
         self.summary
     }
+}
+
+fn foremost(engine: &Engine, output: &EngineOutput, request: &RemediationRequest) -> Foremost {
+    let of_it = |p: &&Prediction| {
+        p.service == request.service && p.signal == request.signal && crate::settle::agree(&p.labels, &request.labels)
+    };
+    let mut targets: Vec<&Prediction> = output.predictions.iter().filter(of_it).collect();
+    targets.sort_by(|a, b| soonest(a).total_cmp(&soonest(b)));
+    let view = targets.into_iter().find_map(|p| engine.view(&p.target_key()));
+    view.map_or_else(
+        || Foremost { labels: request.labels.clone(), fan: Vec::new() },
+        |view| Foremost { labels: view.labels, fan: view.fan },
+    )
+}
+
+fn soonest(prediction: &Prediction) -> f64 {
+    prediction.time_to_breach_seconds.map_or(f64::INFINITY, |t| t.p50())
 }
 
 /// Replays `histories` through `engine` over `range`; see [`RollingOriginBacktest::run`].

@@ -11,15 +11,23 @@ use std::time::Duration;
 use forewarn_features::{ServiceStep, SignalSet};
 use forewarn_models::baselines::Baselines;
 use forewarn_models::{Engine, EngineOptions, ForecastModel, ModelBundle};
-use forewarn_schema::{Feedback, LabelSet, Prediction, Step, TimeRange, Timestamp};
+use forewarn_schema::{BreachKind, Feedback, LabelSet, Prediction, Step, TimeRange, Timestamp};
+use rayon::prelude::*;
 
-use crate::alarms::{CHART_POINTS, Judged, Replay, judge};
+use crate::alarms::{CHART_POINTS, Judged, judge};
 use crate::backtest::RollingOriginBacktest;
+use crate::changes::changes;
+use crate::compare::Comparison;
+use crate::drift::SignalDrift;
 use crate::feedback::{Labelled, feedback_report};
 use crate::forecasts::{ForecastSetup, charts, compare};
 use crate::gate::{GateInput, GateVerdict, PromotionGate, count};
 use crate::metrics::{mean, quantile};
-use crate::report::{AnomalySummary, EvaluationReport, FORMAT_VERSION, ModelCard, ScorePoint, ServiceReport};
+use crate::pictures::Pictures;
+use crate::replay::Replay;
+use crate::report::{
+    AlarmQuality, AnomalySummary, EvaluationReport, FORMAT_VERSION, KindReport, ModelCard, ScorePoint, ServiceReport,
+};
 use crate::settle::Truth;
 
 /// Origins a service on which forecasts are judged.
@@ -47,6 +55,8 @@ pub struct EvaluationInput<'a> {
     pub options: EngineOptions,
     /// What decides the verdicts.
     pub gate: PromotionGate,
+    /// By service, what [`crate::drift::drift`] says of it; a service without shows none.
+    pub drift: &'a BTreeMap<String, Vec<SignalDrift>>,
 }
 
 impl EvaluationInput<'_> {
@@ -75,22 +85,29 @@ pub fn evaluate(input: &EvaluationInput<'_>) -> EvaluationReport {
     let mut seen = BTreeMap::new();
     let replays = replay_all(input, &labelled, &mut seen);
     let services: BTreeSet<&str> = input.histories.keys().map(|s| &**s).collect();
+    let sides = [&replays.candidate, replays.current(), &replays.rules];
+    let judge_one = |service: &&str| sides.map(|replay| judge(&truth, service, replay, input.range));
+    let services: Vec<&str> = services.into_iter().collect();
+    let judged: Vec<[Judged; 3]> = services.par_iter().map(judge_one).collect();
     let mut total = [Judged::default(), Judged::default(), Judged::default()];
-    let mut reports = Vec::with_capacity(services.len());
-    for service in services {
-        let sides = [&replays.candidate, replays.current(), &replays.rules];
-        let judged = sides.map(|replay| judge(&truth, service, replay, input.range));
-        for (total, judged) in total.iter_mut().zip(&judged) {
+    for judged in &judged {
+        for (total, judged) in total.iter_mut().zip(judged) {
             total.absorb(judged);
         }
-        let scores = replays.candidate.scores.get(service).map_or(&[][..], Vec::as_slice);
-        reports.push(report_service(input, service, judged, scores));
     }
     total.iter_mut().for_each(|judged| judged.sum_up(input.range));
+    let beside_rules = Comparison::of(&total[0], &total[2]);
+    let beside_current = replays.current.is_some().then(|| Comparison::of(&total[0], &total[1]));
+    let all = beside_current.as_ref().unwrap_or(&beside_rules);
+    let report_one =
+        |(service, judged): (&str, [Judged; 3])| report_service(input, service, judged, &replays.candidate, all);
+    let reports: Vec<ServiceReport> = services.into_par_iter().zip(judged).map(report_one).collect();
+    let kinds = BreachKind::ALL.into_iter().filter_map(|kind| kind_report(&total, input.range, kind)).collect();
+    let calibration = total[0].calibration();
     let [candidate, current, rules] = total.map(|judged| judged.quality);
     EvaluationReport {
         format_version: FORMAT_VERSION,
-        headline: headline(&reports),
+        headline: headline(&reports, &candidate),
         range: input.range,
         step: input.step,
         every_seconds: input.every.as_secs_f64(),
@@ -98,10 +115,20 @@ pub fn evaluate(input: &EvaluationInput<'_>) -> EvaluationReport {
         candidate,
         current,
         rules,
+        kinds,
+        beside_current,
+        beside_rules,
+        calibration,
         services: reports,
         feedback: feedback_report(input.feedback, &seen),
         forewarn_version: env!("CARGO_PKG_VERSION").to_owned(),
     }
+}
+
+fn kind_report(total: &[Judged; 3], range: TimeRange, kind: BreachKind) -> Option<KindReport> {
+    let [candidate, current, rules] = total.each_ref().map(|judged| judged.quality_of(range, Some(kind)));
+    let is_empty = [&candidate, &current, &rules].iter().all(|q| q.breaches + q.sudden + q.requests == 0);
+    (!is_empty).then_some(KindReport { kind, candidate, current, rules })
 }
 
 /// The candidates whose LSTM does not beat the baselines on the held-out range, each with the better
@@ -187,6 +214,10 @@ fn replay(
         notice(prediction);
         replay.push(prediction);
     });
+    for (request, foremost) in summary.requests.iter().zip(summary.foremost) {
+        let emitted = replay.emitted.entry(request.id.clone()).or_default();
+        (emitted.foremost, emitted.fan) = (foremost.labels, foremost.fan);
+    }
     replay.requests = summary.requests;
     replay
 }
@@ -195,10 +226,15 @@ fn report_service(
     input: &EvaluationInput<'_>,
     service: &str,
     judged: [Judged; 3],
-    scores: &[(Timestamp, f64)],
+    replay: &Replay,
+    all: &Comparison,
 ) -> ServiceReport {
-    let [candidate, current, rules] = judged;
+    let scores = replay.scores.get(service).map_or(&[][..], Vec::as_slice);
+    let [mut candidate, current, rules] = judged;
     let bundle = input.candidates.get(service);
+    let serving = input.current.get(service);
+    let beside_rules = Comparison::of(&candidate, &rules);
+    let beside_current = bundle.and(serving).map(|_| Comparison::of(&candidate, &current));
     let measured = bundle.or_else(|| input.current.get(service));
     let steps = input.histories.get(service).map_or(&[][..], Vec::as_slice);
     let baselines = baselines_before(input, steps);
@@ -218,24 +254,32 @@ fn report_service(
         input.gate.judge(&GateInput {
             serves: bundle.forecast,
             forecast: forecast.as_ref(),
-            candidate: &candidate.quality,
-            current: input.current.get(service).map(|_| &current.quality),
-            rules: &rules.quality,
+            current: beside_current.as_ref(),
+            rules: &beside_rules,
+            all: Some(all),
         })
     });
+    let pictures = Pictures { steps, signals: input.signals, replay };
+    for breach in &mut candidate.breaches {
+        breach.picture = pictures.of_breach(breach, &candidate.requests);
+    }
+    for request in &mut candidate.requests {
+        request.picture = pictures.of_request(request);
+    }
     ServiceReport {
         service: service.to_owned(),
         candidate: bundle.map(|bundle| model_card(bundle)),
-        current_version: input
-            .current
-            .get(service)
-            .map_or_else(|| "rules".to_owned(), |b| b.manifest.version.to_string()),
+        current_version: serving.map_or_else(|| "rules".to_owned(), |b| b.manifest.version.to_string()),
+        changes: bundle.zip(serving).map(|(candidate, current)| changes(current, candidate)).unwrap_or_default(),
         verdict,
         forecast,
         anomaly: anomaly_summary(scores),
         candidate_alarms: candidate.quality,
         current_alarms: current.quality,
         rules_alarms: rules.quality,
+        beside_current,
+        beside_rules,
+        drift: input.drift.get(service).cloned().unwrap_or_default(),
         breaches: candidate.breaches,
         requests: candidate.requests,
         forecast_charts: forecast_charts.unwrap_or_default(),
@@ -275,11 +319,17 @@ fn highest_of_each_stretch(scores: &[(Timestamp, f64)]) -> Vec<ScorePoint> {
     highest.map(|(at, score)| ScorePoint { at: *at, score: *score }).collect()
 }
 
-/// Whether the models beat the baselines: the first thing that a reader must know.
-fn headline(services: &[ServiceReport]) -> String {
+/// What the one who is called at night must know, and whether the models beat the baselines.
+fn headline(services: &[ServiceReport], alarms: &AlarmQuality) -> String {
     let with_candidate: Vec<&ServiceReport> = services.iter().filter(|s| s.candidate.is_some()).collect();
+    let announced = format!(
+        "{} of {} announced in time, {}",
+        alarms.predicted,
+        count(alarms.breaches, "breach", "breaches"),
+        count(alarms.false_alarms, "false alarm", "false alarms"),
+    );
     if with_candidate.is_empty() {
-        return "There is no candidate: what serves now was measured.".to_owned();
+        return format!("There is no candidate: what serves now was measured. {announced}.");
     }
     let beats = |s: &&&ServiceReport| {
         let loss = |model| s.forecast.as_ref().and_then(|f| f.score(model)).map(|score| score.pinball_loss);
@@ -295,5 +345,7 @@ fn headline(services: &[ServiceReport]) -> String {
         n if n == with_candidate.len() => format!("The LSTM beats the baselines on all of {of}"),
         n => format!("The LSTM beats the baselines on {n} of {of}"),
     };
-    format!("{beat}; {passing} of {} pass the gate.", count(with_candidate.len() as u64, "candidate", "candidates"))
+    let candidates = count(with_candidate.len() as u64, "candidate", "candidates");
+    let pass = if passing == 1 || with_candidate.len() == 1 { "passes" } else { "pass" };
+    format!("{passing} of {candidates} {pass} the gate: {announced}. {beat}.")
 }

@@ -15,12 +15,17 @@ use forewarn_models::lstm::LstmForecaster;
 use forewarn_schema::{Direction, LabelSet, Step, TimeRange, Timestamp};
 
 use crate::alarms::CHART_POINTS;
+use crate::compare::Difference;
+use crate::intervals;
 use crate::metrics::{interval_coverage, mean, pinball_loss};
 use crate::report::{ForecastChart, ForecastPoint, ForecastQuality, ForecastScore};
 
 /// Truths are cut off here, in steps' worth of ordinary change, as they are in training; so are the
 /// forecasts: a restart must not outweigh a day of ordinary steps.
 const CLIP: f64 = 50.0;
+/// Origins of so long a stretch are resampled together: what is forecast from hour to hour is off in the
+/// same way, of all targets of a service.
+const BLOCK_MILLIS: i64 = 6 * 3_600_000;
 /// The horizon that charts show: far enough to matter, near enough to be compared by eye.
 const CHART_HORIZON: usize = 2;
 const MODELS: [ForecastModel; 3] = [ForecastModel::Lstm, ForecastModel::SeasonalNaive, ForecastModel::Trend];
@@ -66,6 +71,7 @@ pub(crate) fn compare(setup: &ForecastSetup<'_>, range: TimeRange, max_origins: 
     // Per model and horizon.
     let mut judged: Vec<Vec<Vec<Judged>>> = vec![vec![Vec::new(); HORIZONS.len()]; MODELS.len()];
     let mut could: [bool; 3] = [setup.lstm.is_some(), true, true];
+    let mut blocks: BTreeMap<i64, [(f64, f64); 3]> = BTreeMap::new();
     let mut origins = 0;
     for target in &targets {
         let first = target.points.partition_point(|(at, _)| *at < range.start).max(LOOKBACK);
@@ -73,21 +79,41 @@ pub(crate) fn compare(setup: &ForecastSetup<'_>, range: TimeRange, max_origins: 
             let Some(truth) = horizon_targets(&target.points, origin, target.baseline) else { continue };
             let Some(forecasts) = forecast_all(setup, target, origin) else { continue };
             origins += 1;
+            let block = blocks.entry(target.points[origin].0.millis().div_euclid(BLOCK_MILLIS)).or_default();
             for (m, forecast) in forecasts.into_iter().enumerate() {
                 let usable = forecast.filter(|f| f.iter().flatten().all(|v| v.is_finite()));
                 could[m] &= usable.is_some();
                 for (h, quantiles) in usable.into_iter().flatten().enumerate() {
-                    judged[m][h].push((f64::from(truth[h]), quantiles.map(|q| q.clamp(-CLIP, CLIP))));
+                    let now: Judged = (f64::from(truth[h]), quantiles.map(|q| q.clamp(-CLIP, CLIP)));
+                    if let Some(loss) = loss_of(&[now]) {
+                        block[m] = (block[m].0 + loss, block[m].1 + 1.0);
+                    }
+                    judged[m][h].push(now);
                 }
             }
         }
     }
     let scores = (0..MODELS.len()).filter(|m| could[*m] && origins > 0).map(|m| score(MODELS[m], &judged[m]));
+    let scores: Vec<ForecastScore> = scores.collect();
+    let blocks: Vec<[(f64, f64); 3]> = blocks.into_values().collect();
     (origins > 0).then(|| ForecastQuality {
         origins,
         horizons_seconds: HORIZONS.iter().map(|h| *h as f64 * setup.step.seconds()).collect(),
-        scores: scores.collect(),
+        lstm_beside_baseline: lstm_beside_baseline(&scores, &blocks),
+        scores,
     })
+}
+
+/// The LSTM's loss beside the better baseline's, on the same origins, stretch by stretch.
+fn lstm_beside_baseline(scores: &[ForecastScore], blocks: &[[(f64, f64); 3]]) -> Option<Difference> {
+    let place = |model| MODELS.iter().position(|m| *m == model);
+    let lstm = scores.iter().find(|s| s.model == ForecastModel::Lstm)?;
+    let baselines = scores.iter().filter(|s| s.model != ForecastModel::Lstm);
+    let best = baselines.min_by(|a, b| a.pinball_loss.total_cmp(&b.pinball_loss))?;
+    let (ours, theirs) = (place(ForecastModel::Lstm)?, place(best.model)?);
+    let of = |drawn: &[usize], m: usize| intervals::ratio_of_sums(drawn.iter().map(|i| blocks[*i][m]));
+    let interval = intervals::bootstrap(blocks.len(), |drawn| Some(of(drawn, ours)? - of(drawn, theirs)?));
+    Some(Difference { candidate: lstm.pinball_loss, other: best.pinball_loss, interval })
 }
 
 /// Forecasts of `model` beside the truth in `range`, one chart a signal: the target that `focus`
@@ -152,12 +178,14 @@ fn chart(
     })
 }
 
+/// The mean pinball loss over the quantiles; `None` where every truth is missing.
+fn loss_of(judged: &[Judged]) -> Option<f64> {
+    let of = |(i, q): (usize, f64)| pinball_loss(judged.iter().map(|(truth, f)| (*truth, f[i])), q);
+    mean(QUANTILES.into_iter().enumerate().filter_map(of))
+}
+
 fn score(model: ForecastModel, by_horizon: &[Vec<Judged>]) -> ForecastScore {
-    let loss = |judged: &[Judged]| {
-        let of = |(i, q): (usize, f64)| pinball_loss(judged.iter().map(|(truth, f)| (*truth, f[i])), q);
-        mean(QUANTILES.into_iter().enumerate().filter_map(of)).unwrap_or(f64::INFINITY)
-    };
-    let by_horizon_loss: Vec<f64> = by_horizon.iter().map(|judged| loss(judged)).collect();
+    let by_horizon_loss: Vec<f64> = by_horizon.iter().map(|judged| loss_of(judged).unwrap_or(f64::INFINITY)).collect();
     let intervals = by_horizon.iter().flatten().map(|(truth, [low, _, high])| (*truth, *low, *high));
     ForecastScore {
         model,

@@ -8,15 +8,22 @@
 
 mod alarms;
 pub mod backtest;
+pub mod changes;
+pub mod compare;
 mod detectors;
+pub mod drift;
 pub mod evaluate;
 mod feedback;
 pub mod fit;
 pub mod fleet;
 mod forecasts;
 pub mod gate;
+pub mod intervals;
 pub mod metrics;
+mod pictures;
+mod quality;
 mod rehearsal;
+mod replay;
 pub mod report;
 pub mod settle;
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use forewarn_features::{ServiceStep, SignalSet};
 use forewarn_models::{EngineOptions, ModelBundle, ModelRegistry, ModelVersion};
 use forewarn_schema::{Feedback, Step, TimeRange, Timestamp};
+use forewarn_training::drift::{SignalDrift, drift};
 use forewarn_training::{
     EvaluationInput, EvaluationReport, GateVerdict, PromotionGate, demote_forecasters, render_html,
 };
@@ -44,8 +45,16 @@ pub(super) async fn evaluate_range(
     let options = open::engine_options(config);
     // What lies before the range warms the engine and settles what was under way at its start.
     let memory = open::engine(config, registry).await?.memory_horizon();
-    let needed = TimeRange::new((range.start - memory).max(covered.start), range.end)?;
-    let histories = dataset.read(&config.signals, needed).await?;
+    let warm_from = (range.start - memory).max(covered.start);
+    // What the models learnt from is read for the drift alone, and let go.
+    let trained_from = trained_on(&bundles, &current).values().map(|t| t.start).min().unwrap_or(warm_from);
+    let needed = TimeRange::new(warm_from.min(trained_from.max(covered.start)), range.end)?;
+    let mut histories = dataset.read(&config.signals, needed).await?;
+    let drift = drift_of(&histories, &config.signals, &trained_on(&bundles, &current), range);
+    for steps in histories.values_mut() {
+        steps.drain(..steps.partition_point(|s| s.at < warm_from));
+    }
+    histories.retain(|_, steps| !steps.is_empty());
     let feedback = open::feedback(config).await?;
     let judged = Arc::new(Judged {
         histories,
@@ -55,6 +64,7 @@ pub(super) async fn evaluate_range(
         current,
         feedback,
         options,
+        drift,
     });
     let (with, candidates) = (Arc::clone(&judged), bundles.clone());
     let demoted = tokio::task::spawn_blocking(move || demote_forecasters(&with.input(&candidates))).await?;
@@ -77,6 +87,29 @@ struct Judged {
     current: BTreeMap<String, Arc<ModelBundle>>,
     feedback: Vec<Feedback>,
     options: EngineOptions,
+    drift: BTreeMap<String, Vec<SignalDrift>>,
+}
+
+/// What the model that is measured has learnt from, by service: the candidate's data, or else that of what
+/// serves now.
+fn trained_on(
+    candidates: &BTreeMap<String, Arc<ModelBundle>>,
+    current: &BTreeMap<String, Arc<ModelBundle>>,
+) -> BTreeMap<String, TimeRange> {
+    current.iter().chain(candidates).map(|(service, b)| (service.clone(), b.manifest.created_from)).collect()
+}
+
+fn drift_of(
+    histories: &BTreeMap<Arc<str>, Vec<ServiceStep>>,
+    signals: &SignalSet,
+    trained_on: &BTreeMap<String, TimeRange>,
+    range: TimeRange,
+) -> BTreeMap<String, Vec<SignalDrift>> {
+    let of = |(service, training): (&String, &TimeRange)| {
+        let steps = histories.get(service.as_str())?;
+        Some((service.clone(), drift(steps, signals, *training, range)))
+    };
+    trained_on.iter().filter_map(of).collect()
 }
 
 impl Judged {
@@ -92,6 +125,7 @@ impl Judged {
             feedback: &self.feedback,
             options: self.options.clone(),
             gate: PromotionGate::default(),
+            drift: &self.drift,
         }
     }
 }

@@ -9,21 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forewarn_features::{ServiceStep, SignalSet};
-use forewarn_schema::{BreachKind, Direction, LabelSet, TimeRange, Timestamp};
+use forewarn_schema::{BreachKind, LabelSet, TimeRange, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::metrics::median;
+use self::walk::walk;
 
-/// A target has to be on the safe side for this long before reaching its limit counts as a new
-/// breach: a full pool that frees a connection now and then is one outage, not twenty.
-pub const REARM: Duration = Duration::from_secs(30 * 60);
+mod onset;
+mod walk;
+
 /// After a breach, what is said of the same target is about that breach.
 pub const GRACE: Duration = Duration::from_secs(30 * 60);
-/// A container is killed between two scrapes, so the limit itself is rarely seen: from this share of
-/// the limit, a fall counts as a kill.
-const OOM_NEAR: f64 = 0.97;
-/// What is left of the value, as a share, when a step counts as a fall: the process is a new one.
-const FALL: f64 = 0.5;
+/// A breach whose way is shorter than this gave nobody a chance to announce it.
+pub const SUDDEN: Duration = Duration::from_secs(15 * 60);
 /// A target unseen for this long has ended (Prometheus itself holds a value for five minutes).
 const ENDED: Duration = Duration::from_secs(10 * 60);
 
@@ -40,11 +37,13 @@ pub struct Breach {
     pub labels: LabelSet,
     /// The limit that was reached, in the signal's unit.
     pub limit: f64,
-    /// An estimate: the last time the value was no nearer to the limit than its median since the
-    /// target was first seen or last reset.
+    /// An estimate: when the climb to it began, at the earliest when the target was first seen, last reset
+    /// or last over a breach.
     pub onset: Timestamp,
     /// The first step at which the limit was reached.
     pub at: Timestamp,
+    /// The last step before the value had gone back for good.
+    pub over: Timestamp,
 }
 
 /// What became of an announcement.
@@ -56,7 +55,7 @@ pub enum Outcome {
         /// When.
         at: Timestamp,
     },
-    /// Said during a breach, or within half an hour after it: neither right nor wrong.
+    /// Said during a breach, or within half an hour after it was over: neither right nor wrong.
     InBreach,
     /// The target ended or was reset before the horizon was over: nobody can tell.
     Averted,
@@ -85,6 +84,8 @@ struct TargetTruth {
     breaches: Vec<Breach>,
     /// When the value fell by half or more away from its limit in one step, other than by a breach.
     resets: Vec<Timestamp>,
+    /// Climbs that had gone half of their way when the process ended (the last one: when the data did).
+    averted: Vec<TimeRange>,
 }
 
 struct Point {
@@ -118,15 +119,16 @@ impl Truth {
             let (Some(kind), Some(first), Some(last)) = (signal.kind.breach(), points.first(), points.last()) else {
                 continue;
             };
-            let (breaches, resets) = walk(&points, kind, signal.direction);
-            let breaches = breaches.into_iter().map(|(onset, index)| Breach {
+            let walked = walk(&points, kind, signal.direction);
+            let breaches = walked.ways.into_iter().map(|way| Breach {
                 service: Arc::clone(service),
                 signal: name.clone(),
                 kind,
                 labels: (*labels).clone(),
-                limit: points[index].limit,
-                onset,
-                at: points[index].at,
+                limit: way.limit,
+                onset: way.onset,
+                at: way.at,
+                over: way.over,
             });
             self.by_service.entry(Arc::clone(service)).or_default().push(self.targets.len());
             self.targets.push(TargetTruth {
@@ -135,7 +137,8 @@ impl Truth {
                 last: last.at,
                 data_end,
                 breaches: breaches.collect(),
-                resets,
+                resets: walked.resets,
+                averted: walked.averted,
                 labels: (*labels).clone(),
             });
         }
@@ -174,12 +177,46 @@ impl Truth {
         at: Timestamp,
         horizon: Duration,
     ) -> Outcome {
-        let indices = self.by_service.get(service).into_iter().flatten();
-        let targets = indices
-            .map(|i| &self.targets[*i])
-            .filter(|t| t.kind == kind && agree(&t.labels, labels) && t.first <= at && t.last + ENDED >= at);
-        let outcomes = targets.map(|t| t.settle(at, at + horizon));
+        let outcomes = self.about(service, kind, labels, at).map(|t| t.settle(at, at + horizon));
         outcomes.min_by_key(|outcome| outcome.rank()).unwrap_or(Outcome::Unsettled)
+    }
+}
+
+impl Truth {
+    /// What became of a request: as [`Truth::settle`], but a request on the way to a breach was right about
+    /// it however late it said the breach would be (how late is measured by the time errors), and one on the
+    /// way to where a deploy or a restart ended a climb is neither right nor wrong, whenever that was.
+    pub fn settle_request(
+        &self,
+        service: &str,
+        kind: BreachKind,
+        labels: &LabelSet,
+        at: Timestamp,
+        horizon: Duration,
+    ) -> Outcome {
+        let on_the_way = self.about(service, kind, labels, at).flat_map(|t| &t.breaches);
+        let on_the_way = on_the_way.filter(|b| b.onset <= at && at < b.at).map(|b| b.at).min();
+        match (self.settle(service, kind, labels, at, horizon), on_the_way) {
+            (Outcome::Breached { at }, _) | (_, Some(at)) => Outcome::Breached { at },
+            (Outcome::FalseAlarm, None) if self.about(service, kind, labels, at).any(|t| t.was_averted(at)) => {
+                Outcome::Averted
+            }
+            (outcome, None) => outcome,
+        }
+    }
+
+    /// The live targets of `service` that agree with `labels`.
+    fn about<'a>(
+        &'a self,
+        service: &str,
+        kind: BreachKind,
+        labels: &'a LabelSet,
+        at: Timestamp,
+    ) -> impl Iterator<Item = &'a TargetTruth> {
+        let indices = self.by_service.get(service).into_iter().flatten();
+        indices
+            .map(|i| &self.targets[*i])
+            .filter(move |t| t.kind == kind && agree(&t.labels, labels) && t.first <= at && t.last + ENDED >= at)
     }
 }
 
@@ -197,8 +234,13 @@ impl Outcome {
 }
 
 impl TargetTruth {
+    /// Whether `at` lies on a climb that something other than its breach ended.
+    fn was_averted(&self, at: Timestamp) -> bool {
+        self.averted.iter().any(|way| way.start <= at && at <= way.end && way.end + ENDED < self.data_end)
+    }
+
     fn settle(&self, at: Timestamp, deadline: Timestamp) -> Outcome {
-        if self.breaches.iter().any(|b| b.at <= at && at <= b.at + GRACE) {
+        if self.breaches.iter().any(|b| b.at <= at && at <= b.over + GRACE) {
             return Outcome::InBreach;
         }
         if let Some(breach) = self.breaches.iter().find(|b| at < b.at && b.at <= deadline) {
@@ -229,64 +271,6 @@ fn target_points(steps: &[ServiceStep], signals: &SignalSet) -> Vec<(String, Arc
         }
     }
     targets.into_iter().map(|((signal, labels), points)| (signal.to_string(), labels, points)).collect()
-}
-
-/// `(onset, index of the first point at the limit)` of each breach, and the resets.
-fn walk(points: &[Point], kind: BreachKind, direction: Direction) -> (Vec<(Timestamp, usize)>, Vec<Timestamp>) {
-    let (mut breaches, mut resets) = (Vec::new(), Vec::new());
-    // Where the present life of the target began: its first point, or the one after a breach or reset.
-    let mut life = 0;
-    // Since when the value has been on the safe side; a target that starts in breach has to leave it first.
-    let mut safe_since: Option<Timestamp> = None;
-    // A target that is first seen on the safe side is armed at once.
-    let mut armed = points.first().is_some_and(|p| !reached(p, direction));
-    for (i, point) in points.iter().enumerate() {
-        if reached(point, direction) {
-            if armed {
-                breaches.push((onset(&points[life..=i], direction), i));
-            }
-            (armed, safe_since, life) = (false, None, i + 1);
-            continue;
-        }
-        let since = *safe_since.get_or_insert(point.at);
-        armed |= point.at >= since + REARM;
-        let next = points.get(i + 1);
-        if direction != Direction::Above || point.value <= 0.0 {
-            continue;
-        }
-        let fell = next.is_some_and(|n| n.value <= point.value * FALL);
-        let vanished = next.is_none_or(|n| n.at > point.at + ENDED);
-        let killed =
-            kind == BreachKind::Oom && point.value >= point.limit * OOM_NEAR && (fell || vanished && next.is_some());
-        if killed && armed {
-            // Prometheus shows a dead target's last value for minutes: the kill came when that was new.
-            let held = points[life..=i].iter().rposition(|p| p.value != point.value).map_or(life, |p| life + p + 1);
-            breaches.push((onset(&points[life..=held], direction), held));
-            (armed, safe_since, life) = (true, None, i + 1);
-        } else if fell && point.value >= point.limit * FALL {
-            resets.extend(next.map(|n| n.at));
-            life = i + 1;
-        }
-    }
-    (breaches, resets)
-}
-
-fn reached(point: &Point, direction: Direction) -> bool {
-    match direction {
-        Direction::Above => point.value >= point.limit,
-        Direction::Below => point.value <= point.limit,
-    }
-}
-
-/// The last time of `life` at which the value was no nearer to the limit than its median over it.
-fn onset(life: &[Point], direction: Direction) -> Timestamp {
-    let nearness = |p: &Point| match direction {
-        Direction::Above => p.value - p.limit,
-        Direction::Below => p.limit - p.value,
-    };
-    let typical = median(life.iter().map(nearness)).unwrap_or(f64::NEG_INFINITY);
-    let quiet = life.iter().rev().find(|p| nearness(p) <= typical);
-    quiet.or(life.first()).map(|p| p.at).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -339,6 +323,48 @@ mod tests {
     }
 
     #[test]
+    fn errors_that_swing_about_their_limit_are_one_breach_and_a_burst_is_none() {
+        let mut errors = vec![0.01; 120];
+        errors.extend([0.2; 5]);
+        errors.extend([0.01; 55]);
+        errors.extend((0..180).map(|m| 0.01 + 0.04 * f64::from(m) / 180.0));
+        // At the limit from minute 360 on; in the night it falls to four fifths of it, and comes back.
+        errors.extend((0..60).map(|m| if m % 3 == 0 { 0.045 } else { 0.06 }));
+        errors.extend([0.04; 120]);
+        errors.extend([0.07; 60]);
+        errors.extend([0.01; 120]);
+        let truth = truth_of("errors", 0.05, &errors);
+        let all = TimeRange { start: minute(0), end: minute(10_000) };
+        let breaches = truth.breaches(all);
+        assert_eq!(breaches.len(), 1, "{breaches:?}");
+        let minutes = |at: Timestamp| at.millis() / 60_000;
+        assert!((355..=365).contains(&minutes(breaches[0].at)), "{breaches:?}");
+        assert!((170..=200).contains(&minutes(breaches[0].onset)), "{breaches:?}");
+        assert!((595..=605).contains(&minutes(breaches[0].over)), "{breaches:?}");
+    }
+
+    #[test]
+    fn a_jump_after_days_of_noise_had_no_way() {
+        let noise = |m: i32| f64::from(m * 7 % 11) * 0.001;
+        let values: Vec<f64> = (0..3000).map(|m| noise(m) + if m >= 2900 { 0.2 } else { 0.0 }).collect();
+        let truth = truth_of("errors", 0.05, &values);
+        let breach = truth.breaches(TimeRange { start: minute(0), end: minute(10_000) })[0].clone();
+        assert!(breach.at.seconds_since(breach.onset) < SUDDEN.as_secs_f64(), "{breach:?}");
+    }
+
+    #[test]
+    fn a_request_on_the_way_was_right_however_late_it_said_the_breach_would_be() {
+        let mut values: Vec<f64> = vec![30.0; 100];
+        values.extend((0..=700).map(|m| 30.0 + f64::from(m) / 10.0));
+        values.extend([20.0; 300]);
+        let truth = truth_of("memory", 100.0, &values);
+        let labels = LabelSet::new();
+        let within_an_hour = |at| truth.settle_request("cart", BreachKind::Oom, &labels, minute(at), minutes(60));
+        assert_eq!(within_an_hour(400), Outcome::Breached { at: minute(800) });
+        assert_eq!(within_an_hour(20), Outcome::FalseAlarm, "nothing had begun");
+    }
+
+    #[test]
     fn a_container_killed_between_scrapes_has_reached_its_limit() {
         let mut values: Vec<f64> = (0..=100).map(|m| 30.0 + 0.68 * f64::from(m)).collect();
         values.extend([98.0, 98.0, 25.0, 25.0]);
@@ -378,6 +404,32 @@ mod tests {
         assert_eq!(settle(950, 600), Outcome::Unsettled);
         let other_pod = LabelSet::from([("pod", "cart-2")]);
         assert_eq!(truth.settle("cart", BreachKind::Oom, &other_pod, minute(620), minutes(120)), Outcome::Unsettled);
+    }
+
+    #[test]
+    fn a_climb_that_a_deploy_ended_is_neither_right_nor_wrong_however_late_the_deploy_came() {
+        let mut values: Vec<f64> = vec![30.0; 300];
+        values.extend((0..600).map(|m| 30.0 + f64::from(m) / 12.0));
+        values.extend([20.0; 600]);
+        let settle = |values: &[f64], at| {
+            let truth = truth_of("memory", 100.0, values);
+            truth.settle_request("cart", BreachKind::Oom, &LabelSet::new(), minute(at), minutes(120))
+        };
+        assert_eq!(settle(&values, 500), Outcome::Averted);
+        assert_eq!(settle(&values, 100), Outcome::FalseAlarm, "nothing had begun");
+        let mut plateau: Vec<f64> = values[..500].to_vec();
+        plateau.extend([47.0; 1000]);
+        assert_eq!(settle(&plateau, 450), Outcome::FalseAlarm, "it went on living at half of its limit");
+    }
+
+    #[test]
+    fn connections_that_halve_by_chance_are_no_new_process() {
+        let mut values: Vec<f64> = (0..300).map(|m| if m % 2 == 0 { 270.0 } else { 130.0 }).collect();
+        values.extend(vec![100.0; 300]);
+        let truth = truth_of("pool", 500.0, &values);
+        let outcome =
+            truth.settle_request("cart", BreachKind::PoolExhaustion, &LabelSet::new(), minute(100), minutes(60));
+        assert_eq!(outcome, Outcome::FalseAlarm);
     }
 
     #[test]
