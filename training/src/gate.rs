@@ -190,7 +190,7 @@ fn judge_together(all: &Comparison, here: &Comparison) -> Vec<String> {
         ));
     }
     for (what, together) in worse_figures(all) {
-        let of_this = figures(here).into_iter().find(|(name, _)| *name == what).and_then(|(_, d)| d);
+        let of_this = figures(here).into_iter().find(|(name, ..)| *name == what).and_then(|(_, d, _)| d);
         if of_this.is_some_and(|d| d.worse_by() > 0.0 && !d.is_surely_worse()) {
             let sentence = figure_sentence("All candidates together", what, "what serves now", together);
             against.push(format!("{sentence} This service is among those that lost."));
@@ -207,13 +207,21 @@ const TIME_ERROR: &str = "mean error of the time to breach half-way";
 const COVERAGE: &str = "distance of the intervals' coverage from 80 %";
 const BRIER: &str = "Brier score of the breach probability";
 
-/// The figures that are gated by their intervals, in the words of a reason.
-fn figures(beside: &Comparison) -> [(&'static str, Option<Difference>); 3] {
-    [(TIME_ERROR, beside.time_to_breach_error), (COVERAGE, beside.interval_coverage), (BRIER, beside.brier_score)]
+/// The figures that are gated by their intervals, in the words of a reason, and how much worse each must be to matter to
+/// anybody: over many calm days a difference far below what a reader sees is sure, too.
+fn figures(beside: &Comparison) -> [(&'static str, Option<Difference>, f64); 3] {
+    [
+        (TIME_ERROR, beside.time_to_breach_error, 0.02),
+        (COVERAGE, beside.interval_coverage, 0.02),
+        (BRIER, beside.brier_score, 0.002),
+    ]
 }
 
 fn worse_figures(beside: &Comparison) -> impl Iterator<Item = (&'static str, Difference)> {
-    figures(beside).into_iter().filter_map(|(what, d)| Some((what, d.filter(Difference::is_surely_worse)?)))
+    figures(beside).into_iter().filter_map(|(what, difference, matters)| {
+        let worse = difference.filter(Difference::is_surely_worse)?;
+        (worse.worse_by() >= matters).then_some((what, worse))
+    })
 }
 
 fn figure_sentence(who: &str, what: &str, name: &str, difference: Difference) -> String {
@@ -340,6 +348,17 @@ mod tests {
         assert!(with(-0.1, 0.5).passes());
         let verdict = with(0.1, 0.3);
         assert!(verdict.reason().contains("worse by 0.100 to 0.300"), "{}", verdict.reason());
+    }
+
+    #[test]
+    fn a_difference_that_nobody_would_see_does_not_count_however_sure_it_is() {
+        let with = |more: f64| {
+            let interval = Some(Interval { low: more * 0.9, high: more * 1.1 });
+            let brier_score = Some(Difference { candidate: 0.002 + more, other: 0.002, interval });
+            judge(0.8, &Comparison { brier_score, ..beside(0, (0, 0), (0, 0)) })
+        };
+        assert!(with(0.0004).passes());
+        assert!(!with(0.02).passes());
     }
 
     #[test]

@@ -29,7 +29,7 @@ impl<'a> Symbols<'a> {
 
     /// Appends what `refs` refer to as label fields of a 1.0 message, so that both versions have one fingerprint; at most `room` bytes.
     pub(super) fn unfold(&self, refs: &[u64], into: &mut Vec<u8>, room: usize) -> Result<(), String> {
-        if refs.len() % 2 != 0 {
+        if !refs.len().is_multiple_of(2) {
             return Err(format!("labels_refs must be pairs of a name and a value, got {}", refs.len()));
         }
         let end = into.len() + room;
