@@ -13,7 +13,7 @@ use forewarn_models::bundle::{BundleError, BundleManifest};
 use forewarn_models::calibration::CalibrationError;
 use forewarn_models::forecast_input::{WindowChoice, training_windows};
 use forewarn_models::isolation_forest::{IsolationForestError, IsolationForestParams};
-use forewarn_models::lstm::{Device, LstmError, LstmParams};
+use forewarn_models::lstm::{Device, LstmError, LstmParams, LstmTrainingSet};
 use forewarn_models::rehearsal::Rehearsed;
 use forewarn_models::{ForecastModel, ModelBundle};
 use forewarn_schema::{Step, TimeRange, Timestamp, format_duration, stable_id};
@@ -211,15 +211,25 @@ pub fn fit_all(
     excluded: &[TimeRange],
     progress: &dyn FitProgress,
 ) -> Vec<(Arc<str>, Result<ModelBundle, FitError>)> {
-    let fit_one = |(service, steps): (&Arc<str>, &Vec<ServiceStep>)| {
+    let fit_one = |together: &BTreeMap<Arc<str>, Trained>, service: &Arc<str>, steps: &Vec<ServiceStep>| {
         progress.service_started(service);
         let on_step = |step, loss| progress.lstm_step(service, step, loss);
-        let fitted = fit_with_progress(service, steps, signals, dataset_digest, options, prior, excluded, &on_step)
+        let training = match together.get(service) {
+            Some(trained) => Training::Done(Some(trained.clone())),
+            None => Training::Alone(&on_step),
+        };
+        let fitted = fit_with_progress(service, steps, signals, dataset_digest, options, prior, excluded, training)
             .and_then(|bundle| rehearsed(bundle, service, steps, signals, options, prior));
         progress.service_done(service, fitted.as_ref().err());
         (Arc::clone(service), fitted)
     };
-    on_threads(options.threads, || histories.par_iter().map(fit_one).collect())
+    on_threads(options.threads, || {
+        let together = match options.device {
+            Device::Cuda => train_together(histories, signals, options, prior, excluded),
+            Device::Flex | Device::Ndarray => BTreeMap::new(),
+        };
+        histories.par_iter().map(|(service, steps)| fit_one(&together, service, steps)).collect()
+    })
 }
 
 /// Runs `work`, whose parallel iterators take so many threads, at least one.
@@ -262,7 +272,8 @@ pub fn fit_service(
     excluded: &[TimeRange],
 ) -> Result<ModelBundle, FitError> {
     let alone = FleetPrior::default();
-    let bundle = fit_with_progress(service, steps, signals, dataset_digest, options, &alone, excluded, &|_, _| {})?;
+    let training = Training::Alone(&|_, _| {});
+    let bundle = fit_with_progress(service, steps, signals, dataset_digest, options, &alone, excluded, training)?;
     rehearsed(bundle, &service.into(), steps, signals, options, &alone)
 }
 
@@ -278,7 +289,7 @@ pub(crate) fn fit_with_progress(
     options: &FitOptions,
     prior: &FleetPrior,
     excluded: &[TimeRange],
-    on_step: &dyn Fn(usize, f32),
+    training: Training<'_>,
 ) -> Result<ModelBundle, FitError> {
     // From here on there is no later sample in reach.
     let steps = &steps[..steps.partition_point(|s| s.at < options.until)];
@@ -290,13 +301,16 @@ pub(crate) fn fit_with_progress(
     let before = &steps[..steps.partition_point(|s| s.at < validation.start)];
     let fleet_load = prior.load.as_ref();
     let earlier_baselines = Baselines::fit_in(&options.calendar, before, signals, options.step, fleet_load);
-    let range = TimeRange { start: window.start, end: validation.start };
-    let choice = WindowChoice { range, excluded: &excluded, max_windows: options.max_windows, seed: options.seed };
-    let windows = training_windows(before, signals, &earlier_baselines, options.step, &choice);
-    let trained = prior
-        .fine_tune(&windows, options, on_step)
-        .map_err(|source| FitError::Lstm { service: service.to_owned(), source })?;
-    drop(windows);
+    let trained = match training {
+        Training::Done(trained) => trained,
+        Training::Alone(on_step) => {
+            let range = TimeRange { start: window.start, end: validation.start };
+            let windows = clean_windows(before, signals, &earlier_baselines, options, range, &excluded);
+            prior
+                .fine_tune(&windows, options, on_step)
+                .map_err(|source| FitError::Lstm { service: service.to_owned(), source })?
+        }
+    };
     let setup = ForecastSetup {
         steps,
         signals,
@@ -339,6 +353,52 @@ pub(crate) fn fit_with_progress(
         excluded,
     });
     bundle.sealed().map_err(|source| FitError::Bundle { service: service.to_owned(), source })
+}
+
+/// How the LSTM of a service comes about.
+pub(crate) enum Training<'a> {
+    /// By itself; its steps are heard.
+    Alone(&'a dyn Fn(usize, f32)),
+    /// With others, before; `None` where it has too few windows.
+    Done(Option<Trained>),
+}
+
+/// The windows that an LSTM learns from.
+fn clean_windows(
+    before: &[ServiceStep],
+    signals: &SignalSet,
+    baselines: &Baselines,
+    options: &FitOptions,
+    range: TimeRange,
+    excluded: &[TimeRange],
+) -> LstmTrainingSet {
+    let choice = WindowChoice { range, excluded, max_windows: options.max_windows, seed: options.seed };
+    training_windows(before, signals, baselines, options.step, &choice)
+}
+
+/// The LSTMs of all services, trained as one: what a graphics processor is for. A service that is not among them has too few
+/// windows, or too little history; where the device fails, nobody is, and each one's own training says why.
+fn train_together(
+    histories: &BTreeMap<Arc<str>, Vec<ServiceStep>>,
+    signals: &SignalSet,
+    options: &FitOptions,
+    prior: &FleetPrior,
+    excluded: &[TimeRange],
+) -> BTreeMap<Arc<str>, Trained> {
+    let windows_of = |(service, steps): (&Arc<str>, &Vec<ServiceStep>)| {
+        let steps = &steps[..steps.partition_point(|s| s.at < options.until)];
+        let window = training_window(service, steps, options).ok()?;
+        let excluded = with_incidents(service, steps, signals, excluded, window);
+        let range = TimeRange { start: window.start, end: validation_start(window, options) };
+        let before = &steps[..steps.partition_point(|s| s.at < range.end)];
+        let baselines = Baselines::fit_in(&options.calendar, before, signals, options.step, prior.load.as_ref());
+        Some((Arc::clone(service), clean_windows(before, signals, &baselines, options, range, &excluded)))
+    };
+    let windows = histories.par_iter().filter_map(windows_of).collect();
+    prior.fine_tune_together(&windows, options).unwrap_or_else(|error| {
+        tracing::warn!(%error, "services are not trained together");
+        BTreeMap::new()
+    })
 }
 
 /// From the first step to `until`; refuses too short a history.

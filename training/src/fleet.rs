@@ -14,7 +14,7 @@ use forewarn_models::lstm::{LstmError, LstmForecaster, LstmParams, LstmTrainingS
 use forewarn_schema::{TimeRange, stable_id};
 use rayon::prelude::*;
 
-use crate::fit::{FitOptions, fit_with_progress, on_threads, validation_start, with_incidents};
+use crate::fit::{FitOptions, Training, fit_with_progress, on_threads, validation_start, with_incidents};
 use crate::rehearsal::{Episodes, Replayed, replay};
 
 /// At most so many services teach.
@@ -99,7 +99,7 @@ pub fn lessons(
 fn rehearse(service: &Arc<str>, steps: &[ServiceStep], signals: &SignalSet, options: &FitOptions) -> Replayed {
     let without_lstm = FitOptions { lstm_steps: 0, ..options.clone() };
     let alone = FleetPrior::default();
-    let bundle = fit_with_progress(service, steps, signals, "", &without_lstm, &alone, &[], &|_, _| {});
+    let bundle = fit_with_progress(service, steps, signals, "", &without_lstm, &alone, &[], Training::Done(None));
     bundle.map_or_else(|_| Replayed::default(), |bundle| replay(service, steps, signals, &bundle, options))
 }
 
@@ -139,12 +139,40 @@ impl FleetPrior {
         if windows < MIN_WINDOWS || options.lstm_steps == 0 {
             return Ok(None);
         }
-        let params = match &self.lstm {
+        let lstm = self.tuning_params(options).check()?.fit_from(self.lstm.as_ref(), set, on_step)?;
+        Ok(Some(Trained { lstm, windows: windows as u64, fleet_windows: self.windows }))
+    }
+}
+
+impl FleetPrior {
+    /// As [`fine_tune`](Self::fine_tune) for many services, by name, trained as one; those with fewer windows than a batch are
+    /// left out.
+    pub(crate) fn fine_tune_together(
+        &self,
+        sets: &BTreeMap<Arc<str>, LstmTrainingSet>,
+        options: &FitOptions,
+    ) -> Result<BTreeMap<Arc<str>, Trained>, LstmError> {
+        let count = |set: &LstmTrainingSet| set.targets.len() / HORIZONS.len();
+        let enough = MIN_WINDOWS.max(options.lstm_batch);
+        let (names, sets): (Vec<&Arc<str>>, Vec<&LstmTrainingSet>) =
+            sets.iter().filter(|(_, set)| count(set) >= enough).unzip();
+        if sets.is_empty() || options.lstm_steps == 0 {
+            return Ok(BTreeMap::new());
+        }
+        let params = self.tuning_params(options).check()?;
+        let lstms = params.fit_side_by_side(self.lstm.as_ref(), &sets, &|_, _| {})?;
+        let trained = lstms.into_iter().zip(names.iter().zip(&sets)).map(|(lstm, (name, set))| {
+            let trained = Trained { lstm, windows: count(set) as u64, fleet_windows: self.windows };
+            (Arc::clone(name), trained)
+        });
+        Ok(trained.collect())
+    }
+
+    fn tuning_params(&self, options: &FitOptions) -> LstmParams {
+        match &self.lstm {
             Some(_) => params(options, options.lstm_steps, FINE_TUNING_RATE),
             None => params(options, STEPS_ALONE.min(options.prior_steps) + options.lstm_steps, 1.0),
-        };
-        let lstm = params.check()?.fit_from(self.lstm.as_ref(), set, on_step)?;
-        Ok(Some(Trained { lstm, windows: windows as u64, fleet_windows: self.windows }))
+        }
     }
 }
 
@@ -165,7 +193,34 @@ fn params(options: &FitOptions, steps: usize, rate: f64) -> LstmParams {
 
 #[cfg(test)]
 mod tests {
+    use forewarn_schema::{Step, Timestamp};
+
     use super::*;
+
+    #[test]
+    fn services_are_tuned_together_as_each_is_alone() {
+        let set = |phase: f32| {
+            let wave = |i: usize| (i as f32 * 0.1 + phase).sin();
+            let inputs = (0..100 * LOOKBACK * FEATURES).map(wave).collect();
+            LstmTrainingSet { inputs, targets: (0..100 * HORIZONS.len()).map(wave).collect() }
+        };
+        let few =
+            LstmTrainingSet { inputs: vec![0.0; 5 * LOOKBACK * FEATURES], targets: vec![0.0; 5 * HORIZONS.len()] };
+        let sets = BTreeMap::from([("cart".into(), set(0.0)), ("few".into(), few), ("user".into(), set(1.0))]);
+        let options =
+            FitOptions { lstm_steps: 5, prior_steps: 5, ..FitOptions::new(Timestamp::default(), Step::MINUTE) };
+        let alone = FleetPrior::default();
+        let together = alone.fine_tune_together(&sets, &options).unwrap();
+        assert_eq!(together.keys().map(|name| &**name).collect::<Vec<_>>(), ["cart", "user"]);
+        for (name, together) in together {
+            let one = alone.fine_tune(&sets[&name], &options, &|_, _| {}).unwrap().unwrap();
+            let window = &sets[&name].inputs[..LOOKBACK * FEATURES];
+            let (a, b) = (one.lstm.forecast(window), together.lstm.forecast(window));
+            for (a, b) in a.iter().flatten().zip(b.iter().flatten()) {
+                assert!((a - b).abs() < 1e-3, "{name}: {a} alone, {b} together");
+            }
+        }
+    }
 
     #[test]
     fn a_service_that_comes_exchanges_one_teacher_at_most() {

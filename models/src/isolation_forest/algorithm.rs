@@ -50,7 +50,12 @@ pub struct IsolationForest {
 impl IsolationForest {
     /// Lays the trees out for walking. Trees must be valid: checked when read, so by construction when grown.
     pub(super) fn from_trees(features: usize, sample_size: usize, trees: &[Vec<TreeNode>]) -> Self {
-        Self { features, sample_size, trees: Trees::new(trees), expected: OnceLock::new() }
+        Self::of(features, sample_size, Trees::new(trees))
+    }
+
+    /// The forest of trees that are laid out.
+    pub(super) fn of(features: usize, sample_size: usize, trees: Trees) -> Self {
+        Self { features, sample_size, trees, expected: OnceLock::new() }
     }
 
     /// Values a row must have.

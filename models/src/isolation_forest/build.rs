@@ -6,6 +6,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::threads::share_out;
+use super::trees::{LaidTree, Trees};
 
 /// One node while a forest is grown, stored or checked.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,17 +39,19 @@ pub(super) fn grow_trees(
     trees: usize,
     seed: u64,
     threads: usize,
-) -> Vec<Vec<TreeNode>> {
+) -> Trees {
     // Room is made here, once: threads that ask for memory at the same time wait for each other longer than trees grow.
-    let most_nodes = 2 * sample_size - 1;
-    let mut grown: Vec<Vec<TreeNode>> = (0..trees).map(|_| Vec::with_capacity(most_nodes)).collect();
-    share_out(threads, grown.iter_mut().zip(0..), |queue| {
+    let mut laid: Vec<LaidTree> = (0..trees).map(|_| LaidTree::with_room(sample_size)).collect();
+    share_out(threads, laid.iter_mut().zip(0..), |queue| {
         let mut grower = TreeGrower::new(rows, features);
-        while let Some((tree, number)) = queue.next() {
-            grower.grow(sample_size, seed, number, tree);
+        let mut nodes = Vec::with_capacity(2 * sample_size - 1);
+        while let Some((laid, number)) = queue.next() {
+            nodes.clear();
+            grower.grow(sample_size, seed, number, &mut nodes);
+            laid.lay(&nodes);
         }
     });
-    grown
+    Trees::of(&laid)
 }
 
 struct TreeGrower<'a> {

@@ -87,7 +87,7 @@ impl CheckedIsolationForestParams {
         }
         let sample_size = self.0.sample_size.min(n);
         let trees = build::grow_trees(rows, features, sample_size, self.0.trees, self.0.seed, threads.max(1));
-        Ok(IsolationForest::from_trees(features, sample_size, &trees))
+        Ok(IsolationForest::of(features, sample_size, trees))
     }
 }
 

@@ -91,44 +91,89 @@ pub(super) struct Trees {
     rest_of_path: Vec<f64>,
 }
 
-impl Trees {
-    /// Lays out trees that are known to be sound: checked when read, so by construction when grown.
-    pub(super) fn new(trees: &[Vec<TreeNode>]) -> Self {
-        let nodes: usize = trees.iter().map(Vec::len).sum();
-        let cuts = (nodes - trees.len()) / 2;
-        let mut first_cut = Vec::with_capacity(trees.len() + 1);
-        let (mut feature, mut threshold) = (Vec::with_capacity(cuts), Vec::with_capacity(cuts));
-        let (mut left_leaves, mut size_less_one) = (Vec::with_capacity(cuts), Vec::with_capacity(cuts + trees.len()));
-        let mut largest = 0;
-        first_cut.push(0);
-        let (mut leaves, mut open) = (Vec::new(), Vec::new());
-        for tree in trees {
-            count_leaves(tree, &mut leaves);
-            open.push(0);
-            while let Some(at) = open.pop() {
-                match tree[at].cut {
-                    Some(cut) => {
-                        let left = cut.left as usize;
-                        feature.push(cut.feature as u16);
-                        // Below zero or not is all that the sign of a zero could say.
-                        threshold.push(cut.threshold + 0.0);
-                        left_leaves.push(leaves[left] as u16);
-                        open.push(left + 1);
-                        open.push(left);
-                    }
-                    None => {
-                        largest = largest.max(tree[at].size as usize);
-                        size_less_one.push((tree[at].size - 1) as u16);
-                    }
-                }
-            }
-            first_cut.push(threshold.len() as u32);
+/// One tree as it will lie among the others.
+#[derive(Debug)]
+pub(super) struct LaidTree {
+    feature: Vec<u16>,
+    threshold: Vec<f32>,
+    left_leaves: Vec<u16>,
+    size_less_one: Vec<u16>,
+    /// Leaves below each node of the tree as it was grown.
+    leaves: Vec<u32>,
+    open: Vec<usize>,
+}
+
+impl LaidTree {
+    /// Room for a tree of so many leaves: made beforehand, so that threads do not wait for each other's memory.
+    pub(super) fn with_room(leaves: usize) -> Self {
+        Self {
+            feature: Vec::with_capacity(leaves),
+            threshold: Vec::with_capacity(leaves),
+            left_leaves: Vec::with_capacity(leaves),
+            size_less_one: Vec::with_capacity(leaves),
+            leaves: Vec::with_capacity(2 * leaves),
+            open: Vec::with_capacity(leaves),
         }
+    }
+
+    /// Lays out a tree that is known to be sound: checked when read, so by construction when grown.
+    pub(super) fn lay(&mut self, tree: &[TreeNode]) {
+        count_leaves(tree, &mut self.leaves);
+        self.open.push(0);
+        while let Some(at) = self.open.pop() {
+            match tree[at].cut {
+                Some(cut) => {
+                    let left = cut.left as usize;
+                    self.feature.push(cut.feature as u16);
+                    // Below zero or not is all that the sign of a zero could say.
+                    self.threshold.push(cut.threshold + 0.0);
+                    self.left_leaves.push(self.leaves[left] as u16);
+                    self.open.push(left + 1);
+                    self.open.push(left);
+                }
+                None => self.size_less_one.push((tree[at].size - 1) as u16),
+            }
+        }
+    }
+}
+
+impl Trees {
+    /// Lays out trees that are known to be sound.
+    pub(super) fn new(trees: &[Vec<TreeNode>]) -> Self {
+        let laid: Vec<LaidTree> = trees
+            .iter()
+            .map(|tree| {
+                let mut laid = LaidTree::with_room(tree.len().div_ceil(2));
+                laid.lay(tree);
+                laid
+            })
+            .collect();
+        Self::of(&laid)
+    }
+
+    /// Puts trees that are laid out one behind the other.
+    pub(super) fn of(trees: &[LaidTree]) -> Self {
+        let mut first_cut = Vec::with_capacity(trees.len() + 1);
+        first_cut.push(0);
+        let mut cuts = 0;
+        for tree in trees {
+            cuts += tree.threshold.len();
+            first_cut.push(cuts as u32);
+        }
+        let mut threshold = Vec::with_capacity(cuts);
+        trees.iter().for_each(|tree| threshold.extend_from_slice(&tree.threshold));
+        let all = |of: fn(&LaidTree) -> &[u16], count: usize| {
+            let mut joined = Vec::with_capacity(count);
+            trees.iter().for_each(|tree| joined.extend_from_slice(of(tree)));
+            joined
+        };
+        let size_less_one = all(|tree| &tree.size_less_one, cuts + trees.len());
+        let largest = size_less_one.iter().copied().max().map_or(0, |most| usize::from(most) + 1);
         Self {
             first_cut,
-            feature: Packed::new(feature),
+            feature: Packed::new(all(|tree| &tree.feature, cuts)),
             threshold,
-            left_leaves: Packed::new(left_leaves),
+            left_leaves: Packed::new(all(|tree| &tree.left_leaves, cuts)),
             size_less_one: Packed::new(size_less_one),
             rest_of_path: (0..=largest).map(average_path_length).collect(),
         }

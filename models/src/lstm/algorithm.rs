@@ -18,7 +18,7 @@ use super::network::{self, GATES, LstmNetwork, Weights};
 use super::recurrence::Workspace;
 
 /// Gradients of a parameter longer than this are shortened to it; recurrent ones explode now and then.
-const MAX_GRADIENT_NORM: f32 = 1.0;
+pub(super) const MAX_GRADIENT_NORM: f32 = 1.0;
 /// The learning rate at the last step, as a share of the one at the first.
 const LAST_RATE: f64 = 0.1;
 
@@ -64,18 +64,64 @@ impl LstmTrainingSet {
 /// A training run, one step at a time.
 pub(crate) struct Trainer<'a> {
     params: &'a LstmParams,
-    set: &'a LstmTrainingSet,
     device: TensorDevice,
     network: LstmNetwork,
     /// On a device on the processor.
     workspace: Option<Workspace>,
     optimizer: ModuleOptimizer,
-    /// The windows, in the order in which they are taken.
+    course: Course<'a>,
+    steps_done: usize,
+}
+
+/// The windows of one service in the order in which its training takes them.
+pub(super) struct Course<'a> {
+    params: &'a LstmParams,
+    set: &'a LstmTrainingSet,
     order: Vec<usize>,
     /// How many of `order` are taken.
     taken: usize,
     rng: ChaCha8Rng,
-    steps_done: usize,
+}
+
+impl<'a> Course<'a> {
+    /// Checks the windows; with the weights to begin at, those of `init` or random ones.
+    pub(super) fn begin(
+        params: &'a LstmParams,
+        init: Option<&LstmForecaster>,
+        set: &'a LstmTrainingSet,
+    ) -> Result<(Self, Weights), LstmError> {
+        let n = set.check(params)?;
+        if let Some(init) = init {
+            check_shape(params, init.params())?;
+        }
+        let mut rng = ChaCha8Rng::seed_from_u64(params.seed);
+        let drawn = initial_weights(params, &mut rng);
+        let weights = init.map_or(drawn, |init| init.weights().clone());
+        Ok((Self { params, set, order: (0..n).collect(), taken: n, rng }, weights))
+    }
+
+    /// How many there are.
+    pub(super) fn windows(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Appends the next batch, of all windows where there are fewer; returns how many windows that is.
+    pub(super) fn take_batch(&mut self, inputs: &mut Vec<f32>, targets: &mut Vec<f32>) -> usize {
+        let n = self.order.len();
+        let batch = self.params.batch.min(n);
+        let (window, horizons) = (self.params.lookback * self.params.features, self.params.horizons.len());
+        for _ in 0..batch {
+            if self.taken == n {
+                self.order.shuffle(&mut self.rng);
+                self.taken = 0;
+            }
+            let at = self.order[self.taken];
+            self.taken += 1;
+            inputs.extend_from_slice(&self.set.inputs[at * window..(at + 1) * window]);
+            targets.extend_from_slice(&self.set.targets[at * horizons..(at + 1) * horizons]);
+        }
+        batch
+    }
 }
 
 impl<'a> Trainer<'a> {
@@ -86,22 +132,15 @@ impl<'a> Trainer<'a> {
         set: &'a LstmTrainingSet,
     ) -> Result<Self, LstmError> {
         let params = params.params();
-        let n = set.check(params)?;
-        if let Some(init) = init {
-            check_shape(params, init.params())?;
-        }
+        let (course, weights) = Course::begin(params, init, set)?;
         let device = open(params.device)?.autodiff();
-        let mut rng = ChaCha8Rng::seed_from_u64(params.seed);
-        let drawn = initial_weights(params, &mut rng);
-        let weights = init.map_or(drawn, |init| init.weights().clone());
         let network = LstmNetwork::from_weights(&weights, params.features, params.hidden_size, &device);
         let workspace = (params.device != Device::Cuda).then(Workspace::default);
         let optimizer = AdamConfig::new()
             .with_epsilon(1e-8)
             .with_grad_clipping(Some(GradientClippingConfig::Norm(MAX_GRADIENT_NORM)))
             .init();
-        let order = (0..n).collect();
-        Ok(Self { params, set, device, network, workspace, optimizer, order, taken: n, rng, steps_done: 0 })
+        Ok(Self { params, device, network, workspace, optimizer, course, steps_done: 0 })
     }
 
     /// One batch forward, back, and an update; its mean pinball loss.
@@ -110,7 +149,7 @@ impl<'a> Trainer<'a> {
         let outputs = self.network.outputs(windows, self.workspace.as_ref());
         let loss = pinball_loss(network::quantiles(outputs), targets, self.params.quantiles);
         let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
-        let rate = self.learning_rate();
+        let rate = learning_rate(self.params, self.steps_done);
         self.network = self.optimizer.step(rate, self.network.clone(), gradients);
         self.steps_done += 1;
         let loss = network::floats(loss).map_err(|error| self.device_failed(error))?[0];
@@ -128,30 +167,11 @@ impl<'a> Trainer<'a> {
     }
 
     fn next_batch(&mut self) -> (Tensor<3>, Tensor<2>) {
-        let n = self.order.len();
-        let batch = self.params.batch.min(n);
-        let (window, horizons) = (self.params.lookback * self.params.features, self.params.horizons.len());
-        let mut inputs = Vec::with_capacity(batch * window);
-        let mut targets = Vec::with_capacity(batch * horizons);
-        for _ in 0..batch {
-            if self.taken == n {
-                self.order.shuffle(&mut self.rng);
-                self.taken = 0;
-            }
-            let at = self.order[self.taken];
-            self.taken += 1;
-            inputs.extend_from_slice(&self.set.inputs[at * window..(at + 1) * window]);
-            targets.extend_from_slice(&self.set.targets[at * horizons..(at + 1) * horizons]);
-        }
+        let (mut inputs, mut targets) = (Vec::new(), Vec::new());
+        let batch = self.course.take_batch(&mut inputs, &mut targets);
         let inputs = TensorData::new(inputs, [batch, self.params.lookback, self.params.features]);
-        let targets = TensorData::new(targets, [batch, horizons]);
+        let targets = TensorData::new(targets, [batch, self.params.horizons.len()]);
         (Tensor::from_data(inputs, &self.device), Tensor::from_data(targets, &self.device))
-    }
-
-    fn learning_rate(&self) -> f64 {
-        let done = self.steps_done as f64 / self.params.steps as f64;
-        let cosine = 0.5 * (1.0 + (PI * done.min(1.0)).cos());
-        self.params.learning_rate * (LAST_RATE + (1.0 - LAST_RATE) * cosine)
     }
 
     fn device_failed(&self, error: ExecutionError) -> LstmError {
@@ -159,8 +179,19 @@ impl<'a> Trainer<'a> {
     }
 }
 
+/// Of the step after so many.
+pub(super) fn learning_rate(params: &LstmParams, steps_done: usize) -> f64 {
+    let done = steps_done as f64 / params.steps as f64;
+    let cosine = 0.5 * (1.0 + (PI * done.min(1.0)).cos());
+    params.learning_rate * (LAST_RATE + (1.0 - LAST_RATE) * cosine)
+}
+
 /// Mean over batch, horizons and quantiles of `max(q e, (q - 1) e)` with `e = target - forecast`.
-fn pinball_loss(forecast: [Tensor<2>; QUANTILES], targets: Tensor<2>, quantiles: [f64; QUANTILES]) -> Tensor<1> {
+pub(super) fn pinball_loss(
+    forecast: [Tensor<2>; QUANTILES],
+    targets: Tensor<2>,
+    quantiles: [f64; QUANTILES],
+) -> Tensor<1> {
     let mut sum: Option<Tensor<1>> = None;
     for (forecast, quantile) in forecast.into_iter().zip(quantiles) {
         let error = targets.clone() - forecast;
@@ -201,7 +232,7 @@ fn check_shape(wanted: &LstmParams, given: &LstmParams) -> Result<(), LstmError>
     if want == got { Ok(()) } else { Err(LstmError::Setting { name: "init", want: format!("of {want}"), got }) }
 }
 
-fn open(device: Device) -> Result<TensorDevice, LstmError> {
+pub(super) fn open(device: Device) -> Result<TensorDevice, LstmError> {
     match device {
         Device::Flex => Ok(TensorDevice::flex()),
         Device::Ndarray => Ok(ndarray_device()),

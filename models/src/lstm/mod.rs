@@ -15,6 +15,7 @@ mod hyperparams;
 mod network;
 mod persistence;
 mod recurrence;
+mod side_by_side;
 
 pub use self::core::LstmState;
 pub use algorithm::LstmTrainingSet;

@@ -296,3 +296,33 @@ fn corrupted_arrays_are_refused_or_harmless() {
         assert!(LstmForecaster::from_tensors(&twice).is_err());
     }
 }
+
+#[test]
+fn services_trained_side_by_side_are_what_each_is_alone() {
+    let params = LstmParams { steps: 40, ..small() };
+    let sets = [sine_windows(&params, 200), sine_windows(&params, 90), {
+        let mut flat = sine_windows(&params, 150);
+        flat.targets.iter_mut().for_each(|target| *target = 3.0);
+        flat
+    }];
+    let prior = fit(LstmParams { seed: 9, ..params.clone() }, &sets[0]);
+    let checked = params.clone().check().unwrap();
+    for init in [None, Some(&prior)] {
+        let together = checked.fit_side_by_side(init, &sets.each_ref(), &|_, _| {}).unwrap();
+        for (set, together) in sets.iter().zip(together) {
+            let alone = checked.fit_from(init, set, &|_, _| {}).unwrap();
+            let window = &set.inputs[..params.lookback * params.features];
+            for (a, b) in alone.forecast(window).iter().flatten().zip(together.forecast(window).iter().flatten()) {
+                assert!((a - b).abs() < 2e-3, "{a} alone, {b} side by side");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_set_smaller_than_a_batch_is_not_trained_side_by_side() {
+    let params = small();
+    let (enough, few) = (sine_windows(&params, 50), sine_windows(&params, 10));
+    let error = params.check().unwrap().fit_side_by_side(None, &[&enough, &few], &|_, _| {}).unwrap_err();
+    assert_eq!(error.to_string(), "windows of each service must be at least 32 (a batch), got 10");
+}
