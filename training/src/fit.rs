@@ -215,7 +215,7 @@ pub fn fit_all(
         progress.service_started(service);
         let on_step = |step, loss| progress.lstm_step(service, step, loss);
         let training = match together.get(service) {
-            Some(trained) => Training::Done(Some(trained.clone())),
+            Some(trained) => Training::Done(Some(trained)),
             None => Training::Alone(&on_step),
         };
         let fitted = fit_with_progress(service, steps, signals, dataset_digest, options, prior, excluded, training)
@@ -302,7 +302,7 @@ pub(crate) fn fit_with_progress(
     let fleet_load = prior.load.as_ref();
     let earlier_baselines = Baselines::fit_in(&options.calendar, before, signals, options.step, fleet_load);
     let trained = match training {
-        Training::Done(trained) => trained,
+        Training::Done(trained) => trained.cloned(),
         Training::Alone(on_step) => {
             let range = TimeRange { start: window.start, end: validation.start };
             let windows = clean_windows(before, signals, &earlier_baselines, options, range, &excluded);
@@ -360,7 +360,7 @@ pub(crate) enum Training<'a> {
     /// By itself; its steps are heard.
     Alone(&'a dyn Fn(usize, f32)),
     /// With others, before; `None` where it has too few windows.
-    Done(Option<Trained>),
+    Done(Option<&'a Trained>),
 }
 
 /// The windows that an LSTM learns from.

@@ -12,7 +12,7 @@ use forewarn_models::decision::{DecisionParams, RequestPolicy};
 use forewarn_models::growth::CLASSES;
 use forewarn_models::rehearsal::{Rehearsed, miss, shape_factors, stretch};
 use forewarn_models::{Engine, EngineOptions, ModelBundle};
-use forewarn_schema::{BreachKind, LabelSet, Mode, Prediction, RemediationRequest, TimeRange, Timestamp};
+use forewarn_schema::{BreachKind, Mode, Prediction, RemediationRequest, TimeRange, Timestamp};
 
 use crate::alarms::required_lead;
 use crate::backtest::RollingOriginBacktest;
@@ -152,7 +152,7 @@ fn judge(truth: &Truth, service: &str, episodes: &[Episode<'_>], requests: &[Rem
     let is_false = |r: &&RemediationRequest| {
         let seconds = r.predicted_breach.p90.seconds_since(r.at).max(forewarn_models::scorer::horizon_seconds(r.kind));
         let horizon = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
-        truth.settle(service, r.kind, &LabelSet::clone(&r.labels), r.at, horizon) == Outcome::FalseAlarm
+        truth.settle_request(service, r.kind, &r.labels, r.at, horizon) == Outcome::FalseAlarm
     };
     Alarms {
         predicted: episodes.iter().filter(in_time).count() as u64,
