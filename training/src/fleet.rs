@@ -82,13 +82,13 @@ pub fn lessons(
     let lesson = |(service, steps): (&Arc<str>, &Vec<ServiceStep>)| {
         let steps = &steps[..steps.partition_point(|s| s.at < options.until)];
         let load = LoadProfile::fit_in(&options.calendar, steps);
+        let replayed = rehearse(service, steps, signals, options, excluded);
         let range = TimeRange { start: window.start, end: validation_start(window, options) };
         let before = &steps[..steps.partition_point(|s| s.at < range.end)];
         let excluded = with_incidents(service, before, signals, excluded, range);
         let choice = WindowChoice { range, excluded: &excluded, max_windows, seed: options.seed };
         let baselines = Baselines::fit_in(&options.calendar, before, signals, options.step, None);
         let windows = training_windows(before, signals, &baselines, options.step, &choice);
-        let replayed = rehearse(service, steps, signals, options);
         Lesson { service: Arc::clone(service), load, windows, replayed }
     };
     on_threads(options.threads, || histories.par_iter().map(lesson).collect())
@@ -96,10 +96,16 @@ pub fn lessons(
 
 /// The replay of a teacher, with what can be fitted without the fleet: no LSTM, and no load but its own. A service that cannot be
 /// fitted teaches nothing.
-fn rehearse(service: &Arc<str>, steps: &[ServiceStep], signals: &SignalSet, options: &FitOptions) -> Replayed {
+fn rehearse(
+    service: &Arc<str>,
+    steps: &[ServiceStep],
+    signals: &SignalSet,
+    options: &FitOptions,
+    excluded: &[TimeRange],
+) -> Replayed {
     let without_lstm = FitOptions { lstm_steps: 0, ..options.clone() };
     let alone = FleetPrior::default();
-    let bundle = fit_with_progress(service, steps, signals, "", &without_lstm, &alone, &[], Training::Done(None));
+    let bundle = fit_with_progress(service, steps, signals, "", &without_lstm, &alone, excluded, Training::Done(None));
     bundle.map_or_else(|_| Replayed::default(), |bundle| replay(service, steps, signals, &bundle, options))
 }
 

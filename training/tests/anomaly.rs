@@ -3,15 +3,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails to set up should panic")]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use forewarn_features::{Observation, ServiceStep, SignalSet};
+use forewarn_features::{Observation, ServiceStep};
 use forewarn_models::baselines::HORIZONS;
 use forewarn_models::ensemble::Detector;
 use forewarn_models::{Engine, EngineOptions, ModelBundle};
-use forewarn_schema::{LabelSet, Mode, Prediction, Step, Timestamp};
+use forewarn_schema::{LabelSet, Mode, Prediction, Step};
 use forewarn_training::{FitOptions, FitQuality, fit_service};
+
+use common::{minute, noise, signals};
 
 const DAY: i64 = 1440;
 const TRAINED: i64 = 7 * DAY;
@@ -19,22 +23,6 @@ const TRAINED: i64 = 7 * DAY;
 const INCIDENT: i64 = 4 * DAY + 600;
 const AGAIN: i64 = INCIDENT + 3 * DAY;
 const LASTS: i64 = 60;
-
-fn minute(m: i64) -> Timestamp {
-    Timestamp::from_seconds(1_767_225_600 + 60 * m)
-}
-
-fn signals() -> Arc<SignalSet> {
-    Arc::new(SignalSet::new(&["kubernetes".to_owned(), "http".to_owned()], vec![]).unwrap())
-}
-
-/// Uniform in -1..1, the same for the same seed and minute.
-fn noise(seed: u64, m: i64) -> f64 {
-    let mut x = (m as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ seed.wrapping_mul(0xd1b5_4a32_d192_ed03);
-    x = (x ^ (x >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (x >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
-}
 
 /// Daily waves with noise; `size` scales the traffic, `slow` the latency of a minute, `memory` adds to a wave of bytes.
 fn step(service: &str, size: f64, m: i64, slow: f64, memory: f64) -> ServiceStep {

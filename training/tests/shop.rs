@@ -2,19 +2,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails to set up should panic")]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use forewarn_features::{Observation, ServiceStep, SignalSet};
+use forewarn_features::{Observation, ServiceStep};
 use forewarn_models::{Engine, EngineOptions, ForecastModel, ModelBundle};
-use forewarn_schema::{
-    BreachKind, Feedback, FeedbackSubject, LabelSet, LabelSource, Step, TimeRange, Timestamp, Verdict,
-};
+use forewarn_schema::{BreachKind, Feedback, FeedbackSubject, LabelSet, LabelSource, Step, TimeRange, Verdict};
 use forewarn_training::{
     EvaluationInput, EvaluationReport, FitError, FitOptions, FleetPrior, GateVerdict, PromotionGate, Quiet,
     RollingOriginBacktest, evaluate, fit_all, fit_service, fleet::lessons, render_html,
 };
+
+use common::{minute, noise, signals};
 
 const DAY: i64 = 1440;
 const LIMIT: f64 = 512e6;
@@ -26,24 +28,8 @@ const LEAK_MINUTES: i64 = 480;
 
 type Histories = BTreeMap<Arc<str>, Vec<ServiceStep>>;
 
-fn minute(m: i64) -> Timestamp {
-    Timestamp::from_seconds(1_767_225_600 + 60 * m)
-}
-
 fn range(from: i64, to: i64) -> TimeRange {
     TimeRange::new(minute(from), minute(to)).unwrap()
-}
-
-fn signals() -> Arc<SignalSet> {
-    Arc::new(SignalSet::new(&["kubernetes".to_owned(), "http".to_owned()], vec![]).unwrap())
-}
-
-/// Uniform in -1..1, the same for the same seed and minute.
-fn noise(seed: u64, m: i64) -> f64 {
-    let mut x = (m as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ seed.wrapping_mul(0xd1b5_4a32_d192_ed03);
-    x = (x ^ (x >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (x >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
 }
 
 fn history(service: &str, seed: u64, minutes: std::ops::Range<i64>, memory: impl Fn(i64) -> f64) -> Vec<ServiceStep> {
