@@ -55,7 +55,7 @@ pub struct TargetView {
     pub labels: LabelSet,
     /// On which side of the limit the breach is.
     pub direction: Direction,
-    /// What it did, at every step; a gap is NaN.
+    /// What it did, a gap as NaN: the last steps one by one, older ones as medians of up to 64 steps.
     pub history: Vec<Sample>,
     /// What is normal; empty while that is not known.
     pub expected: Vec<BandPoint>,

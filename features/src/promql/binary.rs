@@ -202,7 +202,7 @@ fn result_labels(many: &LabelSet, one: &LabelSet, matching: &Matching, drops_nam
     }
     for name in includes {
         // An absent label has the empty value, which removes it here too.
-        labels.insert(name.clone(), one.get(name).unwrap_or("").to_owned());
+        labels.insert(name, one.get(name).unwrap_or(""));
     }
     labels
 }

@@ -3,6 +3,7 @@
 use forewarn_features::seasonal::median;
 use serde::{Deserialize, Serialize};
 
+use super::course::{Course, Stretch, usual_rise};
 use super::MAX_BINS;
 
 /// Fewer bins with a value than this say nothing.
@@ -13,11 +14,9 @@ const MIN_TROUGHS: usize = 5;
 const SAW_STEPS: usize = 1440;
 /// A tooth falls by this many times the largest of the usual rises, and by at least this much of the way.
 const TOOTH_RISES: f64 = 4.0;
-const MIN_TOOTH: f64 = 0.04;
+pub(crate) const LEAST_TOOTH_HEIGHT: f64 = 0.04;
 /// A saw has at least two teeth and one for each quarter of a day besides.
 const STEPS_A_TOOTH: usize = 360;
-/// Steps that the noise of single samples is read from.
-const NOISE_STEPS: usize = 720;
 
 /// Median values, mean loads and both clocks of equal parts of a run.
 pub(super) struct Bins {
@@ -31,64 +30,120 @@ pub(super) struct Bins {
     pub time: Vec<f64>,
     /// The same in units of load.
     pub load_clock: Vec<f64>,
-    /// One standard deviation of single samples.
-    pub noise: f64,
     /// How much a tooth falls, where this is a saw that is judged by its troughs.
     pub tooth: Option<f64>,
 }
 
 impl Bins {
-    /// `None` where too few bins have a value.
-    pub(super) fn cut(fractions: &[f64], loads: &[f64], elastic: bool, known: Option<Saw>) -> Option<Self> {
-        let width = fractions.len().div_ceil(MAX_BINS).max(1);
-        let count = fractions.len() / width;
-        let skipped = fractions.len() - count * width;
-        let (fractions, loads) = (&fractions[skipped..], &loads[skipped..]);
+    /// Of what `course` remembers after its first `from` steps; `None` where too few bins have a value.
+    pub(super) fn cut(course: &Course, from: usize, elastic: bool, known: Option<Saw>) -> Option<Self> {
+        let steps = course.steps() - from;
+        let width = steps.div_ceil(MAX_BINS).max(1);
+        let count = steps / width;
         let mut bins = Self {
             width,
             values: Vec::with_capacity(count),
             loads: Vec::with_capacity(count),
             time: Vec::with_capacity(count),
             load_clock: Vec::with_capacity(count),
-            noise: noise(fractions),
             tooth: None,
         };
-        let mut seen = Vec::with_capacity(width);
-        let mut passed = 0.0;
-        for (bin, (values, loads)) in fractions.chunks_exact(width).zip(loads.chunks_exact(width)).enumerate() {
-            seen.clear();
-            seen.extend(values.iter().copied().filter(|v| v.is_finite()));
-            bins.values.push(median(&mut seen));
-            let load: f64 = loads.iter().sum();
-            bins.loads.push(load / width as f64);
-            bins.time.push((bin as f64 + 0.5 - count as f64) * width as f64);
-            bins.load_clock.push(passed + load / 2.0);
-            passed += load;
+        let mut seen: Vec<(f64, usize)> = Vec::with_capacity(width);
+        let (mut load, mut filled, mut passed) = (0.0, 0, 0.0);
+        for part in Parts::new(&course.stretches, from + steps - count * width, width) {
+            if part.value.is_finite() {
+                seen.push((part.value, part.steps));
+            }
+            load += part.load * part.steps as f64;
+            filled += part.steps;
+            if filled == width {
+                bins.time.push((bins.values.len() as f64 + 0.5 - count as f64) * width as f64);
+                bins.values.push(weighted_median(&mut seen));
+                bins.loads.push(load / width as f64);
+                bins.load_clock.push(passed + load / 2.0);
+                passed += load;
+                (load, filled) = (0.0, 0);
+                seen.clear();
+            }
         }
         for clock in &mut bins.load_clock {
             *clock -= passed;
         }
-        if elastic {
-            bins.take_troughs(fractions, known);
+        if elastic && let Some(saw) = Saw::of_course(course, steps).or(known) {
+            bins.take_troughs(&course.stretches, saw);
         }
         let wanted = if bins.tooth.is_some() { MIN_TROUGHS } else { MIN_BINS };
         (bins.values.iter().filter(|v| v.is_finite()).count() >= wanted).then_some(bins)
     }
 
-    /// Where the run saws, keeps of each bin only what is left after a fall.
-    fn take_troughs(&mut self, fractions: &[f64], known: Option<Saw>) {
-        let recent = &fractions[fractions.len().saturating_sub(SAW_STEPS)..];
-        let Some(saw) = Saw::of(recent).or(known) else { return };
+    /// Keeps of each bin only what is left after a fall.
+    fn take_troughs(&mut self, stretches: &[Stretch], saw: Saw) {
         self.tooth = Some(saw.height);
         self.values.fill(f64::NAN);
-        for (step, pair) in fractions.windows(2).enumerate() {
-            if pair[0] - pair[1] >= saw.least
-                && let Some(value) = self.values.get_mut((step + 1) / self.width)
-            {
-                *value = value.min(pair[1]);
+        let mut age = 0;
+        for stretch in stretches.iter().rev() {
+            let bin = self.values.len().checked_sub(1 + (age + stretch.steps / 2) / self.width);
+            let Some(value) = bin.map(|bin| &mut self.values[bin]) else { return };
+            if stretch.trough.is_finite() {
+                *value = value.min(stretch.trough);
             }
+            age += stretch.steps;
         }
     }
+}
+
+/// Stretches from a step on, taken apart at every `width` steps from there.
+struct Parts<'a> {
+    stretches: std::slice::Iter<'a, Stretch>,
+    rest: Option<Stretch>,
+    /// Steps to leave out yet.
+    skip: usize,
+    width: usize,
+    /// Steps that the bin begun still takes.
+    room: usize,
+}
+
+impl<'a> Parts<'a> {
+    fn new(stretches: &'a [Stretch], skip: usize, width: usize) -> Self {
+        Self { stretches: stretches.iter(), rest: None, skip, width, room: width }
+    }
+}
+
+impl Iterator for Parts<'_> {
+    type Item = Stretch;
+
+    fn next(&mut self) -> Option<Stretch> {
+        let mut stretch = match self.rest.take() {
+            Some(rest) => rest,
+            None => *self.stretches.next()?,
+        };
+        while self.skip >= stretch.steps {
+            self.skip -= stretch.steps;
+            stretch = *self.stretches.next()?;
+        }
+        stretch.steps -= std::mem::take(&mut self.skip);
+        let taken = stretch.steps.min(self.room);
+        if stretch.steps > taken {
+            self.rest = Some(Stretch { steps: stretch.steps - taken, ..stretch });
+        }
+        self.room = if taken == self.room { self.width } else { self.room - taken };
+        Some(Stretch { steps: taken, ..stretch })
+    }
+}
+
+/// The median where each value counts for so many; NaN of none. `values` is sorted by it.
+fn weighted_median(values: &mut [(f64, usize)]) -> f64 {
+    values.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    let total: usize = values.iter().map(|(_, steps)| steps).sum();
+    let at_rank = |rank: usize| {
+        let mut passed = 0;
+        let found = values.iter().find(|(_, steps)| {
+            passed += steps;
+            passed > rank
+        });
+        found.map_or(f64::NAN, |(value, _)| *value)
+    };
+    if total % 2 == 1 { at_rank(total / 2) } else { (at_rank((total / 2).saturating_sub(1)) + at_rank(total / 2)) / 2.0 }
 }
 
 /// A series that falls again and again by what it rose before, as memory does under a garbage collector. In fractions of the way.
@@ -101,18 +156,37 @@ pub struct Saw {
 }
 
 impl Saw {
-    /// Finds it in up to a day of steps (gaps NaN): falls that no usual rise comes near, again and again. `None`: it does not saw.
+    /// From which fall on, where rises up to `usual_rise` are usual, a fall is a tooth's.
+    pub(crate) fn least_tooth(usual_rise: f64) -> f64 {
+        (TOOTH_RISES * usual_rise).max(LEAST_TOOTH_HEIGHT)
+    }
+
+    /// Finds it in the last `steps` of what is remembered of a run; `None`: it does not saw.
+    fn of_course(course: &Course, steps: usize) -> Option<Self> {
+        let recent = steps.min(SAW_STEPS);
+        let teeth = course.teeth.iter().filter(|tooth| tooth.age < recent).map(|tooth| tooth.height);
+        Self::among(teeth.collect(), course.usual_rise, recent)
+    }
+
+    /// Finds it in up to a day of steps (gaps NaN).
     pub(super) fn of(recent: &[f64]) -> Option<Self> {
-        let mut changes: Vec<f64> = recent.windows(2).map(|p| p[1] - p[0]).filter(|c| c.is_finite()).collect();
-        if changes.len() < 60 {
+        let changes = || recent.windows(2).map(|p| p[1] - p[0]).filter(|c| c.is_finite());
+        Self::among(changes().map(|c| -c).collect(), usual_rise(changes()), recent.len())
+    }
+
+    /// Falls that no usual rise comes near, again and again within so many `steps`.
+    fn among(mut falls: Vec<f64>, usual_rise: f64, steps: usize) -> Option<Self> {
+        if usual_rise.is_nan() {
             return None;
         }
-        changes.sort_by(f64::total_cmp);
-        let largest_usual_rise = changes[changes.len() - 1 - (changes.len() / 200).max(1)];
-        let least = (TOOTH_RISES * largest_usual_rise).max(MIN_TOOTH);
-        let teeth = changes.partition_point(|change| -change >= least);
-        let wanted = MIN_TROUGHS.max(2 + recent.len() / STEPS_A_TOOTH);
-        (teeth >= wanted).then(|| Self { least, height: -changes[teeth / 2] })
+        let least = Self::least_tooth(usual_rise);
+        falls.retain(|fall| *fall >= least);
+        let wanted = MIN_TROUGHS.max(2 + steps / STEPS_A_TOOTH);
+        if falls.len() < wanted {
+            return None;
+        }
+        falls.sort_by(|a, b| b.total_cmp(a));
+        Some(Self { least, height: falls[falls.len() / 2] })
     }
 
     /// Learns from days of targets; `None` unless most of them saw.
@@ -132,14 +206,4 @@ impl Saw {
     pub(crate) fn is_well_formed(&self) -> bool {
         self.least > 0.0 && self.height > 0.0
     }
-}
-
-/// One standard deviation of single samples, from the changes between neighbours.
-fn noise(fractions: &[f64]) -> f64 {
-    let recent = &fractions[fractions.len().saturating_sub(NOISE_STEPS)..];
-    let mut changes: Vec<f64> = recent.windows(2).map(|p| (p[1] - p[0]).abs()).filter(|c| c.is_finite()).collect();
-    if changes.len() < 10 {
-        return 0.0;
-    }
-    1.4826 * median(&mut changes) / std::f64::consts::SQRT_2
 }

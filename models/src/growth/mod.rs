@@ -11,6 +11,7 @@
 //! what is left after each collection. [Why not a trend line](../../docs/decisions/0021-growth-by-evidence.md).
 
 mod bins;
+mod course;
 mod evidence;
 mod passage;
 mod shape;
@@ -19,7 +20,10 @@ mod share;
 mod tests;
 
 use bins::Bins;
+pub(crate) use bins::LEAST_TOOTH_HEIGHT;
 pub use bins::Saw;
+pub use course::{Course, Stretch, Tooth};
+pub(crate) use course::{noise, usual_rise};
 use evidence::{Candidate, fit_candidates};
 pub(crate) use passage::normal_cdf;
 pub use passage::{Fan, Passage};
@@ -68,10 +72,8 @@ pub enum Start {
 
 /// One run of a target: from a start, or from as far back as is remembered, to now; without a restart within.
 pub struct Run<'a> {
-    /// The fraction at every step, oldest first; a gap is NaN.
-    pub fractions: &'a [f64],
-    /// The load at the same steps, relative to its mean; never NaN, 1 where it is not known.
-    pub loads: &'a [f64],
+    /// What is remembered of it.
+    pub course: &'a Course,
     /// How the run began.
     pub start: Start,
     /// What is known of the share that follows the load.
@@ -108,22 +110,22 @@ impl Growth {
     pub fn fit(run: &Run<'_>) -> Option<Self> {
         let whole = Self::fit_from(run, 0)?;
         let known = run.share != LoadShare::default();
-        if known || whole.probability_of_growth() >= 0.5 || run.fractions.len() <= RECENT_STEPS {
+        if known || whole.probability_of_growth() >= 0.5 || run.course.steps() <= RECENT_STEPS {
             return Some(whole);
         }
         // Days of waves that nobody can explain drown what began an hour ago.
-        let recent = Self::fit_from(run, run.fractions.len() - RECENT_STEPS);
+        let recent = Self::fit_from(run, run.course.steps() - RECENT_STEPS);
         Some(recent.filter(|recent| recent.probability_of_growth() >= 0.5).unwrap_or(whole))
     }
 
     /// Weighs what `run` shows from a step on, or from where the evidence says that what matters began.
     fn fit_from(run: &Run<'_>, mut from: usize) -> Option<Self> {
         for zoom in 0..=MAX_ZOOMS {
-            let steps = run.fractions.len() - from;
+            let steps = run.course.steps() - from;
             if steps < MIN_STEPS {
                 return None;
             }
-            let bins = Bins::cut(&run.fractions[from..], &run.loads[from..], run.elastic, run.saw)?;
+            let bins = Bins::cut(run.course, from, run.elastic, run.saw)?;
             let start = if from == 0 || run.start == Start::Fresh { run.start } else { Start::Unseen };
             let mut candidates = fit_candidates(&bins, run.share, start);
             let began_late: f64 = candidates.iter().filter(|c| c.began_late()).map(|c| c.weight).sum();
@@ -136,7 +138,7 @@ impl Growth {
             evidence::leave_out_unproven(&mut candidates, run.least_rise);
             let ahead = match bins.tooth {
                 Some(tooth) => LEAST_TOOTH * tooth,
-                None => run.peaks * bins.noise,
+                None => run.peaks * run.course.noise,
             };
             return Some(Self { candidates, ahead, width: bins.width as f64 });
         }

@@ -15,6 +15,7 @@ fn load(minute: f64) -> f64 {
 struct Made {
     fractions: Vec<f64>,
     loads: Vec<f64>,
+    course: Course,
 }
 
 const BEGIN: f64 = 400.0;
@@ -28,14 +29,13 @@ fn made(minutes: usize, seed: u64, way: impl Fn(f64, f64) -> f64) -> Made {
         fractions.push(way(minute as f64, passed) + 0.1 * (load - 1.0) + 0.01 * (rng.random::<f64>() - 0.5));
         loads.push(load);
     }
-    Made { fractions, loads }
+    Made { course: Course::of_steps(&fractions, &loads), fractions, loads }
 }
 
 impl Made {
     fn run(&self) -> Run<'_> {
         Run {
-            fractions: &self.fractions,
-            loads: &self.loads,
+            course: &self.course,
             start: Start::Seen,
             share: LoadShare { mean: 0.1, spread: 0.01 },
             least_rise: 0.05,
@@ -122,14 +122,8 @@ fn memory_under_a_collector_is_judged_by_its_troughs() {
     assert!((p50 - 1200.0).abs() < 180.0, "{p50}: by its peaks it would be half a day earlier");
     // Fewer troughs than can be judged: nothing is said where the saw is known, although it climbs.
     let tooth = Saw::learn(std::iter::once(&saw.fractions[..])).unwrap();
-    let few = Run {
-        fractions: &saw.fractions[..120],
-        loads: &saw.loads[..120],
-        elastic: true,
-        saw: Some(tooth),
-        ..saw.run()
-    };
-    assert!(Growth::fit(&few).is_none());
+    let few = Course::of_steps(&saw.fractions[..120], &saw.loads[..120]);
+    assert!(Growth::fit(&Run { course: &few, elastic: true, saw: Some(tooth), ..saw.run() }).is_none());
 }
 
 #[test]
@@ -160,6 +154,22 @@ fn the_share_of_the_load_is_learnt_from_most_days() {
 
 proptest! {
     #[test]
+    fn a_bin_is_the_median_of_its_steps_however_they_are_remembered(
+        values in prop::collection::vec((1..9_usize, 0.0..2.0_f64), 40..200), from in 0..20_usize,
+    ) {
+        let wide: Vec<Stretch> =
+            values.iter().map(|(steps, value)| Stretch { steps: *steps, value: *value, load: *value, trough: f64::NAN }).collect();
+        let steps: Vec<f64> = values.iter().flat_map(|(steps, value)| std::iter::repeat_n(*value, *steps)).collect();
+        let single = Course::of_steps(&steps, &steps);
+        let wide = Course { stretches: wide, ..single.clone() };
+        let cut = |course: &Course| Bins::cut(course, from, false, None).map(|bins| (bins.values, bins.time, bins.loads.len()));
+        prop_assert_eq!(cut(&wide), cut(&single));
+        let bins = Bins::cut(&wide, from, false, None).unwrap();
+        let first = &mut steps[steps.len() - bins.values.len() * bins.width..][..bins.width].to_vec();
+        prop_assert_eq!(bins.values[0], forewarn_features::seasonal::median(first));
+    }
+
+    #[test]
     fn any_run_gives_probabilities_that_never_fall(
         fractions in prop::collection::vec(prop_oneof![4 => -0.5..2.0_f64, 1 => Just(f64::NAN)], 0..400),
         level in 0.0..3.0_f64,
@@ -168,7 +178,8 @@ proptest! {
     ) {
         let loads = vec![level; fractions.len()];
         let share = LoadShare::default();
-        let run = Run { fractions: &fractions, loads: &loads, start, share, least_rise: 0.05, peaks: 2.0, elastic, saw: None };
+        let course = Course::of_steps(&fractions, &loads);
+        let run = Run { course: &course, start, share, least_rise: 0.05, peaks: 2.0, elastic, saw: None };
         if let Some(growth) = Growth::fit(&run) {
             let steps: Vec<f64> = (1..100).map(|i| f64::from(i * i)).collect();
             let passage = growth.passage(&steps, &|_| level);
@@ -190,9 +201,9 @@ fn a_leak_of_two_hours_is_seen_where_nothing_was_learnt() {
     // However long the quiet days before it are.
     for before in [300, 1000, 1880, 3500, 7080] {
         let way = |since: f64| 0.1 + 0.9 * since.max(0.0) / 240.0;
-        let mut leak = made(before + 120, 11, |minute, _| way(minute - before as f64));
-        leak.loads.fill(1.0);
-        let run = Run { start: Start::Unseen, share: LoadShare::default(), least_rise: 0.2, ..leak.run() };
+        let leak = made(before + 120, 11, |minute, _| way(minute - before as f64));
+        let course = Course::of_steps(&leak.fractions, &vec![1.0; leak.loads.len()]);
+        let run = Run { course: &course, start: Start::Unseen, share: LoadShare::default(), least_rise: 0.2, ..leak.run() };
         let growth = Growth::fit(&run).unwrap();
         let steps: Vec<f64> = (1..=1000).map(|i| 10.0 * f64::from(i)).collect();
         let p50 = growth.passage(&steps, &|_| 1.0).quantile(0.5);

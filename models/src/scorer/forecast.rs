@@ -6,7 +6,7 @@ use std::time::Duration;
 use forewarn_schema::{BreachKind, Step, Timestamp};
 
 use super::history::TargetHistory;
-use super::ring::StepRing;
+use super::pyramid::Pyramid;
 use crate::baselines::{Baselines, HORIZONS, SignalBaseline};
 use crate::forecast_input::{LOOKBACK, window_input};
 use crate::growth::{CLASSES, Fan, Growth, LoadShare, Passage, Run, Start};
@@ -40,7 +40,7 @@ pub(super) struct Known<'a> {
     /// Present only where it serves.
     pub lstm: Option<&'a LstmForecaster>,
     /// The relative load that was seen.
-    pub loads: Option<&'a StepRing>,
+    pub loads: Option<&'a Pyramid>,
     /// How much likelier than usual each class of growth is here, where earlier episodes say.
     pub shapes: Option<&'a [f64; CLASSES]>,
     /// By what the intervals are stretched.
@@ -49,10 +49,11 @@ pub(super) struct Known<'a> {
 }
 
 impl Known<'_> {
-    /// The relative load at a step: as it was seen, else as it is expected.
-    fn load(&self, at: Timestamp) -> f64 {
-        let seen = self.loads.map_or(f64::NAN, |loads| loads.at(loads.number(at)));
-        if seen.is_finite() { seen } else { self.baselines.load(at) }
+    /// The relative load of a stretch of steps: as it was seen, else as it is expected in its middle.
+    fn load(&self, first: i64, steps: usize) -> f64 {
+        let middle = first + (steps / 2) as i64;
+        let seen = self.loads.map_or(f64::NAN, |loads| loads.at(middle));
+        if seen.is_finite() { seen } else { self.baselines.load(Timestamp::from_millis(middle * self.step.millis())) }
     }
 
     /// The relative load so many steps from now.
@@ -90,14 +91,9 @@ pub(super) fn grow(history: &TargetHistory, known: &Known<'_>) -> Option<Growth>
     if run - settle < MIN_RUN && !is_racing(history) {
         return None;
     }
-    let (mut fractions, mut loads) = (Vec::with_capacity(run), Vec::with_capacity(run));
-    for (at, fraction) in history.fractions(run - settle) {
-        fractions.push(fraction);
-        loads.push(known.load(at));
-    }
+    let course = history.course(run - settle, |first, steps| known.load(first, steps));
     let growth = Growth::fit(&Run {
-        fractions: &fractions,
-        loads: &loads,
+        course: &course,
         start,
         share: known.baseline.map_or_else(LoadShare::default, |b| b.load_share),
         least_rise: if known.baseline.is_some() { LEAST_RISE } else { LEAST_RISE_UNKNOWN },

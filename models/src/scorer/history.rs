@@ -3,8 +3,10 @@
 use forewarn_features::seasonal::median;
 use forewarn_schema::{Direction, Step, Timestamp};
 
-use super::ring::{CAPACITY, StepRing};
+use super::pyramid::{CAPACITY, Joined, Pyramid, SINGLE};
+use super::teeth::Teeth;
 use crate::baselines::fraction;
+use crate::growth::{Course, LEAST_TOOTH_HEIGHT, Saw, Stretch, noise, usual_rise};
 
 /// A fall of the fraction by this much that lasts is a restart, not a garbage collection.
 const RESTART_FALL: f64 = 0.3;
@@ -15,7 +17,10 @@ const GONE_AFTER: i64 = 10;
 #[derive(Clone, Debug)]
 pub(super) struct TargetHistory {
     direction: Direction,
-    values: StepRing,
+    values: Pyramid,
+    /// Of what saws; `None` while no tooth was seen, and where teeth mean nothing.
+    teeth: Option<Box<Teeth>>,
+    elastic: bool,
     /// The last value, as exact as it came.
     value: f64,
     limit: f64,
@@ -27,11 +32,29 @@ pub(super) struct TargetHistory {
 }
 
 impl TargetHistory {
-    /// A target that is first seen at `at`; `began` says that it was not there before.
-    pub(super) fn new(direction: Direction, step: Step, at: Timestamp, reference: f64, began: bool) -> Self {
-        let values = StepRing::new(step, at);
+    /// A target that is first seen at `at`; `began` says that it was not there before, `elastic` that its falls may be a
+    /// collector's.
+    pub(super) fn new(
+        direction: Direction,
+        step: Step,
+        at: Timestamp,
+        reference: f64,
+        began: bool,
+        elastic: bool,
+    ) -> Self {
+        let values = Pyramid::new(step, Joined::Median, at);
         let run_start = values.number(at);
-        Self { direction, values, value: f64::NAN, limit: f64::NAN, reference, run_start, began }
+        Self {
+            direction,
+            values,
+            teeth: None,
+            elastic,
+            value: f64::NAN,
+            limit: f64::NAN,
+            reference,
+            run_start,
+            began,
+        }
     }
 
     /// Takes the value at `at`; what is not later than the last is left out.
@@ -44,7 +67,54 @@ impl TargetHistory {
         if self.direction == Direction::Below {
             self.reference = self.reference.max(value);
         }
+        if self.elastic {
+            self.notice_tooth(at);
+        }
         self.notice_restart();
+    }
+
+    /// A tooth falls by more than what usually goes up and down.
+    fn notice_tooth(&mut self, at: Timestamp) {
+        let last = self.values.last();
+        let [before, after] = [last - 1, last].map(|number| self.fraction_of(self.values.at(number)));
+        let fall = before.zip(after).map_or(f64::NAN, |(before, after)| before - after);
+        // The cheap test first: what is usual only where something fell.
+        if fall >= LEAST_TOOTH_HEIGHT && fall >= Saw::least_tooth(usual_rise(self.changes(SINGLE))) {
+            let joined = if self.direction == Direction::Above { Joined::Least } else { Joined::Most };
+            let teeth = self.teeth.get_or_insert_with(|| Box::new(Teeth::new(self.values.step(), joined, at)));
+            teeth.push(at, Some((self.value, fall)));
+        } else if let Some(teeth) = &mut self.teeth {
+            teeth.push(at, None);
+        }
+    }
+
+    /// Changes of the fraction from step to step within the last `count` steps; none over a gap.
+    fn changes(&self, count: usize) -> impl Iterator<Item = f64> + '_ {
+        let mut before = f64::NAN;
+        self.values.singles(count).filter_map(move |(_, value)| {
+            let now = self.fraction_of(value).unwrap_or(f64::NAN);
+            let change = now - std::mem::replace(&mut before, now);
+            change.is_finite().then_some(change)
+        })
+    }
+
+    /// The last `count` steps, to be weighed. `load` tells the relative load of a stretch that is so many steps long.
+    pub(super) fn course(&self, count: usize, load: impl Fn(i64, usize) -> f64) -> Course {
+        let of = |value: f64| self.fraction_of(value).unwrap_or(f64::NAN);
+        let trough = |number: i64| self.teeth.as_ref().map_or(f64::NAN, |teeth| of(teeth.trough(number)));
+        let stretches = self.values.stretches(count).map(|s| Stretch {
+            steps: s.steps,
+            value: of(s.value),
+            load: load(s.first, s.steps),
+            trough: trough(s.first),
+        });
+        let recent = count.min(SINGLE);
+        Course {
+            stretches: stretches.collect(),
+            teeth: self.teeth.as_ref().map_or_else(Vec::new, |teeth| teeth.recent(self.values.last(), count)),
+            usual_rise: usual_rise(self.changes(recent)),
+            noise: noise(self.changes(recent)),
+        }
     }
 
     /// A run ends where the last ten steps lie far below the fifty before them.
@@ -58,8 +128,8 @@ impl TargetHistory {
         if earlier - last_fall < RESTART_FALL / 2.0 {
             return; // The cheap test first: medians only where something fell.
         }
-        let now = self.median_fraction(n - 10, n);
-        let before = self.median_fraction(n.saturating_sub(60), n - 10);
+        let now = self.median_fraction(10, 0);
+        let before = self.median_fraction(60, 10);
         if before - now >= RESTART_FALL {
             (self.run_start, self.began) = (self.deepest_fall(last - 14), true);
         }
@@ -74,9 +144,11 @@ impl TargetHistory {
         (from..=self.values.last()).max_by(|a, b| fall(*a).total_cmp(&fall(*b))).unwrap_or(from)
     }
 
+    /// Of the steps from `from` steps ago until `to` steps ago.
     fn median_fraction(&self, from: usize, to: usize) -> f64 {
-        let mut fractions: Vec<f64> = self.values.range(from, to).filter_map(|v| self.fraction_of(v)).collect();
-        median(&mut fractions)
+        let until = self.values.last() - to as i64;
+        let within = self.values.singles(from).take_while(|(number, _)| *number <= until);
+        median(&mut within.filter_map(|(_, v)| self.fraction_of(v)).collect::<Vec<f64>>())
     }
 
     fn fraction_of(&self, value: f64) -> Option<f64> {
@@ -93,16 +165,20 @@ impl TargetHistory {
         self.values.number(at) - self.values.last() > CAPACITY as i64
     }
 
-    /// Values with their times, gaps as NaN, oldest first.
-    pub(super) fn values(&self) -> impl DoubleEndedIterator<Item = (Timestamp, f64)> + ExactSizeIterator {
-        self.values.iter()
+    /// How many steps are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.values.len()
     }
 
-    /// Fractions of the last `count` steps with their times, gaps as NaN, oldest first.
-    pub(super) fn fractions(&self, count: usize) -> impl DoubleEndedIterator<Item = (Timestamp, f64)> + '_ {
-        self.values()
-            .skip(self.values.len().saturating_sub(count))
-            .map(|(at, v)| (at, self.fraction_of(v).unwrap_or(f64::NAN)))
+    /// Values with their times, gaps as NaN, oldest first: the last steps one by one, older ones as medians in their middle.
+    pub(super) fn values(&self) -> impl Iterator<Item = (Timestamp, f64)> + '_ {
+        self.values.stretches(usize::MAX).map(|s| (self.values.time(s.first + (s.steps / 2) as i64), s.value))
+    }
+
+    /// Fractions of the last `count` steps, at most [`SINGLE`], with their times, gaps as NaN, oldest first.
+    pub(super) fn fractions(&self, count: usize) -> impl Iterator<Item = (Timestamp, f64)> + '_ {
+        let of = |value| self.fraction_of(value).unwrap_or(f64::NAN);
+        self.values.singles(count).map(move |(number, value)| (self.values.time(number), of(value)))
     }
 
     /// Steps since the current run began, the last one included, as far as they are kept.
@@ -122,8 +198,7 @@ impl TargetHistory {
 
     /// The median fraction of the last ten steps: what a spike does not move.
     pub(super) fn level(&self) -> f64 {
-        let n = self.values.len();
-        self.median_fraction(n.saturating_sub(10), n)
+        self.median_fraction(10, 0)
     }
 
     pub(super) fn limit(&self) -> f64 {
@@ -140,7 +215,7 @@ mod tests {
     use super::*;
 
     fn history(values: impl Iterator<Item = f64>) -> TargetHistory {
-        let mut history = TargetHistory::new(Direction::Above, Step::MINUTE, Timestamp::default(), 0.0, true);
+        let mut history = TargetHistory::new(Direction::Above, Step::MINUTE, Timestamp::default(), 0.0, true, false);
         for (minute, value) in values.enumerate() {
             history.push(Timestamp::from_seconds(minute as i64 * 60), value, 100.0);
         }

@@ -6,7 +6,8 @@
 mod anomaly;
 mod forecast;
 mod history;
-mod ring;
+mod pyramid;
+mod teeth;
 mod warming;
 
 use std::collections::BTreeMap;
@@ -28,7 +29,7 @@ use crate::time_to_breach::{breach_probability, estimate_time_to_breach};
 use anomaly::Anomaly;
 use forecast::Known;
 use history::TargetHistory;
-use ring::StepRing;
+use pyramid::{Joined, Pyramid};
 pub use warming::FleetPrior;
 use warming::Warming;
 
@@ -63,7 +64,7 @@ pub struct ServiceScorer {
     first: Option<Timestamp>,
     latest: Option<ServiceStep>,
     /// The load that was seen, relative to the learnt mean; `None` where that is not known.
-    loads: Option<StepRing>,
+    loads: Option<Pyramid>,
     row: Vec<f32>,
     targets: BTreeMap<TargetKey, TargetHistory>,
     /// While there is no bundle.
@@ -81,7 +82,7 @@ struct Forecast {
 
 impl ServiceScorer {
     /// How many steps a target remembers.
-    pub const MEMORY_STEPS: u32 = ring::CAPACITY as u32;
+    pub const MEMORY_STEPS: u32 = pyramid::CAPACITY as u32;
 
     /// A service of which nothing has been seen. Without a bundle the rules serve it.
     pub fn new(service: Arc<str>, signals: Arc<SignalSet>, step: Step, bundle: Option<Arc<ModelBundle>>) -> Self {
@@ -133,7 +134,7 @@ impl ServiceScorer {
             self.warming.observe(step, &self.signals);
         }
         if let Some(load) = self.bundle.as_ref().and_then(|b| b.baselines.load.as_ref()?.seen(step)) {
-            self.loads.get_or_insert_with(|| StepRing::new(self.step, step.at)).push(step.at, load);
+            self.loads.get_or_insert_with(|| Pyramid::new(self.step, Joined::Mean, step.at)).push(step.at, load);
         }
         self.first.get_or_insert(step.at);
         for observation in &step.observations {
@@ -145,14 +146,14 @@ impl ServiceScorer {
 
     fn observe_target(&mut self, at: Timestamp, observation: &Observation) {
         let Some(signal) = self.signals.get(&observation.signal) else { return };
-        let (Some(_), Some(limit)) = (signal.kind.breach(), observation.limit) else { return };
+        let (Some(kind), Some(limit)) = (signal.kind.breach(), observation.limit) else { return };
         let key = (Arc::clone(&observation.signal), Arc::clone(&observation.labels));
         let (direction, step) = (signal.direction, self.step);
         let began = self.first.is_some_and(|first| at.seconds_since(first) > WATCHED * step.seconds());
         let history = self
             .targets
             .entry(key)
-            .or_insert_with(|| TargetHistory::new(direction, step, at, observation.value, began));
+            .or_insert_with(|| TargetHistory::new(direction, step, at, observation.value, began, kind == BreachKind::Oom));
         history.push(at, observation.value, limit);
     }
 
@@ -297,7 +298,7 @@ impl ServiceScorer {
         let history = self.targets.get(&key)?;
         let to_value = |f: f64| value_at(signal.direction, f, history.limit(), history.reference());
         // What to draw ends a quarter past the breach, or after as much as is shown of the past.
-        let shown = history.values().len() as f64 * self.step.seconds();
+        let shown = history.len() as f64 * self.step.seconds();
         let ahead = prediction.time_to_breach_seconds.map_or(shown / 2.0, |t| (1.25 * t.p90()).min(4.0 * t.p50()));
         let known = self.known(signal);
         let growth = if kind == BreachKind::CertificateExpiry { None } else { forecast::grow(history, &known) };
@@ -312,7 +313,8 @@ impl ServiceScorer {
             points.into_iter().map(point).collect()
         });
         let expected = known.baseline.map_or_else(Vec::new, |baseline| {
-            let times = history.values().map(|(t, _)| t).step_by(15).chain(fan.iter().map(|p| p.at));
+            let back = (0..history.len() as u32).rev().step_by(15).map(|steps| at - self.step.duration() * steps);
+            let times = back.chain(fan.iter().map(|p| p.at));
             times
                 .take_while(|t| t.seconds_since(at) <= ahead)
                 .map(|t| {

@@ -32,7 +32,7 @@ pub(super) fn unfold(fields: &[u8]) -> Result<LabelSet, String> {
         if set.get(name).is_some() {
             return Err(format!("label {name} is given twice"));
         }
-        set.insert(name.to_owned(), value.to_owned());
+        set.insert(name, value);
     }
     match set.get(METRIC_NAME) {
         Some(name) if is_metric_name(name) => Ok(set),

@@ -1,0 +1,286 @@
+//! Days of something that is seen once a step, in a few hundred numbers: the last steps one by one, older ones as one value for
+//! four, sixteen and sixty-four of them. What is asked of the past grows coarser with its age in the same way, so nothing is missed;
+//! five days take 3 kB instead of 29. A step that was not seen is NaN.
+
+use std::collections::VecDeque;
+
+use forewarn_schema::{Step, Timestamp};
+
+/// Steps remembered: five days at the default step.
+pub(super) const CAPACITY: usize = 7200;
+/// Steps kept one by one, at least.
+pub(super) const SINGLE: usize = 256;
+/// So many values make one of the next level.
+const JOINED: usize = 4;
+/// Values of each level, at least, before the oldest are joined.
+const LENGTHS: [usize; LEVELS] = [SINGLE, 192, 192, 49];
+const LEVELS: usize = 4;
+/// Steps that a value of the last level stands for. Levels begin at multiples of it, so that the same steps are joined whenever
+/// they were first seen.
+const WIDEST: i64 = 64;
+/// A level grows by so many values at a time: doubling would waste half of them.
+const GROWTH: usize = 16;
+
+/// What one value for several steps is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Joined {
+    /// A spike does not count.
+    Median,
+    Mean,
+    Least,
+    Most,
+}
+
+/// Steps that are remembered by one value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Stretch {
+    /// The number of the first, which is time over step.
+    pub first: i64,
+    pub steps: usize,
+    /// NaN where none was seen.
+    pub value: f64,
+}
+
+/// Values by step number, which is time over step.
+#[derive(Clone, Debug)]
+pub(super) struct Pyramid {
+    step: Step,
+    joined: Joined,
+    /// From single steps to the widest; each continues where the one before it ends, oldest in front.
+    levels: [VecDeque<f32>; LEVELS],
+    /// The step number of the first value that was ever taken since the last long gap.
+    first: i64,
+    /// The step number of the last value.
+    last: i64,
+}
+
+impl Pyramid {
+    /// Holds nothing; `at` will be the first.
+    pub(super) fn new(step: Step, joined: Joined, at: Timestamp) -> Self {
+        let mut pyramid = Self { step, joined, levels: Default::default(), first: 0, last: 0 };
+        pyramid.begin(at.millis() / step.millis());
+        pyramid
+    }
+
+    fn begin(&mut self, number: i64) {
+        self.levels.iter_mut().for_each(VecDeque::clear);
+        (self.first, self.last) = (number, number - 1);
+        for _ in 0..number.rem_euclid(WIDEST) {
+            append(&mut self.levels[0], f32::NAN);
+        }
+    }
+
+    /// Takes the value at `at` and says how many steps were missed before it; `None`: it is not later than the last and is left out.
+    pub(super) fn push(&mut self, at: Timestamp, value: f64) -> Option<i64> {
+        let number = self.number(at);
+        if number <= self.last {
+            return None;
+        }
+        let missed = number - self.last - 1;
+        if missed >= CAPACITY as i64 {
+            self.begin(number);
+        } else {
+            (0..missed).for_each(|_| self.push_next(f32::NAN));
+        }
+        self.push_next(value as f32);
+        Some(missed)
+    }
+
+    fn push_next(&mut self, value: f32) {
+        append(&mut self.levels[0], value);
+        self.last += 1;
+        for (level, length) in LENGTHS.into_iter().enumerate().take(LEVELS - 1) {
+            if self.levels[level].len() < length + JOINED {
+                return;
+            }
+            let joined = self.joined.of(self.levels[level].drain(..JOINED));
+            append(&mut self.levels[level + 1], joined);
+        }
+        if self.levels[LEVELS - 1].len() > LENGTHS[LEVELS - 1] {
+            self.levels[LEVELS - 1].pop_front();
+        }
+    }
+
+    /// The distance between steps.
+    pub(super) fn step(&self) -> Step {
+        self.step
+    }
+
+    /// How many steps it remembers.
+    pub(super) fn len(&self) -> usize {
+        usize::try_from(self.last - self.first + 1).unwrap_or(0).min(CAPACITY)
+    }
+
+    /// The step number of the last value.
+    pub(super) fn last(&self) -> i64 {
+        self.last
+    }
+
+    /// The step number of a time.
+    pub(super) fn number(&self, at: Timestamp) -> i64 {
+        at.millis() / self.step.millis()
+    }
+
+    /// The time of a step number.
+    pub(super) fn time(&self, number: i64) -> Timestamp {
+        Timestamp::from_millis(number * self.step.millis())
+    }
+
+    /// The value that stands for a step number; NaN where it was not seen or is not kept.
+    pub(super) fn at(&self, number: i64) -> f64 {
+        let mut end = self.last + 1;
+        for (level, values) in self.levels.iter().enumerate() {
+            let width = width(level);
+            let start = end - values.len() as i64 * width;
+            if number >= start {
+                let index = usize::try_from((number - start) / width).ok().filter(|_| number < end);
+                return index.and_then(|i| values.get(i)).map_or(f64::NAN, |v| f64::from(*v));
+            }
+            end = start;
+        }
+        f64::NAN
+    }
+
+    /// The last `count` values, oldest first, each of one step; at most [`SINGLE`] and no more than were seen.
+    pub(super) fn singles(&self, count: usize) -> impl DoubleEndedIterator<Item = (i64, f64)> + '_ {
+        let values = &self.levels[0];
+        let count = count.min(self.len()).min(values.len());
+        let first = self.last - count as i64 + 1;
+        let of_place = move |(i, v): (usize, &f32)| (first + i as i64, f64::from(*v));
+        values.range(values.len() - count..).enumerate().map(of_place)
+    }
+
+    /// The last `count` steps as they are remembered, oldest first and without a hole.
+    pub(super) fn stretches(&self, count: usize) -> impl Iterator<Item = Stretch> + '_ {
+        let from = self.last - count.min(self.len()) as i64 + 1;
+        let mut starts = [0; LEVELS];
+        let mut end = self.last + 1;
+        for (level, values) in self.levels.iter().enumerate() {
+            end -= values.len() as i64 * width(level);
+            starts[level] = end;
+        }
+        (0..LEVELS).rev().flat_map(move |level| {
+            let (width, start) = (width(level), starts[level]);
+            let skipped = usize::try_from((from - start).div_euclid(width)).unwrap_or(0).min(self.levels[level].len());
+            self.levels[level].range(skipped..).enumerate().map(move |(i, value)| {
+                let begins = start + (skipped + i) as i64 * width;
+                let first = begins.max(from);
+                let steps = usize::try_from(begins + width - first).unwrap_or(0);
+                Stretch { first, steps, value: f64::from(*value) }
+            })
+        })
+    }
+}
+
+impl Joined {
+    /// Of what was seen; NaN where nothing was.
+    fn of(self, values: impl Iterator<Item = f32>) -> f32 {
+        let mut seen = [0.0_f32; JOINED];
+        let mut count = 0;
+        for value in values.filter(|value| !value.is_nan()) {
+            seen[count] = value;
+            count += 1;
+        }
+        let seen = &mut seen[..count];
+        seen.sort_by(f32::total_cmp);
+        let (Some(least), Some(most)) = (seen.first().copied(), seen.last().copied()) else { return f32::NAN };
+        match self {
+            Self::Median => ((f64::from(seen[(count - 1) / 2]) + f64::from(seen[count / 2])) / 2.0) as f32,
+            Self::Mean => (seen.iter().map(|v| f64::from(*v)).sum::<f64>() / count as f64) as f32,
+            Self::Least => least,
+            Self::Most => most,
+        }
+    }
+}
+
+/// Steps that a value of a level stands for.
+fn width(level: usize) -> i64 {
+    (JOINED as i64).pow(level as u32)
+}
+
+fn append(values: &mut VecDeque<f32>, value: f32) {
+    if values.len() == values.capacity() {
+        values.reserve_exact(GROWTH);
+    }
+    values.push_back(value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn minute(number: i64) -> Timestamp {
+        Timestamp::from_seconds(number * 60)
+    }
+
+    fn pyramid(joined: Joined, numbers: std::ops::Range<i64>, value: impl Fn(i64) -> f64) -> Pyramid {
+        let mut pyramid = Pyramid::new(Step::MINUTE, joined, minute(numbers.start));
+        numbers.for_each(|number| assert_eq!(pyramid.push(minute(number), value(number)), Some(0)));
+        pyramid
+    }
+
+    #[test]
+    fn the_last_steps_are_kept_one_by_one_and_old_ones_joined() {
+        let pyramid = pyramid(Joined::Mean, 0..20_000, |n| n as f64);
+        assert_eq!(pyramid.len(), CAPACITY);
+        assert_eq!(pyramid.singles(3).collect::<Vec<_>>(), [(19_997, 19_997.0), (19_998, 19_998.0), (19_999, 19_999.0)]);
+        for stretch in pyramid.stretches(usize::MAX).skip(1) {
+            let middle = stretch.first as f64 + (stretch.steps - 1) as f64 / 2.0;
+            assert!((stretch.value - middle).abs() < 0.01, "{stretch:?}");
+            let age = 19_999 - stretch.first;
+            assert!(stretch.steps == 1 || stretch.steps as i64 * 64 <= age, "{stretch:?} is too coarse for its age");
+        }
+        let held: usize = pyramid.levels.iter().map(|level| level.capacity() * 4).sum();
+        assert!(held <= 3008, "{held} bytes");
+    }
+
+    #[test]
+    fn one_spike_of_four_is_not_seen_in_a_median_and_is_the_most() {
+        let spiky = |n: i64| if n % 4 == 1 { 9.0 } else { 1.0 };
+        let (median, most) = (pyramid(Joined::Median, 0..2000, spiky), pyramid(Joined::Most, 0..2000, spiky));
+        assert!((0..1700).all(|n| median.at(n) == 1.0 && most.at(n) == 9.0));
+    }
+
+    #[test]
+    fn a_gap_is_nan_what_is_late_is_left_out_and_a_long_gap_starts_anew() {
+        let mut pyramid = pyramid(Joined::Median, 0..3, |n| n as f64);
+        assert_eq!(pyramid.push(minute(5), 5.0), Some(2));
+        assert_eq!(pyramid.push(minute(4), 9.0), None);
+        let values: Vec<f64> = pyramid.stretches(usize::MAX).map(|s| s.value).collect();
+        assert_eq!(values.len(), 6);
+        assert!(values[3].is_nan() && values[4].is_nan());
+        assert!(pyramid.push(minute(5 + 8000), 1.0).is_some_and(|missed| missed >= CAPACITY as i64));
+        assert_eq!((pyramid.len(), pyramid.at(8005)), (1, 1.0));
+        assert!(pyramid.at(5).is_nan());
+    }
+
+    #[test]
+    fn the_same_steps_are_joined_whenever_they_were_first_seen() {
+        let value = |n: i64| (n * 7919 % 101) as f64;
+        let (old, young) = (pyramid(Joined::Median, 17..30_011, value), pyramid(Joined::Median, 22_500..30_011, value));
+        assert!(old.stretches(7200).eq(young.stretches(7200)));
+    }
+
+    proptest! {
+        #[test]
+        fn stretches_cover_what_is_asked_for_without_a_hole(
+            start in 0..200_i64, gaps in prop::collection::vec(1..90_i64, 1..400), count in 0..9000_usize,
+        ) {
+            let mut pyramid = Pyramid::new(Step::MINUTE, Joined::Median, minute(start));
+            let mut number = start;
+            for gap in gaps {
+                pyramid.push(minute(number), number as f64);
+                number += gap;
+            }
+            let mut next = pyramid.last() + 1 - count.min(pyramid.len()) as i64;
+            for stretch in pyramid.stretches(count) {
+                prop_assert_eq!(stretch.first, next);
+                let value = pyramid.at(stretch.first);
+                prop_assert!(value.to_bits() == stretch.value.to_bits());
+                next += stretch.steps as i64;
+            }
+            prop_assert_eq!(next, pyramid.last() + 1);
+        }
+    }
+}
