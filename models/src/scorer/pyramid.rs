@@ -1,25 +1,30 @@
 //! Days of something that is seen once a step, in a few hundred numbers: the last steps one by one, older ones as one value for
-//! four, sixteen and sixty-four of them. What is asked of the past grows coarser with its age in the same way, so nothing is missed;
-//! five days take 3 kB instead of 29. A step that was not seen is NaN.
+//! eight, and older still for sixty-four of them. What is asked of the past grows coarser with its age in the same way, so nothing
+//! is missed; five days take 2.6 kB instead of 29. A step that was not seen is NaN.
 
 use std::collections::VecDeque;
 
+use forewarn_features::seasonal::median;
 use forewarn_schema::{Step, Timestamp};
 
 /// Steps remembered: five days at the default step.
 pub(super) const CAPACITY: usize = 7200;
 /// Steps kept one by one, at least.
 pub(super) const SINGLE: usize = 256;
-/// So many values make one of the next level.
-const JOINED: usize = 4;
-/// Values of each level, at least, before the oldest are joined.
-const LENGTHS: [usize; LEVELS] = [SINGLE, 192, 192, 49];
-const LEVELS: usize = 4;
-/// Steps that a value of the last level stands for. Levels begin at multiples of it, so that the same steps are joined whenever
-/// they were first seen.
-const WIDEST: i64 = 64;
+/// From the finest level to the coarsest. Eight at once, for the median of four leans towards the mean where noise is lopsided, and
+/// then old steps would seem to lie higher than new ones.
+const LEVELS: [Level; 3] =
+    [Level { width: 1, reach: SINGLE as i64 }, Level { width: 8, reach: 2048 }, Level { width: 64, reach: CAPACITY as i64 }];
 /// A level grows by so many values at a time: doubling would waste half of them.
 const GROWTH: usize = 16;
+
+struct Level {
+    /// Steps that a value stands for. Values begin at multiples of it, so that the same steps are joined whenever they were
+    /// first seen.
+    width: i64,
+    /// It tells of so many steps back, at least; then the next level does.
+    reach: i64,
+}
 
 /// What one value for several steps is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +51,8 @@ pub(super) struct Stretch {
 pub(super) struct Pyramid {
     step: Step,
     joined: Joined,
-    /// From single steps to the widest; each continues where the one before it ends, oldest in front.
-    levels: [VecDeque<f32>; LEVELS],
+    /// From single steps to the widest, each up to now, oldest in front.
+    levels: [VecDeque<f32>; LEVELS.len()],
     /// The step number of the first value that was ever taken since the last long gap.
     first: i64,
     /// The step number of the last value.
@@ -65,9 +70,6 @@ impl Pyramid {
     fn begin(&mut self, number: i64) {
         self.levels.iter_mut().for_each(VecDeque::clear);
         (self.first, self.last) = (number, number - 1);
-        for _ in 0..number.rem_euclid(WIDEST) {
-            append(&mut self.levels[0], f32::NAN);
-        }
     }
 
     /// Takes the value at `at` and says how many steps were missed before it; `None`: it is not later than the last and is left out.
@@ -87,18 +89,37 @@ impl Pyramid {
     }
 
     fn push_next(&mut self, value: f32) {
-        append(&mut self.levels[0], value);
         self.last += 1;
-        for (level, length) in LENGTHS.into_iter().enumerate().take(LEVELS - 1) {
-            if self.levels[level].len() < length + JOINED {
-                return;
+        append(&mut self.levels[0], value);
+        for (level, Level { width, reach }) in LEVELS.iter().enumerate() {
+            if level > 0 && (self.last + 1).rem_euclid(*width) == 0 {
+                let singles = &self.levels[0];
+                let joined = self.joined.of(singles.range(singles.len().saturating_sub(*width as usize)..));
+                append(&mut self.levels[level], joined);
             }
-            let joined = self.joined.of(self.levels[level].drain(..JOINED));
-            append(&mut self.levels[level + 1], joined);
+            // The next level takes over at a multiple of its own width, which may be that much later.
+            let most = reach + LEVELS.get(level + 1).map_or(0, |next| next.width);
+            while self.levels[level].len() as i64 * width >= most + width {
+                self.levels[level].pop_front();
+            }
         }
-        if self.levels[LEVELS - 1].len() > LENGTHS[LEVELS - 1] {
-            self.levels[LEVELS - 1].pop_front();
-        }
+    }
+
+    /// Where each level begins, by step number, for what is not told by a finer one.
+    fn starts(&self) -> [i64; LEVELS.len()] {
+        std::array::from_fn(|level| {
+            let next = LEVELS.get(level + 1).map_or(1, |next| next.width);
+            (self.last + 1 - LEVELS[level].reach).div_euclid(next) * next
+        })
+    }
+
+    /// The value of a level that stands for a step.
+    fn of_level(&self, level: usize, number: i64) -> f64 {
+        let (width, values) = (LEVELS[level].width, &self.levels[level]);
+        let ended = (self.last + 1).div_euclid(width);
+        let back = usize::try_from(ended - number.div_euclid(width)).unwrap_or(0);
+        let place = values.len().checked_sub(back).filter(|_| back > 0);
+        place.and_then(|place| values.get(place)).map_or(f64::NAN, |v| f64::from(*v))
     }
 
     /// The distance between steps.
@@ -128,17 +149,9 @@ impl Pyramid {
 
     /// The value that stands for a step number; NaN where it was not seen or is not kept.
     pub(super) fn at(&self, number: i64) -> f64 {
-        let mut end = self.last + 1;
-        for (level, values) in self.levels.iter().enumerate() {
-            let width = width(level);
-            let start = end - values.len() as i64 * width;
-            if number >= start {
-                let index = usize::try_from((number - start) / width).ok().filter(|_| number < end);
-                return index.and_then(|i| values.get(i)).map_or(f64::NAN, |v| f64::from(*v));
-            }
-            end = start;
-        }
-        f64::NAN
+        let starts = self.starts();
+        let level = starts.iter().position(|start| number >= *start);
+        level.filter(|_| number >= self.first).map_or(f64::NAN, |level| self.of_level(level, number))
     }
 
     /// The last `count` values, oldest first, each of one step; at most [`SINGLE`] and no more than were seen.
@@ -153,49 +166,31 @@ impl Pyramid {
     /// The last `count` steps as they are remembered, oldest first and without a hole.
     pub(super) fn stretches(&self, count: usize) -> impl Iterator<Item = Stretch> + '_ {
         let from = self.last - count.min(self.len()) as i64 + 1;
-        let mut starts = [0; LEVELS];
-        let mut end = self.last + 1;
-        for (level, values) in self.levels.iter().enumerate() {
-            end -= values.len() as i64 * width(level);
-            starts[level] = end;
-        }
-        (0..LEVELS).rev().flat_map(move |level| {
-            let (width, start) = (width(level), starts[level]);
-            let skipped = usize::try_from((from - start).div_euclid(width)).unwrap_or(0).min(self.levels[level].len());
-            self.levels[level].range(skipped..).enumerate().map(move |(i, value)| {
-                let begins = start + (skipped + i) as i64 * width;
-                let first = begins.max(from);
-                let steps = usize::try_from(begins + width - first).unwrap_or(0);
-                Stretch { first, steps, value: f64::from(*value) }
-            })
+        let starts = self.starts();
+        let mut number = from;
+        std::iter::from_fn(move || {
+            let level = starts.iter().position(|start| number >= *start).filter(|_| number <= self.last)?;
+            let end = (number.div_euclid(LEVELS[level].width) + 1) * LEVELS[level].width;
+            let steps = usize::try_from(end - number).unwrap_or(0);
+            let stretch = Stretch { first: number, steps, value: self.of_level(level, number) };
+            number = end;
+            Some(stretch)
         })
     }
 }
 
 impl Joined {
     /// Of what was seen; NaN where nothing was.
-    fn of(self, values: impl Iterator<Item = f32>) -> f32 {
-        let mut seen = [0.0_f32; JOINED];
-        let mut count = 0;
-        for value in values.filter(|value| !value.is_nan()) {
-            seen[count] = value;
-            count += 1;
-        }
-        let seen = &mut seen[..count];
-        seen.sort_by(f32::total_cmp);
-        let (Some(least), Some(most)) = (seen.first().copied(), seen.last().copied()) else { return f32::NAN };
-        match self {
-            Self::Median => ((f64::from(seen[(count - 1) / 2]) + f64::from(seen[count / 2])) / 2.0) as f32,
-            Self::Mean => (seen.iter().map(|v| f64::from(*v)).sum::<f64>() / count as f64) as f32,
-            Self::Least => least,
-            Self::Most => most,
-        }
+    fn of<'a>(self, values: impl Iterator<Item = &'a f32>) -> f32 {
+        let mut seen: Vec<f64> = values.filter(|value| !value.is_nan()).map(|value| f64::from(*value)).collect();
+        let joined = match self {
+            Self::Median => median(&mut seen),
+            Self::Mean => seen.iter().sum::<f64>() / seen.len() as f64,
+            Self::Least => seen.iter().copied().fold(f64::NAN, f64::min),
+            Self::Most => seen.iter().copied().fold(f64::NAN, f64::max),
+        };
+        joined as f32
     }
-}
-
-/// Steps that a value of a level stands for.
-fn width(level: usize) -> i64 {
-    (JOINED as i64).pow(level as u32)
 }
 
 fn append(values: &mut VecDeque<f32>, value: f32) {
@@ -229,15 +224,15 @@ mod tests {
             let middle = stretch.first as f64 + (stretch.steps - 1) as f64 / 2.0;
             assert!((stretch.value - middle).abs() < 0.01, "{stretch:?}");
             let age = 19_999 - stretch.first;
-            assert!(stretch.steps == 1 || stretch.steps as i64 * 64 <= age, "{stretch:?} is too coarse for its age");
+            assert!(stretch.steps == 1 || stretch.steps as i64 * 32 <= age, "{stretch:?} is too coarse for its age");
         }
         let held: usize = pyramid.levels.iter().map(|level| level.capacity() * 4).sum();
-        assert!(held <= 3008, "{held} bytes");
+        assert!(held <= 2800, "{held} bytes");
     }
 
     #[test]
-    fn one_spike_of_four_is_not_seen_in_a_median_and_is_the_most() {
-        let spiky = |n: i64| if n % 4 == 1 { 9.0 } else { 1.0 };
+    fn a_spike_is_not_seen_in_a_median_and_is_the_most() {
+        let spiky = |n: i64| if n % 8 == 1 { 9.0 } else { 1.0 };
         let (median, most) = (pyramid(Joined::Median, 0..2000, spiky), pyramid(Joined::Most, 0..2000, spiky));
         assert!((0..1700).all(|n| median.at(n) == 1.0 && most.at(n) == 9.0));
     }
