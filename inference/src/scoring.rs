@@ -155,7 +155,9 @@ impl Scorer {
     }
 
     pub(crate) fn view(&self, target_key: &str) -> Option<TargetView> {
-        self.engine().view(target_key)
+        let current = Arc::clone(&self.said().current);
+        let prediction = current.predictions.iter().find(|p| p.target_key() == target_key)?;
+        self.engine().view(prediction)
     }
 
     pub(crate) fn held_back(&self) -> u64 {

@@ -5,6 +5,7 @@
 //! one request, and a budget caps what one service may ask for in a week.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use forewarn_schema::{LabelSet, Mode, PredictedBreach, Prediction, RemediationRequest, Step, Timestamp, stable_id};
@@ -61,7 +62,7 @@ pub struct RequestPolicy {
     params: DecisionParams,
     step: Step,
     mode: Mode,
-    episodes: BTreeMap<(String, String, LabelSet), Episode>,
+    episodes: BTreeMap<(String, String, Arc<LabelSet>), Episode>,
     emitted: BTreeMap<String, Vec<Timestamp>>,
     /// Requests from before a restart: whom they cover, and until when.
     restored: Vec<RemediationRequest>,
@@ -144,7 +145,7 @@ impl RequestPolicy {
             let emitting = if leaning.len() > 1 {
                 let mut shared = predictions[soonest].clone();
                 shared.id = Prediction::derive_id(&service, &signal, &workload, at);
-                shared.labels = workload;
+                shared.labels = workload.into();
                 predictions.push(shared);
                 predictions.len() - 1
             } else {
@@ -174,7 +175,7 @@ impl RequestPolicy {
 
     fn is_urgent(&self, p: &Prediction) -> bool {
         let params = &self.params;
-        let wanted = match p.model_version == RULES_VERSION {
+        let wanted = match &*p.model_version == RULES_VERSION {
             true => params.min_probability_unlearnt,
             false => self.min_probability.get(&p.service).copied().unwrap_or(params.min_probability),
         };
@@ -243,7 +244,7 @@ fn request(p: &Prediction, at: Timestamp, mode: Mode) -> Option<RemediationReque
         service: p.service.clone(),
         signal: p.signal.clone(),
         kind: p.kind,
-        labels: p.labels.clone(),
+        labels: (*p.labels).clone(),
         predicted_breach,
         probability: p.breach_probability,
         evidence: p.explanation.clone(),

@@ -78,15 +78,14 @@ pub struct Engine {
     /// What the bundles have in common, for services without; `None` after a swap, until it is asked for again.
     prior: Option<Option<Arc<FleetPrior>>>,
     policy: RequestPolicy,
-    current: BTreeMap<String, Prediction>,
 }
 
 impl Engine {
     /// Nothing seen, the rules serve.
     pub fn new(signals: Arc<SignalSet>, options: EngineOptions) -> Self {
         let policy = RequestPolicy::new(options.decision.clone(), options.step, options.mode);
-        let (bundles, scorers, current) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { signals, options, bundles, scorers, prior: None, policy, current }
+        let (bundles, scorers) = (BTreeMap::new(), BTreeMap::new());
+        Self { signals, options, bundles, scorers, prior: None, policy }
     }
 
     /// What it was set to.
@@ -146,8 +145,8 @@ impl Engine {
         // Each service by itself, on all cores; collected in the order of their names, whichever is done first.
         let scorers: Vec<&ServiceScorer> = self.scorers.values().collect();
         let of_services: Vec<Vec<Prediction>> = scorers.par_iter().map(|scorer| scorer.predict(at)).collect();
-        let mut predictions: Vec<Prediction> = of_services.into_iter().flatten().collect();
-        let targets = predictions.len();
+        let mut predictions = Vec::with_capacity(of_services.iter().map(Vec::len).sum());
+        of_services.into_iter().for_each(|of_service| predictions.extend(of_service));
         let announcements = self.policy.decide(at, &mut predictions);
         let mut requests = Vec::with_capacity(announcements.len());
         for announcement in announcements {
@@ -157,7 +156,6 @@ impl Engine {
             request.window = scorer.and_then(|s| s.quietest_hour(at, request.predicted_breach.p10));
             requests.push(request);
         }
-        self.current = predictions[..targets].iter().map(|p| (p.target_key(), p.clone())).collect();
         EngineOutput { predictions, requests }
     }
 
@@ -177,17 +175,8 @@ impl Engine {
         self.policy.held_back()
     }
 
-    /// Every live target, to draw.
-    pub fn views(&self) -> Vec<TargetView> {
-        self.current.values().filter_map(|p| self.view_of(p)).collect()
-    }
-
-    /// One target, to draw, by [`Prediction::target_key`]; `None` where it is not live.
-    pub fn view(&self, target_key: &str) -> Option<TargetView> {
-        self.view_of(self.current.get(target_key)?)
-    }
-
-    fn view_of(&self, prediction: &Prediction) -> Option<TargetView> {
+    /// The target of a prediction, to draw as it is now; `None` where it is not remembered, as that of a whole workload.
+    pub fn view(&self, prediction: &Prediction) -> Option<TargetView> {
         self.scorers.get(prediction.service.as_str())?.view(prediction.at, prediction)
     }
 

@@ -16,6 +16,11 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+/// A server frees in one thread what another took, step by step; the system's allocator keeps half as much again as is in use for
+/// it. What is not in use goes back within a second, see `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     telemetry::init(matches!(cli.command, cli::Command::Serve(_)));

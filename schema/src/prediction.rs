@@ -1,6 +1,9 @@
 //! What Forewarn says of one target at one time. The same object is a line of `predictions.jsonl`
 //! and an entry of `GET /api/v1/predictions`.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{AnomalyScore, BreachKind, LabelSet, Probability, Timestamp, stable_id};
@@ -91,10 +94,10 @@ pub struct SignalEvidence {
 pub struct Explanation {
     /// One sentence.
     pub summary: String,
-    /// Strongest first, at most five.
-    pub signals: Vec<SignalEvidence>,
+    /// Strongest first, at most five; the targets of one service share them.
+    pub signals: Arc<[SignalEvidence]>,
     /// Which forecast the time to breach comes from: `trend`, `seasonal_naive`, `lstm`, `clock`.
-    pub forecast: String,
+    pub forecast: Cow<'static, str>,
     /// Too little was seen of the service to learn its normal: intervals are wider, and nothing acts by itself on it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub warming: bool,
@@ -114,7 +117,7 @@ pub struct Prediction {
     /// What kind of breach.
     pub kind: BreachKind,
     /// What tells the target apart within the service: `pod`, or `node` and `mountpoint`.
-    pub labels: LabelSet,
+    pub labels: Arc<LabelSet>,
     /// The signal's value, in its unit.
     pub value: f64,
     /// The limit it may reach, in the same unit.
@@ -130,7 +133,7 @@ pub struct Prediction {
     /// How unusual the service looks.
     pub anomaly_score: AnomalyScore,
     /// `rules` where no model is promoted.
-    pub model_version: String,
+    pub model_version: Arc<str>,
     /// Why.
     pub explanation: Explanation,
 }

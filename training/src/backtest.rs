@@ -172,7 +172,7 @@ fn foremost(engine: &Engine, output: &EngineOutput, request: &RemediationRequest
     };
     let mut targets: Vec<&Prediction> = output.predictions.iter().filter(of_it).collect();
     targets.sort_by(|a, b| soonest(a).total_cmp(&soonest(b)));
-    let view = targets.into_iter().find_map(|p| engine.view(&p.target_key()));
+    let view = targets.into_iter().find_map(|p| engine.view(p));
     view.map_or_else(
         || Foremost { labels: request.labels.clone(), fan: Vec::new() },
         |view| Foremost { labels: view.labels, fan: view.fan },

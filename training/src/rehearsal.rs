@@ -131,7 +131,7 @@ impl Watched {
         if !(JUDGED.0..=JUDGED.1).contains(&share) {
             return;
         }
-        let of_it = |p: &&Prediction| p.signal == breach.signal && p.labels == breach.labels;
+        let of_it = |p: &&Prediction| p.signal == breach.signal && *p.labels == breach.labels;
         if let Some(said) = predictions.iter().find(of_it).and_then(|p| p.time_to_breach_seconds) {
             self.misses.push(miss(&said, breach.at.seconds_since(at)));
         }

@@ -2,6 +2,7 @@
 //! whose explanations would fill the memory.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use forewarn_schema::{BreachKind, FanPoint, LabelSet, Prediction, RemediationRequest, Timestamp};
@@ -12,7 +13,7 @@ use crate::settle::{Breach, agree};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Replay {
     /// Per service, kind and labels, by time.
-    pub(crate) targets: BTreeMap<(String, BreachKind, LabelSet), Vec<Said>>,
+    pub(crate) targets: BTreeMap<(String, BreachKind, Arc<LabelSet>), Vec<Said>>,
     /// Per service, by time.
     pub(crate) scores: BTreeMap<String, Vec<(Timestamp, f64)>>,
     pub(crate) requests: Vec<RemediationRequest>,
@@ -51,7 +52,7 @@ impl Replay {
             let emitted = self.emitted.entry(id.clone()).or_default();
             emitted.signal.clone_from(&prediction.signal);
             emitted.horizon = horizon;
-            emitted.model_version.clone_from(&prediction.model_version);
+            emitted.model_version = prediction.model_version.to_string();
             emitted.summary.clone_from(&prediction.explanation.summary);
         }
         let scores = self.scores.entry(prediction.service.clone()).or_default();

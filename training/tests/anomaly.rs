@@ -177,7 +177,7 @@ fn a_service_without_a_model_has_a_score_within_twenty_samples_from_services_lik
         // Ten times as large as the services that were learnt from.
         let said = engine.step(minute(m), &[step("new", 10.0, m, 1.0, 0.0)]).predictions;
         calm.push(score(&said, "new"));
-        assert_eq!(said[0].model_version, "rules");
+        assert_eq!(&*said[0].model_version, "rules");
         assert!(said[0].explanation.warming && said[0].explanation.summary.contains("warming up"), "{said:?}");
         let weights: f64 = said[0].explanation.signals.iter().map(|s| s.weight).sum();
         assert!((weights - if m < TRAINED + 10 { 0.0 } else { 1.0 }).abs() < 1e-9, "sample {}: {said:?}", m - TRAINED);

@@ -48,7 +48,7 @@ impl Point for HistogramPoint {
 #[derive(Clone, Debug)]
 pub(super) struct Track<P> {
     points: Vec<P>,
-    /// How many at the front are forgotten; they are moved out once they are half of all.
+    /// How many at the front are forgotten; they are moved out once they are a fifth of all.
     forgotten: usize,
     /// How many came before `points[0]`.
     before: u64,
@@ -118,23 +118,36 @@ impl<P: Point> Track<P> {
     /// its time.
     pub(super) fn insert(&mut self, point: P) -> usize {
         if self.points().last().is_none_or(|last| last.at() < point.at()) {
+            self.make_room();
             self.points.push(point);
             return self.points().len() - 1;
         }
+        self.make_room();
         let place = self.points().partition_point(|p| p.at() < point.at());
         self.points.insert(self.forgotten + place, point);
         self.rewrites += 1;
         place
     }
 
+    /// Room for one more, and for few others: a server holds a track for every series, and doubling would waste half of it.
+    fn make_room(&mut self) {
+        if self.points.len() == self.points.capacity() {
+            self.points.reserve_exact(spare(self.points.len()));
+        }
+    }
+
     /// Forgets what is older than `before`.
     pub(super) fn forget(&mut self, before: Timestamp) {
-        const WORTH_MOVING: usize = 64;
         self.forgotten += self.points().iter().take_while(|p| p.at() < before).count();
-        if self.forgotten >= WORTH_MOVING && self.forgotten * 2 >= self.points.len() {
+        if self.forgotten >= spare(self.points().len()) {
             self.points.drain(..self.forgotten);
             self.before += self.forgotten as u64;
             self.forgotten = 0;
+            // After a burst of old samples.
+            let spare = spare(self.points.len());
+            if self.points.capacity() > self.points.len() + 4 * spare {
+                self.points.shrink_to(self.points.len() + 2 * spare);
+            }
         }
     }
 
@@ -146,6 +159,11 @@ impl<P: Point> Track<P> {
             self.rewrites += 1;
         }
     }
+}
+
+/// So many points more or less than `len` are worth moving all of them.
+fn spare(len: usize) -> usize {
+    8.max(len / 4)
 }
 
 /// One series. Its labels are shared with the vectors that evaluation makes.

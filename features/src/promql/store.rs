@@ -238,6 +238,9 @@ impl SampleStore {
         }
         let index = self.series.len();
         let labels = Arc::new(labels.clone());
+        if index == self.series.capacity() {
+            self.series.reserve_exact(64.max(index / 8));
+        }
         self.series.push(StoredSeries::new(self.next_id, Arc::clone(&labels)));
         self.next_id += 1;
         self.membership += 1;

@@ -4,6 +4,7 @@
 //! backtest that asks every five minutes says the same as a server that asks every minute, and pays a fifth.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use forewarn_schema::{AnomalyScore, SignalEvidence, Timestamp};
 
@@ -28,7 +29,7 @@ const LEAST_DEVIATION: f64 = 0.5;
 pub(super) struct Anomaly {
     pub score: AnomalyScore,
     /// Strongest first.
-    pub evidence: Vec<SignalEvidence>,
+    pub evidence: Arc<[SignalEvidence]>,
 }
 
 impl Anomaly {
@@ -36,7 +37,7 @@ impl Anomaly {
     pub(super) fn new(score: AnomalyScore, mut evidence: Vec<SignalEvidence>) -> Self {
         evidence.sort_by(|a, b| b.weight.total_cmp(&a.weight));
         evidence.truncate(MAX_EVIDENCE);
-        Self { score, evidence }
+        Self { score, evidence: evidence.into() }
     }
 }
 

@@ -60,6 +60,8 @@ pub struct ServiceScorer {
     signals: Arc<SignalSet>,
     step: Step,
     bundle: Option<Arc<ModelBundle>>,
+    /// Of the bundle.
+    version: Arc<str>,
     feature_state: FeatureState,
     first: Option<Timestamp>,
     latest: Option<ServiceStep>,
@@ -91,6 +93,7 @@ impl ServiceScorer {
             signals,
             step,
             bundle: None,
+            version: RULES_VERSION.into(),
             feature_state: FeatureState::default(),
             first: None,
             latest: None,
@@ -110,6 +113,7 @@ impl ServiceScorer {
         // What was seen was relative to another mean.
         self.loads = None;
         self.warming = Warming::default();
+        self.version = bundle.as_ref().map_or_else(|| RULES_VERSION.into(), |b| b.manifest.version.to_string().into());
         self.bundle = bundle;
     }
 
@@ -243,7 +247,7 @@ impl ServiceScorer {
         &self,
         signal: &Signal,
         kind: BreachKind,
-        labels: &LabelSet,
+        labels: &Arc<LabelSet>,
         history: &TargetHistory,
         at: Timestamp,
         forecast: Forecast,
@@ -261,7 +265,7 @@ impl ServiceScorer {
             service: self.service.to_string(),
             signal: signal.name.clone(),
             kind,
-            labels: labels.clone(),
+            labels: Arc::clone(labels),
             value: history.value(),
             limit: history.limit(),
             breach_probability: forecast.probability,
@@ -269,14 +273,11 @@ impl ServiceScorer {
             time_to_breach_seconds: time_to_breach,
             request_id: None,
             anomaly_score: anomaly.score,
-            model_version: self
-                .bundle
-                .as_ref()
-                .map_or_else(|| RULES_VERSION.to_owned(), |b| b.manifest.version.to_string()),
+            model_version: Arc::clone(&self.version),
             explanation: Explanation {
                 summary,
-                signals: anomaly.evidence.clone(),
-                forecast: forecast.by.to_owned(),
+                signals: Arc::clone(&anomaly.evidence),
+                forecast: forecast.by.into(),
                 warming,
             },
         }
@@ -294,7 +295,7 @@ impl ServiceScorer {
     pub fn view(&self, at: Timestamp, prediction: &Prediction) -> Option<TargetView> {
         let signal = self.signals.get(&prediction.signal)?;
         let kind = signal.kind.breach()?;
-        let key = (Arc::<str>::from(prediction.signal.as_str()), Arc::new(prediction.labels.clone()));
+        let key = (Arc::<str>::from(prediction.signal.as_str()), Arc::clone(&prediction.labels));
         let history = self.targets.get(&key)?;
         let to_value = |f: f64| value_at(signal.direction, f, history.limit(), history.reference());
         // What to draw ends a quarter past the breach, or after as much as is shown of the past.
@@ -328,7 +329,7 @@ impl ServiceScorer {
             service: self.service.to_string(),
             signal: signal.name.clone(),
             kind,
-            labels: prediction.labels.clone(),
+            labels: (*prediction.labels).clone(),
             direction: signal.direction,
             history: history.values().map(|(at, value)| forewarn_schema::Sample { at, value }).collect(),
             expected,
