@@ -11,7 +11,7 @@ use forewarn_schema::{HistogramSample, LabelSet, METRIC_NAME, Sample, Step, Time
 
 use crate::known::{Known, KnownSeries};
 use crate::observation::{ServiceStep, join};
-use crate::promql::{EvalError, Evaluator, Expression, PushError, SampleStore, Selector, SeriesPlace};
+use crate::promql::{EvalError, Evaluator, Expression, KeptSeries, PushError, SampleStore, Selector, SeriesPlace};
 use crate::signal::{Role, SignalError, SignalSet};
 
 /// How many steps longer than the widest window samples are kept, for what is evaluated or sent late.
@@ -131,6 +131,35 @@ impl LiveSignals {
         self.store.push_histogram(labels, sample)?;
         self.latest = self.latest.max(Some(sample.at));
         Ok(())
+    }
+
+    /// What is to be kept over a restart of the series at these places, counted from the first; empty past the last.
+    pub fn kept(&self, places: std::ops::Range<usize>) -> Vec<KeptSeries> {
+        self.store.kept(places)
+    }
+
+    /// The time before which samples were forgotten; none is taken back from before it.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.store.oldest()
+    }
+
+    /// Goes on from what was kept, where nothing came yet; returns how many series were taken back. Left out is what no expression
+    /// reads any more, what does not hang together, and what there is no room for.
+    pub fn bring_back(&mut self, oldest: Option<Timestamp>, series: impl IntoIterator<Item = KeptSeries>) -> usize {
+        let mut count = 0;
+        for series in series {
+            if self.wants(series.labels()) {
+                let newest = series.newest();
+                if self.store.bring_back(series) {
+                    self.latest = self.latest.max(newest);
+                    count += 1;
+                }
+            }
+        }
+        if let Some(oldest) = oldest {
+            self.store.prune(oldest);
+        }
+        count
     }
 
     /// Evaluates every expression at `at` and joins the results, one step a service, sorted by service;

@@ -101,7 +101,7 @@ impl FlagEffect {
 }
 
 /// What a pipeline remembers between rows: the last values of each column.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct FeatureState {
     recent: Vec<VecDeque<(Timestamp, f64)>>,
 }

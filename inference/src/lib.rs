@@ -7,6 +7,7 @@
 
 mod access;
 pub mod app;
+mod checkpoint;
 mod delivery;
 mod error;
 mod http;
@@ -22,6 +23,7 @@ mod unique_id;
 
 pub use access::{Credential, CredentialError, CredentialKind, Role};
 pub use app::{AppState, NewFeedback, ReloadReport, ServiceModel, Status};
+pub use checkpoint::{Checkpoint, CheckpointError, CheckpointOptions};
 pub use delivery::{
     OutOfReach, Reach, SignatureError, WebhookSecret, WebhookSecretError, sign_webhook, verify_webhook,
 };

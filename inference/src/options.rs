@@ -10,6 +10,7 @@ use forewarn_schema::{Step, Timestamp};
 use url::Url;
 
 use crate::access::Credential;
+use crate::checkpoint::CheckpointOptions;
 use crate::delivery::{Reach, WebhookSecret};
 
 /// Tells the time. Tests and the demo bring their own.
@@ -71,6 +72,8 @@ pub struct ServerOptions {
     pub max_catch_up: Duration,
     /// The engine was shown history up to here; steps up to it are not evaluated again.
     pub warmed_until: Option<Timestamp>,
+    /// Where what was seen is kept over a restart; `None`: nowhere.
+    pub checkpoint: Option<CheckpointOptions>,
     /// How often the registry is asked for newly promoted models; `None`: only on reload.
     pub registry_poll: Option<Duration>,
     /// Whether time moves by itself; if not, only by [`ServerHandle::tick`](crate::ServerHandle::tick).
@@ -102,6 +105,7 @@ impl Default for ServerOptions {
             future_cutoff: Duration::from_secs(600),
             max_catch_up: Duration::from_secs(86_400),
             warmed_until: None,
+            checkpoint: None,
             registry_poll: Some(Duration::from_secs(30)),
             ticker: true,
             clock: system_clock(),

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use std::time::Duration;
 
 use forewarn_features::live::LiveSignals;
+use forewarn_features::promql::KeptSeries;
+use forewarn_models::scorer::ServiceMemory;
 use forewarn_models::{Engine, EngineOutput, ModelBundle, TargetView};
 use forewarn_schema::{Prediction, RemediationRequest, Step, Timestamp};
 
@@ -158,6 +160,34 @@ impl Scorer {
         let current = Arc::clone(&self.said().current);
         let prediction = current.predictions.iter().find(|p| p.target_key() == target_key)?;
         self.engine().view(prediction)
+    }
+
+    /// Goes on from what an earlier server had seen up to the step `at`; nothing was seen yet, and the models are set.
+    pub(crate) fn recall(
+        &self,
+        at: Timestamp,
+        oldest: Option<Timestamp>,
+        series: Vec<KeptSeries>,
+        services: Vec<ServiceMemory>,
+    ) {
+        let newest = {
+            let mut live = self.live_mut();
+            live.bring_back(oldest, series);
+            live.latest()
+        };
+        let mut engine = self.engine();
+        services.into_iter().for_each(|memory| engine.remember(memory));
+        let predictions = engine.look(at);
+        drop(engine);
+        if let Some(newest) = newest {
+            self.arrived(newest.min(at + Duration::from_millis(1)), newest);
+        }
+        self.publish(at, predictions);
+    }
+
+    /// What was seen of each service.
+    pub(crate) fn with_memories<E>(&self, each: impl FnMut(ServiceMemory) -> Result<(), E>) -> Result<(), E> {
+        self.engine().memories().try_for_each(each)
     }
 
     pub(crate) fn held_back(&self) -> u64 {

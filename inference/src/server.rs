@@ -17,6 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::access::Access;
 use crate::app::{AppState, ReloadReport, Shared};
+use crate::checkpoint::{self, Checkpoint, CheckpointError, Made};
 use crate::delivery::{self, WebhookSecret};
 use crate::error::{AppError, ServeError, chain};
 use crate::metrics::Metrics;
@@ -120,6 +121,19 @@ impl Server {
         Ok(Self { app, stepper, listener, local_addr, secret, lock })
     }
 
+    /// Goes on from what an earlier server had seen, where that is later than what the engine was shown and of the same step;
+    /// returns whether it did.
+    pub async fn recall(&self, checkpoint: Checkpoint) -> bool {
+        let mut stepper = self.stepper.lock().await;
+        let step = self.app.0.options.step;
+        if !checkpoint.is_of(step) || stepper.last.is_some_and(|last| last >= checkpoint.at()) {
+            return false;
+        }
+        stepper.last = Some(checkpoint.at());
+        let scorer = Arc::clone(&self.app.0.scorer);
+        blocking(move || checkpoint.show(&scorer)).await.is_ok()
+    }
+
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
@@ -139,6 +153,7 @@ impl Server {
             tasks.add(tokio::spawn(keep_ticking(handle.clone())));
         }
         tasks.add(tokio::spawn(keep_house(handle.clone())));
+        tasks.add(tokio::spawn(keep_checkpoints(handle.clone())));
         if let Some(delivery) = delivery::start(&self.app, self.secret)? {
             tasks.add(delivery);
         }
@@ -159,6 +174,7 @@ impl Server {
         // A step in the middle of being stored ends first.
         let stepper = self.stepper.lock().await;
         tasks.stop();
+        handle.put_checkpoint(stepper.last).await;
         self.app.0.store.close().await;
         drop((stepper, self.lock));
         tracing::info!("stopped");
@@ -209,6 +225,40 @@ impl ServerHandle {
     /// Serves what the registry names now; see [`AppState::reload`].
     pub async fn reload(&self) -> Result<ReloadReport, AppError> {
         self.app.reload().await
+    }
+
+    /// Keeps what was seen, for the next server; nothing where that is not wanted.
+    pub async fn checkpoint(&self) {
+        let stepper = self.stepper.lock().await;
+        let made = self.make_checkpoint(stepper.last).await;
+        // It is put away while steps go on.
+        drop(stepper);
+        self.put_away(made).await;
+    }
+
+    async fn put_checkpoint(&self, at: Option<Timestamp>) {
+        let made = self.make_checkpoint(at).await;
+        self.put_away(made).await;
+    }
+
+    async fn make_checkpoint(&self, at: Option<Timestamp>) -> Option<Result<Made, CheckpointError>> {
+        let shared = &self.app.0;
+        let (options, at) = shared.options.checkpoint.as_ref().zip(at)?;
+        Some(checkpoint::make(Arc::clone(&shared.scorer), options, at, shared.options.step).await)
+    }
+
+    async fn put_away(&self, made: Option<Result<Made, CheckpointError>>) {
+        let (Some(made), Some(options)) = (made, &self.app.0.options.checkpoint) else { return };
+        let put = match made {
+            Ok(made) => made.put(options).await,
+            Err(error) => Err(error),
+        };
+        match put {
+            Ok(bytes) => tracing::debug!(bytes, path = options.path, "checkpoint written"),
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "checkpoint not written, a restart would go back to the last one")
+            }
+        }
     }
 
     /// What the server can be asked.
@@ -275,6 +325,16 @@ async fn keep_ticking(handle: ServerHandle) {
     loop {
         interval.tick().await;
         handle.tick(handle.app.now()).await;
+    }
+}
+
+async fn keep_checkpoints(handle: ServerHandle) {
+    let Some(every) = handle.app.0.options.checkpoint.as_ref().map(|options| options.every) else { return };
+    let mut interval = tokio::time::interval_at(Instant::now() + every, every);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        handle.checkpoint().await;
     }
 }
 

@@ -273,7 +273,7 @@ mod tests {
             service: "cart".into(),
             signal: "pool".into(),
             kind: BreachKind::PoolExhaustion,
-            labels,
+            labels: labels.into(),
             value: 400.0,
             limit: 500.0,
             breach_probability: Probability::saturating(if hours.is_some_and(|h| h < 5.0) { 0.95 } else { 0.1 }),
@@ -341,7 +341,7 @@ mod tests {
         let first = (0..30).find(|minute| {
             let at = Timestamp::from_seconds(minute * 60);
             let mut racing = prediction(at, "a", Some(0.2));
-            racing.explanation.forecast = BY_RACE.to_owned();
+            racing.explanation.forecast = BY_RACE.into();
             !policy.decide(at, &mut vec![racing]).is_empty()
         });
         assert_eq!(first, Some(5));

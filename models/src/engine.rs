@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use crate::bundle::ModelBundle;
 use crate::decision::{DecisionParams, RequestPolicy};
 use crate::growth::CLASSES;
-use crate::scorer::{FleetPrior, ServiceScorer};
+use crate::scorer::{FleetPrior, ServiceMemory, ServiceScorer};
 
 /// What the engine is set to.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,24 +129,23 @@ impl Engine {
     pub fn observe(&mut self, _at: Timestamp, steps: &[ServiceStep]) {
         self.refresh_prior();
         for step in steps {
-            let scorer = self.scorers.entry(Arc::clone(&step.service)).or_insert_with(|| {
-                let bundle = self.bundles.get(&*step.service).cloned();
-                let (service, signals) = (Arc::clone(&step.service), Arc::clone(&self.signals));
-                let mut scorer = ServiceScorer::new(service, signals, self.options.step, bundle);
-                scorer.set_prior(self.prior.clone().flatten());
-                scorer
-            });
-            scorer.observe(step);
+            self.scorer(&step.service).observe(step);
         }
     }
 
-    /// Says what is to be said at `at` of every live target.
-    pub fn predict(&mut self, at: Timestamp) -> EngineOutput {
+    /// What is to be said at `at` of every live target, without deciding anything.
+    pub fn look(&self, at: Timestamp) -> Vec<Prediction> {
         // Each service by itself, on all cores; collected in the order of their names, whichever is done first.
         let scorers: Vec<&ServiceScorer> = self.scorers.values().collect();
         let of_services: Vec<Vec<Prediction>> = scorers.par_iter().map(|scorer| scorer.predict(at)).collect();
         let mut predictions = Vec::with_capacity(of_services.iter().map(Vec::len).sum());
         of_services.into_iter().for_each(|of_service| predictions.extend(of_service));
+        predictions
+    }
+
+    /// Says what is to be said at `at` of every live target.
+    pub fn predict(&mut self, at: Timestamp) -> EngineOutput {
+        let mut predictions = self.look(at);
         let announcements = self.policy.decide(at, &mut predictions);
         let mut requests = Vec::with_capacity(announcements.len());
         for announcement in announcements {
@@ -178,6 +177,28 @@ impl Engine {
     /// The target of a prediction, to draw as it is now; `None` where it is not remembered, as that of a whole workload.
     pub fn view(&self, prediction: &Prediction) -> Option<TargetView> {
         self.scorers.get(prediction.service.as_str())?.view(prediction.at, prediction)
+    }
+
+    /// What was seen of every service, one by one, to be kept over a restart.
+    pub fn memories(&self) -> impl Iterator<Item = ServiceMemory> + '_ {
+        self.scorers.values().map(ServiceScorer::memory)
+    }
+
+    /// Goes on from what an earlier engine has seen of a service, see [`ServiceScorer::remember`]. Bundles come first.
+    pub fn remember(&mut self, memory: ServiceMemory) {
+        self.refresh_prior();
+        let service = Arc::clone(&memory.service);
+        self.scorer(&service).remember(memory);
+    }
+
+    fn scorer(&mut self, service: &Arc<str>) -> &mut ServiceScorer {
+        self.scorers.entry(Arc::clone(service)).or_insert_with(|| {
+            let bundle = self.bundles.get(&**service).cloned();
+            let signals = Arc::clone(&self.signals);
+            let mut scorer = ServiceScorer::new(Arc::clone(service), signals, self.options.step, bundle);
+            scorer.set_prior(self.prior.clone().flatten());
+            scorer
+        })
     }
 
     /// How much history warms it fully: what a target remembers.

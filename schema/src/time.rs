@@ -125,7 +125,10 @@ impl FromStr for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.to_rfc3339())
+        match serializer.is_human_readable() {
+            true => serializer.serialize_str(&self.to_rfc3339()),
+            false => serializer.serialize_i64(self.0),
+        }
     }
 }
 
@@ -136,6 +139,9 @@ impl<'de> Deserialize<'de> for Timestamp {
         enum Wire {
             Number(f64),
             Text(String),
+        }
+        if !deserializer.is_human_readable() {
+            return i64::deserialize(deserializer).map(Self);
         }
         let text = match Wire::deserialize(deserializer)? {
             Wire::Number(seconds) => seconds.to_string(),

@@ -9,7 +9,7 @@ use forewarn_schema::{HistogramSample, LabelSet, METRIC_NAME, Sample, Series, Ti
 use super::native::FloatHistogram;
 use super::push_error::PushError;
 use super::selector::Selector;
-use super::series::{StoredSeries, Track};
+use super::series::{HistogramPoint, StoredSeries, Track};
 
 /// A week of samples every 10 s fits; a sender that exceeds it is not sending metrics.
 const MAX_SAMPLES_PER_SERIES: usize = 65_536;
@@ -253,6 +253,30 @@ impl SampleStore {
         order.insert(place, index);
         self.by_labels.insert(labels, index);
         Ok(index)
+    }
+
+    /// How many points one series may have.
+    pub(super) fn max_samples_per_series(&self) -> usize {
+        self.max_samples_per_series
+    }
+
+    /// The time before which everything was forgotten.
+    pub(crate) fn oldest(&self) -> Option<Timestamp> {
+        self.oldest
+    }
+
+    /// Adds a series of `count` points that is not there, the oldest at `oldest`; `false` where there is no room.
+    pub(super) fn add_whole(
+        &mut self,
+        labels: &LabelSet,
+        (floats, histograms): (Track<Sample>, Track<HistogramPoint>),
+        count: usize,
+        oldest: Timestamp,
+    ) -> bool {
+        let Ok(index) = self.find_or_add(labels) else { return false };
+        (self.series[index].floats, self.series[index].histograms) = (floats, histograms);
+        self.counted(count, oldest);
+        true
     }
 
     fn counted(&mut self, samples: usize, oldest: Timestamp) {

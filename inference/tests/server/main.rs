@@ -7,5 +7,6 @@ mod bundles;
 mod delivering;
 mod hostile;
 mod operating;
+mod restarting;
 mod rig;
 mod writing;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use forewarn_features::SignalSet;
-use forewarn_inference::{Reach, Server, ServerHandle, ServerOptions, Webhook, WebhookSecret};
+use forewarn_inference::{Checkpoint, Reach, Server, ServerHandle, ServerOptions, Webhook, WebhookSecret};
 use forewarn_models::{Engine, EngineOptions, ModelRegistry};
 use forewarn_schema::{LabelSet, Timestamp};
 use forewarn_testkit::remote_write::{HEADERS, encode_scrape};
@@ -51,12 +51,34 @@ pub(crate) async fn start(folder: &Path, tweak: impl FnOnce(&mut ServerOptions))
 }
 
 pub(crate) async fn start_at(folder: &Path, seconds: i64, tweak: impl FnOnce(&mut ServerOptions)) -> Rig {
+    begin(folder, seconds, None, tweak).await
+}
+
+/// Goes on from what another server has seen.
+pub(crate) async fn start_from(
+    folder: &Path,
+    seconds: i64,
+    checkpoint: Checkpoint,
+    tweak: impl FnOnce(&mut ServerOptions),
+) -> Rig {
+    begin(folder, seconds, Some(checkpoint), tweak).await
+}
+
+async fn begin(
+    folder: &Path,
+    seconds: i64,
+    checkpoint: Option<Checkpoint>,
+    tweak: impl FnOnce(&mut ServerOptions),
+) -> Rig {
     let now = Arc::new(AtomicI64::new(seconds));
     let mut options = options(folder);
     let clock = Arc::clone(&now);
     options.clock = Arc::new(move || Timestamp::from_seconds(clock.load(Ordering::SeqCst)));
     tweak(&mut options);
     let server = bind(folder, options).await.unwrap();
+    if let Some(checkpoint) = checkpoint {
+        assert!(server.recall(checkpoint).await);
+    }
     let (base, handle) = (format!("http://{}", server.local_addr()), server.handle());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let running = tokio::spawn(async move {

@@ -3,8 +3,8 @@
 use forewarn_features::seasonal::median;
 use serde::{Deserialize, Serialize};
 
-use super::course::{Course, Stretch, usual_rise};
 use super::MAX_BINS;
+use super::course::{Course, Stretch, usual_rise};
 
 /// Fewer bins with a value than this say nothing.
 const MIN_BINS: usize = 10;
@@ -143,7 +143,11 @@ fn weighted_median(values: &mut [(f64, usize)]) -> f64 {
         });
         found.map_or(f64::NAN, |(value, _)| *value)
     };
-    if total % 2 == 1 { at_rank(total / 2) } else { (at_rank((total / 2).saturating_sub(1)) + at_rank(total / 2)) / 2.0 }
+    if total % 2 == 1 {
+        at_rank(total / 2)
+    } else {
+        (at_rank((total / 2).saturating_sub(1)) + at_rank(total / 2)) / 2.0
+    }
 }
 
 /// A series that falls again and again by what it rose before, as memory does under a garbage collector. In fractions of the way.

@@ -203,7 +203,8 @@ fn a_leak_of_two_hours_is_seen_where_nothing_was_learnt() {
         let way = |since: f64| 0.1 + 0.9 * since.max(0.0) / 240.0;
         let leak = made(before + 120, 11, |minute, _| way(minute - before as f64));
         let course = Course::of_steps(&leak.fractions, &vec![1.0; leak.loads.len()]);
-        let run = Run { course: &course, start: Start::Unseen, share: LoadShare::default(), least_rise: 0.2, ..leak.run() };
+        let run =
+            Run { course: &course, start: Start::Unseen, share: LoadShare::default(), least_rise: 0.2, ..leak.run() };
         let growth = Growth::fit(&run).unwrap();
         let steps: Vec<f64> = (1..=1000).map(|i| 10.0 * f64::from(i)).collect();
         let p50 = growth.passage(&steps, &|_| 1.0).quantile(0.5);

@@ -2,6 +2,7 @@
 
 use forewarn_features::seasonal::median;
 use forewarn_schema::{Direction, Step, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use super::pyramid::{CAPACITY, Joined, Pyramid, SINGLE};
 use super::teeth::Teeth;
@@ -14,7 +15,7 @@ const RESTART_FALL: f64 = 0.3;
 const GONE_AFTER: i64 = 10;
 
 /// One target's values and runs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct TargetHistory {
     direction: Direction,
     values: Pyramid,
@@ -44,17 +45,7 @@ impl TargetHistory {
     ) -> Self {
         let values = Pyramid::new(step, Joined::Median, at);
         let run_start = values.number(at);
-        Self {
-            direction,
-            values,
-            teeth: None,
-            elastic,
-            value: f64::NAN,
-            limit: f64::NAN,
-            reference,
-            run_start,
-            began,
-        }
+        Self { direction, values, teeth: None, elastic, value: f64::NAN, limit: f64::NAN, reference, run_start, began }
     }
 
     /// Takes the value at `at`; what is not later than the last is left out.
@@ -163,6 +154,16 @@ impl TargetHistory {
     /// Whether nothing of it is worth keeping at `at`.
     pub(super) fn is_forgotten(&self, at: Timestamp) -> bool {
         self.values.number(at) - self.values.last() > CAPACITY as i64
+    }
+
+    /// The distance between steps.
+    pub(super) fn step(&self) -> Step {
+        self.values.step()
+    }
+
+    /// On which side of the limit the breach is.
+    pub(super) fn direction(&self) -> Direction {
+        self.direction
     }
 
     /// How many steps are remembered.

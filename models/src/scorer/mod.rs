@@ -6,6 +6,7 @@
 mod anomaly;
 mod forecast;
 mod history;
+mod memory;
 mod pyramid;
 mod teeth;
 mod warming;
@@ -29,6 +30,7 @@ use crate::time_to_breach::{breach_probability, estimate_time_to_breach};
 use anomaly::Anomaly;
 use forecast::Known;
 use history::TargetHistory;
+pub use memory::ServiceMemory;
 use pyramid::{Joined, Pyramid};
 pub use warming::FleetPrior;
 use warming::Warming;
@@ -154,10 +156,9 @@ impl ServiceScorer {
         let key = (Arc::clone(&observation.signal), Arc::clone(&observation.labels));
         let (direction, step) = (signal.direction, self.step);
         let began = self.first.is_some_and(|first| at.seconds_since(first) > WATCHED * step.seconds());
-        let history = self
-            .targets
-            .entry(key)
-            .or_insert_with(|| TargetHistory::new(direction, step, at, observation.value, began, kind == BreachKind::Oom));
+        let history = self.targets.entry(key).or_insert_with(|| {
+            TargetHistory::new(direction, step, at, observation.value, began, kind == BreachKind::Oom)
+        });
         history.push(at, observation.value, limit);
     }
 

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 
 use forewarn_features::seasonal::median;
 use forewarn_schema::{Step, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// Steps remembered: five days at the default step.
 pub(super) const CAPACITY: usize = 7200;
@@ -13,8 +14,11 @@ pub(super) const CAPACITY: usize = 7200;
 pub(super) const SINGLE: usize = 256;
 /// From the finest level to the coarsest. Eight at once, for the median of four leans towards the mean where noise is lopsided, and
 /// then old steps would seem to lie higher than new ones.
-const LEVELS: [Level; 3] =
-    [Level { width: 1, reach: SINGLE as i64 }, Level { width: 8, reach: 2048 }, Level { width: 64, reach: CAPACITY as i64 }];
+const LEVELS: [Level; 3] = [
+    Level { width: 1, reach: SINGLE as i64 },
+    Level { width: 8, reach: 2048 },
+    Level { width: 64, reach: CAPACITY as i64 },
+];
 /// A level grows by so many values at a time: doubling would waste half of them.
 const GROWTH: usize = 16;
 
@@ -27,7 +31,7 @@ struct Level {
 }
 
 /// What one value for several steps is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Joined {
     /// A spike does not count.
     Median,
@@ -47,7 +51,7 @@ pub(super) struct Stretch {
 }
 
 /// Values by step number, which is time over step.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Pyramid {
     step: Step,
     joined: Joined,
@@ -219,7 +223,10 @@ mod tests {
     fn the_last_steps_are_kept_one_by_one_and_old_ones_joined() {
         let pyramid = pyramid(Joined::Mean, 0..20_000, |n| n as f64);
         assert_eq!(pyramid.len(), CAPACITY);
-        assert_eq!(pyramid.singles(3).collect::<Vec<_>>(), [(19_997, 19_997.0), (19_998, 19_998.0), (19_999, 19_999.0)]);
+        assert_eq!(
+            pyramid.singles(3).collect::<Vec<_>>(),
+            [(19_997, 19_997.0), (19_998, 19_998.0), (19_999, 19_999.0)]
+        );
         for stretch in pyramid.stretches(usize::MAX).skip(1) {
             let middle = stretch.first as f64 + (stretch.steps - 1) as f64 / 2.0;
             assert!((stretch.value - middle).abs() < 0.01, "{stretch:?}");

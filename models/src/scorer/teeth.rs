@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use forewarn_schema::{Step, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use super::pyramid::{Joined, Pyramid};
 use crate::growth::Tooth;
@@ -11,7 +12,7 @@ use crate::growth::Tooth;
 const MOST: usize = 64;
 
 /// Kept of a target from its first tooth on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Teeth {
     /// What was left after a fall; NaN at steps without one.
     troughs: Pyramid,

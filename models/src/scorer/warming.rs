@@ -10,6 +10,7 @@ use std::sync::Arc;
 use forewarn_features::seasonal::median;
 use forewarn_features::{ServiceStep, SignalSet, service_value};
 use forewarn_schema::{AnomalyScore, SignalEvidence};
+use serde::{Deserialize, Serialize};
 
 use super::anomaly::Anomaly;
 use crate::bundle::ModelBundle;
@@ -92,19 +93,25 @@ impl FleetPrior {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Warming {
     prior: Option<Arc<FleetPrior>>,
+    pub(super) seen: Seen,
+}
+
+/// Its own samples, in a few numbers.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Seen {
     signals: BTreeMap<String, Own>,
     /// Of the last step.
     readings: Vec<Reading>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Own {
     count: f64,
     level: f64,
     squares: f64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Reading {
     signal: String,
     seen: f64,
@@ -120,16 +127,16 @@ impl Warming {
 
     /// Takes a step: first what is to be said of it, then what is learnt from it.
     pub(super) fn observe(&mut self, step: &ServiceStep, signals: &SignalSet) {
-        self.readings.clear();
+        self.seen.readings.clear();
         let Some(prior) = &self.prior else { return };
         for signal in signals.iter().filter(|signal| prior.signals.contains_key(&signal.name)) {
             let Some(seen) = service_value(step, signal) else { continue };
-            let own = self.signals.entry(signal.name.clone()).or_insert(Own { level: seen, ..Own::default() });
+            let own = self.seen.signals.entry(signal.name.clone()).or_insert(Own { level: seen, ..Own::default() });
             let Some(usual) = prior.spread(&signal.name, own.level) else { continue };
             let spread = ((PRIOR_SAMPLES * usual * usual + own.squares) / (PRIOR_SAMPLES + own.count)).sqrt();
             let z = ((seen - own.level) / spread).clamp(-FURTHEST, FURTHEST);
             if own.count >= FIRST_SAMPLES {
-                self.readings.push(Reading { signal: signal.name.clone(), seen, expected: own.level, z });
+                self.seen.readings.push(Reading { signal: signal.name.clone(), seen, expected: own.level, z });
             }
             let held = z.clamp(-CLIP, CLIP) * spread;
             own.count = (own.count + 1.0).min(MEMORY);
@@ -140,14 +147,15 @@ impl Warming {
 
     /// What is said of the last step, where that is `fresh`.
     pub(super) fn anomaly(&self, fresh: bool) -> Anomaly {
-        let (Some(prior), true) = (&self.prior, fresh && !self.readings.is_empty()) else { return Anomaly::default() };
-        let total: f64 = self.readings.iter().map(|r| r.z * r.z).sum();
-        let evidence = self.readings.iter().map(|r| SignalEvidence {
+        let readings = &self.seen.readings;
+        let (Some(prior), true) = (&self.prior, fresh && !readings.is_empty()) else { return Anomaly::default() };
+        let total: f64 = readings.iter().map(|r| r.z * r.z).sum();
+        let evidence = readings.iter().map(|r| SignalEvidence {
             signal: r.signal.clone(),
             seen: r.seen,
             expected: Some(r.expected),
             weight: if total > 0.0 { r.z * r.z / total } else { 0.0 },
         });
-        Anomaly::new(prior.calibrate((total / self.readings.len() as f64).sqrt()), evidence.collect())
+        Anomaly::new(prior.calibrate((total / readings.len() as f64).sqrt()), evidence.collect())
     }
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use forewarn_datasets::Dataset;
-use forewarn_inference::{Server, ServerHandle, ServerOptions, Webhook, WebhookSecret};
+use forewarn_inference::{Checkpoint, CheckpointOptions, Server, ServerHandle, ServerOptions, Webhook, WebhookSecret};
 use forewarn_models::Engine;
 use forewarn_schema::{TimeRange, Timestamp};
+use forewarn_storage::Store;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
@@ -21,8 +22,17 @@ pub(super) async fn serve(config: &Config, arguments: &Serve) -> anyhow::Result<
     let mut options = server_options(config, arguments)?;
     let registry = open::moving_registry(config).await?;
     let mut engine = open::engine(config, &registry).await?;
-    options.warmed_until = warm(config, &mut engine).await?;
+    let checkpoint = newer_checkpoint(config, options.checkpoint.as_ref()).await?;
+    if checkpoint.is_none() {
+        options.warmed_until = warm(config, &mut engine).await?;
+    }
     let server = Server::bind(options, Arc::clone(&config.signals), engine, registry).await?;
+    if let Some(checkpoint) = checkpoint {
+        let at = checkpoint.at();
+        if server.recall(checkpoint).await {
+            tracing::info!(%at, "going on from the last checkpoint");
+        }
+    }
     let listen = server.local_addr();
     let reload = tokio::spawn(reload_on_hangup(server.handle())?);
     tracing::info!(%listen, page = %format!("http://{listen}/"), "serving");
@@ -45,6 +55,13 @@ pub(super) fn server_options(config: &Config, arguments: &Serve) -> Result<Serve
         }
     };
     let public_url = config.serve.public_url.as_deref().map(|url| parse_url("[serve] public_url", url)).transpose()?;
+    let checkpoint = match config.serve.checkpoint_every {
+        None => None,
+        Some(every) => {
+            let store = Store::open(&config.store_url).map_err(|e| ConfigError::new(format!("[store] url: {e}")))?;
+            Some(CheckpointOptions { store, path: config.serve.checkpoint.clone(), every })
+        }
+    };
     Ok(ServerOptions {
         listen: arguments.listen.unwrap_or(config.serve.listen),
         access: config.serve.access.clone(),
@@ -55,6 +72,7 @@ pub(super) fn server_options(config: &Config, arguments: &Serve) -> Result<Serve
         step: config.step,
         lateness: config.serve.lateness,
         max_series: config.serve.max_series,
+        checkpoint,
         max_write_bytes: config.serve.max_body_bytes,
         max_decoded_bytes: config.serve.max_body_bytes.saturating_mul(4),
         ..ServerOptions::default()
@@ -63,6 +81,22 @@ pub(super) fn server_options(config: &Config, arguments: &Serve) -> Result<Serve
 
 fn parse_url(key: &str, text: &str) -> Result<Url, ConfigError> {
     Url::parse(text).map_err(|e| ConfigError::new(format!("{key}: {e}")))
+}
+
+/// What an earlier server has seen, where that is younger than the dataset and of the same step. One that cannot be read is no
+/// reason not to serve.
+async fn newer_checkpoint(config: &Config, options: Option<&CheckpointOptions>) -> anyhow::Result<Option<Checkpoint>> {
+    let Some(options) = options else { return Ok(None) };
+    let checkpoint = match Checkpoint::read(&options.store, &options.path).await {
+        Ok(checkpoint) => checkpoint,
+        Err(error) => {
+            tracing::warn!(error = %crate::errors::one_line(&error.into()), "checkpoint not read, starting without");
+            None
+        }
+    };
+    let Some(checkpoint) = checkpoint.filter(|checkpoint| checkpoint.is_of(config.step)) else { return Ok(None) };
+    let covered = Dataset::open(&config.store_url).await?.manifest().await?.and_then(|m| m.range());
+    Ok(Some(checkpoint).filter(|checkpoint| covered.is_none_or(|covered| checkpoint.at() >= covered.end)))
 }
 
 /// Shows the engine the end of the dataset, so that it need not learn for hours what it knew. Gives the

@@ -185,6 +185,9 @@ pub(super) struct ServeSection {
     pub(super) lateness: Span,
     pub(super) max_series: usize,
     pub(super) max_body: Bytes,
+    /// Where in the store what was seen is kept over a restart, and how often; never where that is 0.
+    pub(super) checkpoint: String,
+    pub(super) checkpoint_every: Span,
 }
 
 impl Default for ServeSection {
@@ -197,6 +200,8 @@ impl Default for ServeSection {
             lateness: Span::seconds(15),
             max_series: 200_000,
             max_body: Bytes(16 << 20),
+            checkpoint: "serving/default.checkpoint".to_owned(),
+            checkpoint_every: Span::seconds(300),
         }
     }
 }
@@ -258,6 +263,8 @@ pub(super) const FROM_ENVIRONMENT: &[(&str, &str)] = &[
     ("serve", "allow_unauthenticated_remote"),
     ("serve", "lateness"),
     ("serve", "max_series"),
+    ("serve", "checkpoint"),
+    ("serve", "checkpoint_every"),
     ("serve", "max_body"),
     ("requests", "webhook"),
     ("requests", "webhook_secret"),

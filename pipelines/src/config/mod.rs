@@ -158,6 +158,10 @@ pub(crate) struct Serve {
     pub(crate) lateness: Duration,
     pub(crate) max_series: usize,
     pub(crate) max_body_bytes: usize,
+    /// Where in the store.
+    pub(crate) checkpoint: String,
+    /// `None`: never.
+    pub(crate) checkpoint_every: Option<Duration>,
 }
 
 /// `[requests]`.

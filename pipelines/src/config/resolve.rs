@@ -151,6 +151,8 @@ pub(super) fn resolve(
             lateness: file.serve.lateness.0,
             max_series: file.serve.max_series,
             max_body_bytes,
+            checkpoint: file.serve.checkpoint,
+            checkpoint_every: Some(file.serve.checkpoint_every.0).filter(|every| !every.is_zero()),
         },
     })
 }

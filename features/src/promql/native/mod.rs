@@ -10,15 +10,18 @@ mod estimate;
 pub(super) use arithmetic::growth;
 
 use forewarn_schema::{Buckets, CUSTOM_BOUNDS_SCHEMA, NativeHistogram};
+use serde::{Deserialize, Serialize};
 
 /// Finest and coarsest exponential schema.
 const SCHEMAS: std::ops::RangeInclusive<i32> = -4..=8;
 
 /// More buckets on one side than any schema needs for the whole range of floats at a useful resolution.
 const MAX_BUCKETS: usize = 65_536;
+const ODD_SPANS: &str = "spans that rise and hold as many buckets as there are counts";
+const ODD_BOUNDS: &str = "custom bounds that rise";
 
 /// A histogram. Bucket *i* of schema *s* ends at 2^(i 2^-s), on the negative side mirrored.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct FloatHistogram {
     pub(super) schema: i32,
     pub(super) zero_threshold: f64,
@@ -45,42 +48,53 @@ pub(super) struct Bucket {
 impl FloatHistogram {
     /// The working form; or what is wrong with it.
     pub(super) fn read(native: &NativeHistogram) -> Result<Self, &'static str> {
-        let custom = native.schema == CUSTOM_BOUNDS_SCHEMA;
-        if !custom && !SCHEMAS.contains(&native.schema) {
-            return Err("a schema in -4..=8 or -53");
-        }
-        if !(native.zero_threshold >= 0.0 && native.zero_threshold.is_finite()) {
-            return Err("a zero bucket of finite width");
-        }
-        let bounds = &native.custom_bounds;
-        if bounds.len() > MAX_BUCKETS || bounds.windows(2).any(|pair| !matches!(pair, [a, b] if a < b)) {
-            return Err("custom bounds that rise");
-        }
         let buckets = |buckets: &Buckets| -> Result<Vec<(i32, f64)>, &'static str> {
             if buckets.counts.len() > MAX_BUCKETS {
                 return Err("at most 65,536 buckets on a side");
             }
             let read: Vec<_> = buckets.iter().collect();
-            if read.len() != buckets.counts.len() || read.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
-                return Err("spans that rise and hold as many buckets as there are counts");
+            if read.len() != buckets.counts.len() {
+                return Err(ODD_SPANS);
             }
             Ok(read)
         };
-        let (positive, negative) = (buckets(&native.positive)?, buckets(&native.negative)?);
-        let known = |index: i32| usize::try_from(index).is_ok_and(|index| index <= bounds.len());
-        if custom && (!negative.is_empty() || positive.iter().any(|(index, _)| !known(*index))) {
-            return Err("a custom bucket for each count");
+        if native.custom_bounds.len() > MAX_BUCKETS {
+            return Err(ODD_BOUNDS);
         }
-        Ok(Self {
+        let read = Self {
             schema: native.schema,
             zero_threshold: native.zero_threshold,
             zero_count: native.zero_count,
             count: native.count,
             sum: native.sum,
-            positive,
-            negative,
-            custom_bounds: bounds.clone(),
-        })
+            positive: buckets(&native.positive)?,
+            negative: buckets(&native.negative)?,
+            custom_bounds: native.custom_bounds.clone(),
+        };
+        read.check()?;
+        Ok(read)
+    }
+
+    /// What is wrong with it.
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        let custom = self.schema == CUSTOM_BOUNDS_SCHEMA;
+        if !custom && !SCHEMAS.contains(&self.schema) {
+            return Err("a schema in -4..=8 or -53");
+        }
+        if !(self.zero_threshold >= 0.0 && self.zero_threshold.is_finite()) {
+            return Err("a zero bucket of finite width");
+        }
+        if self.custom_bounds.windows(2).any(|pair| !matches!(pair, [a, b] if a < b)) {
+            return Err(ODD_BOUNDS);
+        }
+        if [&self.positive, &self.negative].into_iter().any(|side| side.windows(2).any(|pair| pair[0].0 >= pair[1].0)) {
+            return Err(ODD_SPANS);
+        }
+        let known = |index: i32| usize::try_from(index).is_ok_and(|index| index <= self.custom_bounds.len());
+        if custom && (!self.negative.is_empty() || self.positive.iter().any(|(index, _)| !known(*index))) {
+            return Err("a custom bucket for each count");
+        }
+        Ok(())
     }
 
     /// Whether it is the same, NaN equal to itself.
