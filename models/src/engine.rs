@@ -14,6 +14,7 @@ use rayon::prelude::*;
 use crate::bundle::ModelBundle;
 use crate::decision::{DecisionParams, RequestPolicy};
 use crate::growth::CLASSES;
+use crate::guardrails::{Guardrails, Held, HeldBy};
 use crate::scorer::{FleetPrior, ServiceScorer};
 
 /// What the engine is set to.
@@ -84,7 +85,7 @@ pub struct Engine {
 impl Engine {
     /// Nothing seen, the rules serve.
     pub fn new(signals: Arc<SignalSet>, options: EngineOptions) -> Self {
-        let policy = RequestPolicy::new(options.decision.clone(), options.step, options.mode);
+        let policy = RequestPolicy::new(options.decision.clone(), options.step, options.mode).with_playbooks(&signals);
         let (bundles, scorers, current) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         Self { signals, options, bundles, scorers, prior: None, policy, current }
     }
@@ -152,7 +153,6 @@ impl Engine {
         let mut requests = Vec::with_capacity(announcements.len());
         for announcement in announcements {
             let mut request = announcement.request;
-            request.playbook = self.signals.get(&request.signal).and_then(|s| s.playbook.clone());
             let scorer = self.scorers.get(predictions[announcement.prediction].service.as_str());
             request.window = scorer.and_then(|s| s.quietest_hour(at, request.predicted_breach.p10));
             requests.push(request);
@@ -172,9 +172,19 @@ impl Engine {
         self.scorers.get(service)?.classes(signal, labels)
     }
 
-    /// How many requests the weekly budget has held back.
-    pub fn held_back(&self) -> u64 {
+    /// What people have decided about requests, from the next step on.
+    pub fn set_guardrails(&mut self, guardrails: Guardrails) {
+        self.policy.set_guardrails(guardrails);
+    }
+
+    /// How many requests each reason has held back.
+    pub fn held_back(&self) -> &BTreeMap<HeldBy, u64> {
         self.policy.held_back()
+    }
+
+    /// What is due and held back since the last step.
+    pub fn holding(&self) -> Vec<Held> {
+        self.policy.holding().cloned().collect()
     }
 
     /// Every live target, to draw.
