@@ -254,6 +254,10 @@ impl ServiceScorer {
         if warming {
             summary.push_str("; warming up: less than a day was seen of this service, and nothing is learnt of it yet");
         }
+        if !anomaly.missed.is_empty() {
+            summary.push_str("; ");
+            summary.push_str(&anomaly.missed);
+        }
         Prediction {
             id: Prediction::derive_id(&self.service, &signal.name, labels, at),
             at,
