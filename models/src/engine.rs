@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use forewarn_features::{ServiceStep, SignalSet};
 use forewarn_schema::{
-    BandPoint, BreachKind, Direction, FanPoint, LabelSet, Mode, Prediction, RemediationRequest, Sample, Step, Timestamp,
+    BandPoint, BreachKind, Direction, FanPoint, LabelSet, Mode, Prediction, RemediationRequest, Sample, Step,
+    TimeRange, Timestamp,
 };
 use rayon::prelude::*;
 
@@ -153,8 +154,7 @@ impl Engine {
         let mut requests = Vec::with_capacity(announcements.len());
         for announcement in announcements {
             let mut request = announcement.request;
-            let scorer = self.scorers.get(predictions[announcement.prediction].service.as_str());
-            request.window = scorer.and_then(|s| s.quietest_hour(at, request.predicted_breach.p10));
+            request.window = self.suggested_window(&predictions[announcement.prediction]);
             requests.push(request);
         }
         self.current = predictions[..targets].iter().map(|p| (p.target_key(), p.clone())).collect();
@@ -170,6 +170,13 @@ impl Engine {
     /// How one target grows now, see [`ServiceScorer::classes`].
     pub fn classes(&self, service: &str, signal: &str, labels: &LabelSet) -> Option<[[f64; CLASSES]; 2]> {
         self.scorers.get(service)?.classes(signal, labels)
+    }
+
+    /// When a remediation of this prediction would hurt least: the quietest hour between it and its p10. `None` where the traffic's day is
+    /// not known, where less than an hour is left, or no breach is in sight.
+    pub fn suggested_window(&self, prediction: &Prediction) -> Option<TimeRange> {
+        let p10 = prediction.at + Duration::from_secs_f64(prediction.time_to_breach_seconds?.p10());
+        self.scorers.get(prediction.service.as_str())?.quietest_hour(prediction.at, p10)
     }
 
     /// What people have decided about requests, from the next step on.

@@ -3,15 +3,13 @@
 
 use std::sync::{Arc, OnceLock};
 
-use forewarn_features::{FeaturePipelineParams, Observation, ServiceStep, SignalSet};
-use forewarn_models::baselines::Baselines;
-use forewarn_models::bundle::{BundleManifest, ForecastModel};
-use forewarn_models::ensemble::{AnomalyEnsemble, Detector, JointDistance, RawScores};
-use forewarn_models::isolation_forest::IsolationForestParams;
+use forewarn_features::{Observation, ServiceStep, SignalSet};
+use forewarn_models::ensemble::{AnomalyEnsemble, Detector, RawScores};
 use forewarn_models::scorer::ServiceScorer;
 use forewarn_models::{EngineOutput, ModelBundle};
-use forewarn_schema::{LabelSet, Step, TimeRange};
+use forewarn_schema::{LabelSet, Step};
 
+use crate::bundles::bundle_of;
 use crate::rig::{Rig, STALE, at, counter, limit, memory};
 
 const DAY: i64 = 1440;
@@ -58,28 +56,7 @@ fn step(minute: i64, rate: f64) -> ServiceStep {
 fn train(rate: fn(i64) -> f64, is_there: fn(i64) -> bool) -> Arc<ModelBundle> {
     let signals = SignalSet::new(&["kubernetes", "http"].map(str::to_owned), vec![]).unwrap();
     let steps: Vec<ServiceStep> = (0..TRAINED).filter(|m| is_there(*m)).map(|m| step(m, rate(m))).collect();
-    let pipeline = FeaturePipelineParams::default().fit(&steps, &signals, Step::MINUTE, &[]);
-    let mut state = pipeline.new_state();
-    let rows: Vec<f32> = steps.iter().flat_map(|s| pipeline.transform(&mut state, s)).collect();
-    let width = pipeline.names().len();
-    let params = IsolationForestParams { trees: 50, sample_size: 256, seed: 1 };
-    let forest = params.check().unwrap().fit(&rows, width).unwrap();
-    let normal: Vec<RawScores> =
-        rows.chunks(width).map(|row| [forest.score(row), f64::NAN, f64::NAN, f64::NAN]).collect();
-    let joint = JointDistance::fit(&rows, width);
-    let forest_alone = AnomalyEnsemble::fit(&normal, &[(Detector::IsolationForest, 1.0)], joint.clone()).unwrap();
-    let range = TimeRange { start: at(0), end: at(TRAINED) };
-    let mut bundle = ModelBundle {
-        manifest: BundleManifest::unsealed("cart", range, Step::MINUTE, 1),
-        pipeline,
-        ensemble: forest_alone,
-        baselines: Baselines::fit(&steps, &signals, Step::MINUTE, None),
-        signals: signals.clone(),
-        forest,
-        lstm: None,
-        forecast: ForecastModel::Trend,
-        rehearsed: Default::default(),
-    };
+    let mut bundle = bundle_of("cart", &steps, &signals, 1);
     // Detectors are calibrated on what the serving code says of normal steps, as training does it.
     let mut scorer = ServiceScorer::new("cart".into(), Arc::new(signals), Step::MINUTE, Some(Arc::new(bundle.clone())));
     let normal: Vec<RawScores> = steps
@@ -91,7 +68,7 @@ fn train(rate: fn(i64) -> f64, is_there: fn(i64) -> bool) -> Arc<ModelBundle> {
         .collect();
     let weights = [Detector::IsolationForest, Detector::SeasonalResidual, Detector::JointResidual]
         .map(|detector| (detector, 1.0));
-    bundle.ensemble = AnomalyEnsemble::fit(&normal, &weights, joint).unwrap();
+    bundle.ensemble = AnomalyEnsemble::fit(&normal, &weights, bundle.ensemble.joint().cloned()).unwrap();
     Arc::new(bundle)
 }
 

@@ -2,6 +2,8 @@
 //! `docs/missing-data.md`; each row names its test here.
 #![allow(clippy::unwrap_used, reason = "a test panics to fail")]
 
+#[path = "../../../models/tests/common/mod.rs"]
+mod bundles;
 mod features;
 mod learnt;
 mod requests;
