@@ -17,7 +17,8 @@ pub struct Observation {
     /// The target's labels without the service label's own and `__name__`, except that a disk's node
     /// stays: `{pod="cart-1"}`, `{node="node-1",mountpoint="/"}`, `{}`.
     pub labels: Arc<LabelSet>,
-    /// In the signal's unit; never NaN (a NaN is a missing value and is left out).
+    /// In the signal's unit; always finite (NaN and the infinities are missing values and are left out: of no distance to a limit can
+    /// be said how it grows).
     pub value: f64,
     /// In the same unit; `None` for context, or where the limit is missing at this step.
     pub limit: Option<f64>,
@@ -40,7 +41,7 @@ pub type VectorSample = (LabelSet, f64);
 /// Joins the results of all expressions at one time into one [`ServiceStep`] a service, sorted by
 /// service. `results` holds, per (signal, role), the instant vector at `at`.
 ///
-/// A value without the service label, and a NaN, are left out. A limit belongs to the value with the
+/// A value without the service label, and one that is not finite, are left out; so is a limit that is not. A limit belongs to the value with the
 /// same labels; where the limit's result has only the service label (or none), it is for every
 /// target of that service (of all). Returns also how many values had no service label.
 pub fn join(
@@ -57,7 +58,7 @@ pub fn join(
             limits.iter().map(|(labels, v)| (labels.without(&[METRIC_NAME]), *v)).collect();
         let name: Arc<str> = signal.name.as_str().into();
         for (labels, value) in values {
-            if value.is_nan() {
+            if !value.is_finite() {
                 continue;
             }
             let labels = labels.without(&[METRIC_NAME]);
@@ -101,7 +102,7 @@ fn limit_of(signal: &Signal, labels: &LabelSet, limits: &BTreeMap<LabelSet, f64>
             .or_else(|| limits.get(&labels.only(&[signal.service.as_str()])))
             .or_else(|| limits.get(&LabelSet::new()))
             .copied()
-            .filter(|limit| !limit.is_nan()),
+            .filter(|limit| limit.is_finite()),
     }
 }
 

@@ -6,6 +6,7 @@
 //! others while it is up. Same code in training, backtest and serving.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use forewarn_schema::{BreachKind, Direction, SignalKind, Step, TimeRange, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::calendar::Calendar;
 use crate::load_effect::LoadEffect;
 use crate::observation::ServiceStep;
+use crate::presence::Presence;
 use crate::seasonal::{SeasonalProfile, median};
 use crate::signal::{Signal, SignalSet};
 
@@ -60,6 +62,9 @@ struct Column {
     /// What the load adds, where it explains the signal.
     load: Option<LoadEffect>,
     change_spread: f64,
+    /// Whether it is usually there; `None` in pipelines that were fitted before that was learnt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    presence: Option<Presence>,
     /// Flag signal → what this column does while the flag is up.
     flags: BTreeMap<String, FlagEffect>,
 }
@@ -119,6 +124,17 @@ pub struct ColumnReading {
     pub spread: f64,
 }
 
+/// A signal that is missed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Absence {
+    /// The signal's name.
+    pub signal: String,
+    /// When it was last seen.
+    pub last: Timestamp,
+    /// The share of normal steps at this time of day in which it was there, 0.9 to 1.
+    pub usual: f64,
+}
+
 impl FeaturePipelineParams {
     /// Fits on the steps of one service that are not in `excluded` (incidents, maintenance).
     ///
@@ -156,6 +172,13 @@ impl FeaturePipelineParams {
             let profile = SeasonalProfile::fit_in(&self.calendar, unflagged(values))?;
             Some(values.iter().map(|(at, v)| (*at, v - profile.level(*at))).collect::<Vec<_>>())
         });
+        let range = steps.first().zip(steps.last()).map(|(first, last)| (first.at, last.at + step.duration()));
+        let (start, end) = range.unwrap_or_default();
+        let range = TimeRange { start, end };
+        let presence_of = |values: &[(Timestamp, f64)]| {
+            let seen: Vec<Timestamp> = values.iter().map(|(at, _)| *at).collect();
+            Presence::fit(&self.calendar, &seen, range, step, excluded)
+        };
         let mut columns = Vec::new();
         for signal in signals.iter().filter(|s| !flags.contains(&s.name.as_str())) {
             if signal.kind == SignalKind::Breach(BreachKind::CertificateExpiry) {
@@ -188,6 +211,7 @@ impl FeaturePipelineParams {
                 profile,
                 load,
                 change_spread,
+                presence: Some(presence_of(values)),
                 flags,
             });
         }
@@ -236,6 +260,20 @@ impl FittedFeaturePipeline {
         row
     }
 
+    /// What is not there at `at` although it usually is at this time of day, and was seen since `state` began: for at least 3 steps,
+    /// as less may be a scrape that failed, and at most a day, after which it is how things are. In the order of the columns.
+    pub fn absences(&self, state: &FeatureState, at: Timestamp) -> Vec<Absence> {
+        const NOTICED: u32 = 3;
+        const DAY: Duration = Duration::from_secs(86_400);
+        let absent = |(column, recent): (&Column, &VecDeque<(Timestamp, f64)>)| {
+            let last = recent.back()?.0;
+            let is_missed = last + self.step.duration() * NOTICED <= at && last + DAY >= at;
+            let usual = column.presence.as_ref()?.usual(at).filter(|_| is_missed)?;
+            Some(Absence { signal: column.signal.clone(), last, usual })
+        };
+        self.columns.iter().zip(&state.recent).filter_map(absent).collect()
+    }
+
     /// How each signal stands at `step`, in the order of the columns; missing ones are left out.
     pub fn readings(&self, step: &ServiceStep) -> Vec<ColumnReading> {
         let load = self.load_residual(step);
@@ -270,7 +308,8 @@ impl FittedFeaturePipeline {
 impl Column {
     fn is_well_formed(&self) -> bool {
         let load = self.load.as_ref().is_none_or(LoadEffect::is_well_formed);
-        self.profile.is_well_formed() && load && self.change_spread > 0.0
+        let presence = self.presence.as_ref().is_none_or(Presence::is_well_formed);
+        self.profile.is_well_formed() && load && presence && self.change_spread > 0.0
     }
 
     fn read(&self, step: &ServiceStep, load_residual: Option<f64>) -> Option<ColumnReading> {

@@ -13,6 +13,7 @@ use serde::Serialize;
 use tokio::sync::Notify;
 
 use crate::access::Access;
+use crate::delivery::Instance;
 use crate::error::AppError;
 use crate::metrics::Metrics;
 use crate::models::ModelSlots;
@@ -36,6 +37,9 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     /// Wakes the delivery task.
     pub(crate) outbox: Notify,
+    /// Somebody wants messages tried again now, whatever the receiver asked for.
+    pub(crate) hurry: AtomicBool,
+    pub(crate) alertmanagers: Vec<Arc<Instance>>,
     pub(crate) draining: AtomicBool,
     pub(crate) decoders: tokio::sync::Semaphore,
     pub(crate) access: Access,
@@ -95,6 +99,8 @@ pub struct Status {
     pub outbox_pending: u64,
     /// Whether requests go anywhere.
     pub webhook: bool,
+    /// Since when requests are stopped; `None`: they are not.
+    pub stopped: Option<Timestamp>,
 }
 
 /// What a reload did, per service with a model.
@@ -157,9 +163,14 @@ impl AppState {
     /// request that is over, is a conflict.
     pub async fn decide(&self, id: &str, decision: Decision, note: Option<&str>) -> Result<StoredRequest, AppError> {
         check_note(note)?;
+        if decision == Decision::Approve && self.0.store.stopped().await?.is_some() {
+            return Err(AppError::Conflict {
+                reason: "requests are stopped; resume them before one is approved".to_owned(),
+            });
+        }
         let announce = self.0.options.webhook.is_some();
         let stored = self.0.store.decide(id, decision, note, self.now(), announce).await?;
-        self.0.outbox.notify_one();
+        self.ring();
         Ok(stored)
     }
 
@@ -172,7 +183,9 @@ impl AppState {
         note: Option<&str>,
     ) -> Result<StoredRequest, AppError> {
         check_note(note)?;
-        Ok(self.0.store.report_outcome(id, outcome, note, self.now()).await?)
+        let stored = self.0.store.report_outcome(id, outcome, note, self.now()).await?;
+        self.ring();
+        Ok(stored)
     }
 
     /// Every label, newest first, at most 1000.
@@ -266,6 +279,7 @@ impl AppState {
             targets: current.predictions.len(),
             outbox_pending: self.0.store.outbox_pending().await.unwrap_or(0),
             webhook: self.0.options.webhook.is_some(),
+            stopped: self.0.store.stopped().await.ok().flatten().map(|stop| stop.since),
         }
     }
 
@@ -296,7 +310,7 @@ impl AppState {
 
 const MAX_NOTE: usize = 4096;
 
-fn check_note(note: Option<&str>) -> Result<(), AppError> {
+pub(crate) fn check_note(note: Option<&str>) -> Result<(), AppError> {
     match note {
         Some(note) if note.len() > MAX_NOTE => {
             Err(AppError::Invalid { reason: format!("note must be at most {MAX_NOTE} bytes, got {}", note.len()) })

@@ -7,6 +7,7 @@ use std::io::{BufReader, BufWriter, Read, Write};
 use std::time::Duration;
 
 use forewarn_features::promql::KeptSeries;
+use forewarn_models::decision::DecisionMemory;
 use forewarn_models::scorer::ServiceMemory;
 use forewarn_schema::{Step, Timestamp};
 use forewarn_storage::{Store, StoreError};
@@ -41,6 +42,7 @@ pub struct Checkpoint {
     head: Head,
     series: Vec<KeptSeries>,
     services: Vec<ServiceMemory>,
+    decisions: DecisionMemory,
 }
 
 /// What the rest is of.
@@ -60,6 +62,7 @@ enum Record {
     Service(Box<ServiceMemory>),
     /// Nothing is missing: so many records came before.
     End(u64),
+    Decisions(DecisionMemory),
 }
 
 /// Why a checkpoint could not be written or read.
@@ -124,11 +127,13 @@ impl Checkpoint {
             return Err(odd("format version 1"));
         }
         let Ok(Record::Head(head)) = reader.record() else { return Err(odd("a head")) };
-        let (mut series, mut services, mut count) = (Vec::new(), Vec::new(), 1);
+        let (mut series, mut services, mut decisions, mut count) =
+            (Vec::new(), Vec::new(), DecisionMemory::default(), 1);
         loop {
             match reader.record().map_err(|_| odd("whole records"))? {
                 Record::Series(one) => series.push(one),
                 Record::Service(one) => services.push(*one),
+                Record::Decisions(all) => decisions = all,
                 Record::End(wanted) if wanted == count => break,
                 Record::End(_) | Record::Head(_) => return Err(odd("as many records as were written")),
             }
@@ -140,13 +145,13 @@ impl Checkpoint {
         if digest.finalize().as_slice() != written {
             return Err(odd("the bytes that were written"));
         }
-        Ok(Self { head, series, services })
+        Ok(Self { head, series, services, decisions })
     }
 
     /// Shows all of it to `scorer`, which has seen nothing and has its models.
     pub(crate) fn show(self, scorer: &Scorer) {
-        let Self { head, series, services } = self;
-        scorer.recall(head.at, head.oldest, series, services);
+        let Self { head, series, services, decisions } = self;
+        scorer.recall(head.at, head.oldest, series, services, decisions);
     }
 }
 
@@ -200,6 +205,7 @@ fn write_all(scorer: &Scorer, file: &mut File, at: Timestamp, step: Step) -> std
         series.into_iter().try_for_each(|one| writer.record(&Record::Series(one)))?;
     }
     scorer.with_memories(|memory| writer.record(&Record::Service(Box::new(memory))))?;
+    writer.record(&Record::Decisions(scorer.decisions()))?;
     writer.record(&Record::End(writer.records))?;
     let digest = writer.digest.clone().finalize();
     writer.put(&digest)?;

@@ -37,8 +37,14 @@ pub enum ServeError {
         /// What it was.
         scheme: String,
     },
-    /// The webhook's host is an address that may not be reached.
-    #[error("requests.webhook cannot be used")]
+    /// An Alertmanager's URL cannot be used.
+    #[error("requests.alertmanager must be http or https URLs, got scheme {scheme:?}")]
+    Alertmanager {
+        /// What it was.
+        scheme: String,
+    },
+    /// The host of the webhook or of an Alertmanager is an address that may not be reached.
+    #[error("requests.webhook or requests.alertmanager cannot be used")]
     OutOfReach(#[from] OutOfReach),
     /// The webhook's secret could not be made, kept or read.
     #[error("webhook secret {path} cannot be used")]

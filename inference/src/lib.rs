@@ -11,11 +11,14 @@ mod checkpoint;
 mod delivery;
 mod error;
 mod http;
+mod maintenance;
 mod metrics;
 mod models;
 mod options;
+mod outbox;
 pub mod page;
 mod receive;
+mod safety;
 mod scoring;
 mod server;
 mod state;
@@ -25,10 +28,17 @@ pub use access::{Credential, CredentialError, CredentialKind, Role};
 pub use app::{AppState, NewFeedback, ReloadReport, ServiceModel, Status};
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointOptions};
 pub use delivery::{
-    OutOfReach, Reach, SignatureError, WebhookSecret, WebhookSecretError, sign_webhook, verify_webhook,
+    AlertmanagerStatus, OutOfReach, Reach, SignatureError, WebhookSecret, WebhookSecretError, sign_webhook,
+    verify_webhook,
 };
 pub use error::{AppError, ServeError};
 pub use http::router;
-pub use options::{Clock, ServerOptions, Webhook, system_clock};
+pub use maintenance::{MaintenanceWindow, NotWeekly, Weekly, When};
+pub use options::{Alertmanagers, Clock, ServerOptions, Webhook, system_clock};
+pub use outbox::Outbox;
+pub use safety::{Modes, NewSilence, Safety, SafetyOptions};
 pub use server::{Server, ServerHandle};
-pub use state::{Decision, Outcome, ServerLock, StateError, StateStore, StoredRequest};
+pub use state::{
+    AuditEntry, Decision, MessageState, OutboxMessage, Outcome, ServerLock, Silence, StateError, StateStore, Stop,
+    StoredMode, StoredRequest,
+};

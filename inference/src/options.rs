@@ -12,6 +12,7 @@ use url::Url;
 use crate::access::Credential;
 use crate::checkpoint::CheckpointOptions;
 use crate::delivery::{Reach, WebhookSecret};
+use crate::safety::SafetyOptions;
 
 /// Tells the time. Tests and the demo bring their own.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -36,6 +37,24 @@ pub struct Webhook {
     pub reach: Reach,
 }
 
+/// Which Alertmanagers are told of requests: all instances of a highly available pair, as they do not tell each other of alerts.
+#[derive(Clone, Debug)]
+pub struct Alertmanagers {
+    /// `http://` or `https://`, without `/api/v2`.
+    pub urls: Vec<Url>,
+    /// Which addresses may be reached.
+    pub reach: Reach,
+    /// How often each is told what has not changed; after four times as long without, it thinks that an alert is over.
+    pub tell_every: Duration,
+}
+
+impl Alertmanagers {
+    /// Told every minute.
+    pub fn new(urls: Vec<Url>, reach: Reach) -> Self {
+        Self { urls, reach, tell_every: Duration::from_secs(60) }
+    }
+}
+
 /// How to serve. Start from [`ServerOptions::default`].
 #[derive(Clone)]
 pub struct ServerOptions {
@@ -51,6 +70,10 @@ pub struct ServerOptions {
     pub state_max_bytes: Option<u64>,
     /// Whom to tell of remediation requests; `None`: they are only stored and shown.
     pub webhook: Option<Webhook>,
+    /// Which Alertmanagers to tell of them besides.
+    pub alertmanagers: Option<Alertmanagers>,
+    /// What holds requests back.
+    pub safety: SafetyOptions,
     /// How others reach this server, for the outcome URL of requests; `None`: the listen address.
     pub public_url: Option<Url>,
     /// The distance between two evaluations.
@@ -95,6 +118,8 @@ impl Default for ServerOptions {
             state_url: "sqlite::memory:".to_owned(),
             state_max_bytes: None,
             webhook: None,
+            alertmanagers: None,
+            safety: SafetyOptions::default(),
             public_url: None,
             step: Step::MINUTE,
             lateness: Duration::from_secs(15),

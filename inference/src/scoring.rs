@@ -2,16 +2,18 @@
 //! and remembers what was said lately. When a step is due is decided here too, from the clock and the
 //! data; storing and telling is the server's.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use forewarn_features::live::LiveSignals;
 use forewarn_features::promql::KeptSeries;
+use forewarn_models::decision::DecisionMemory;
+use forewarn_models::guardrails::{Guardrails, Held, HeldBy};
 use forewarn_models::scorer::ServiceMemory;
 use forewarn_models::{Engine, EngineOutput, ModelBundle, TargetView};
-use forewarn_schema::{Prediction, RemediationRequest, Step, Timestamp};
+use forewarn_schema::{Mode, Prediction, RemediationRequest, Step, Timestamp};
 
 use crate::error::AppError;
 
@@ -102,9 +104,11 @@ impl Scorer {
 
     /// Evaluates and scores the step at `at`; slow, so call it off the async threads. Nothing is shown
     /// before [`publish`](Self::publish).
-    pub(crate) fn evaluate(&self, at: Timestamp) -> Result<EngineOutput, AppError> {
+    pub(crate) fn evaluate(&self, at: Timestamp, guardrails: Guardrails) -> Result<EngineOutput, AppError> {
         let steps = self.live_mut().step(at).map_err(|e| AppError::Internal { source: Box::new(e) })?;
-        Ok(self.engine().step(at, &steps))
+        let mut engine = self.engine();
+        engine.set_guardrails(guardrails);
+        Ok(engine.step(at, &steps))
     }
 
     /// Shows what was said at `at`.
@@ -169,6 +173,7 @@ impl Scorer {
         oldest: Option<Timestamp>,
         series: Vec<KeptSeries>,
         services: Vec<ServiceMemory>,
+        decisions: DecisionMemory,
     ) {
         let newest = {
             let mut live = self.live_mut();
@@ -177,6 +182,7 @@ impl Scorer {
         };
         let mut engine = self.engine();
         services.into_iter().for_each(|memory| engine.remember(memory));
+        engine.remember_decisions(decisions);
         let predictions = engine.look(at);
         drop(engine);
         if let Some(newest) = newest {
@@ -190,8 +196,23 @@ impl Scorer {
         self.engine().memories().try_for_each(each)
     }
 
-    pub(crate) fn held_back(&self) -> u64 {
-        self.engine().held_back()
+    /// Which episodes are open.
+    pub(crate) fn decisions(&self) -> DecisionMemory {
+        self.engine().decisions()
+    }
+
+    pub(crate) fn held_back(&self) -> BTreeMap<HeldBy, u64> {
+        self.engine().held_back().clone()
+    }
+
+    /// What is due and held back since the last step.
+    pub(crate) fn holding(&self) -> Vec<Held> {
+        self.engine().holding()
+    }
+
+    /// How far a request may act where nobody said otherwise.
+    pub(crate) fn default_mode(&self) -> Mode {
+        self.engine().options().mode
     }
 
     pub(crate) fn set_bundle(&self, service: &str, bundle: Option<Arc<ModelBundle>>) {

@@ -81,6 +81,11 @@ impl Server {
         {
             return Err(ServeError::Webhook { scheme: webhook.url.scheme().to_owned() });
         }
+        for url in options.alertmanagers.iter().flat_map(|of| &of.urls) {
+            if !matches!(url.scheme(), "http" | "https") {
+                return Err(ServeError::Alertmanager { scheme: url.scheme().to_owned() });
+            }
+        }
         let live = LiveSignals::new(Arc::clone(&signals), options.step, options.max_series)?;
         let store = StateStore::open_capped(&options.state_url, options.state_max_bytes).await?;
         let lock = store.lock_server()?;
@@ -109,6 +114,8 @@ impl Server {
             slots: ModelSlots::default(),
             metrics: Arc::new(Metrics::new()),
             outbox: Notify::new(),
+            hurry: AtomicBool::new(false),
+            alertmanagers: options.alertmanagers.iter().flat_map(|of| of.urls.iter().cloned()).map(instance).collect(),
             draining: AtomicBool::new(false),
             decoders: Semaphore::new(DECODERS),
             access: Access::new(options.access.clone()),
@@ -154,7 +161,7 @@ impl Server {
         }
         tasks.add(tokio::spawn(keep_house(handle.clone())));
         tasks.add(tokio::spawn(keep_checkpoints(handle.clone())));
-        if let Some(delivery) = delivery::start(&self.app, self.secret)? {
+        for delivery in delivery::start(&self.app, self.secret)? {
             tasks.add(delivery);
         }
         let stopping = Arc::new(Notify::new());
@@ -202,8 +209,17 @@ impl ServerHandle {
         };
         let mut evaluated = 0;
         while let Some(at) = schedule.next(stepper.last, self.app.0.scorer.arrivals(), now) {
+            let guardrails = match self.app.guardrails(at, now).await {
+                Ok(guardrails) => guardrails,
+                Err(error) => {
+                    // What must not be done is not known, so nothing is: the step waits.
+                    tracing::error!(error = chain(&error), step = %at, "not known what holds requests back, trying again");
+                    self.app.0.metrics.state_failed();
+                    break;
+                }
+            };
             let scorer = Arc::clone(&self.app.0.scorer);
-            let output = blocking(move || scorer.evaluate(at)).await.and_then(|result| result);
+            let output = blocking(move || scorer.evaluate(at, guardrails)).await.and_then(|result| result);
             stepper.last = Some(at);
             match output {
                 Ok(output) => stepper.unsaved = Some((at, output)),
@@ -290,10 +306,14 @@ impl ServerHandle {
         shared.metrics.step(false);
         shared.scorer.publish(at, output.predictions);
         if !fresh.is_empty() {
-            shared.outbox.notify_one();
+            self.app.ring();
         }
         true
     }
+}
+
+fn instance(url: url::Url) -> Arc<delivery::Instance> {
+    Arc::new(delivery::Instance::new(url))
 }
 
 /// Tasks that end with the server.

@@ -8,8 +8,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use forewarn_features::SignalSet;
 use forewarn_schema::{LabelSet, Mode, PredictedBreach, Prediction, RemediationRequest, Step, Timestamp, stable_id};
 use serde::{Deserialize, Serialize};
+
+use crate::guardrails::{Guardrails, Held, HeldBy, NO_PLAYBOOK, Room};
 
 /// The model version of a prediction that rests on nothing learnt.
 pub const RULES_VERSION: &str = "rules";
@@ -62,16 +65,41 @@ pub struct RequestPolicy {
     params: DecisionParams,
     step: Step,
     mode: Mode,
-    episodes: BTreeMap<(String, String, Arc<LabelSet>), Episode>,
+    /// Of targets that are, or lately were, urgent or covered.
+    episodes: BTreeMap<Target, Episode>,
     emitted: BTreeMap<String, Vec<Timestamp>>,
     /// Requests from before a restart: whom they cover, and until when.
     restored: Vec<RemediationRequest>,
-    held_back: u64,
+    /// How often each reason has held back a request, once an episode.
+    held_back: BTreeMap<HeldBy, u64>,
+    /// What is due and held back now, by workload.
+    holding: BTreeMap<Workload, Held>,
     /// Per service, what took the place of the default.
     min_probability: BTreeMap<String, f64>,
+    /// By signal.
+    playbooks: BTreeMap<String, String>,
+    guardrails: Guardrails,
 }
 
-#[derive(Debug, Default)]
+/// Service, signal and labels.
+type Target = (String, String, Arc<LabelSet>);
+
+/// Which episodes are open, to be kept over a restart; the requests themselves are with whoever emitted them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct DecisionMemory(Vec<(Target, Episode)>);
+
+/// Service, signal and the labels that the pods of one workload share.
+type Workload = (String, String, LabelSet);
+
+/// A workload whose breach has been urgent for long enough.
+struct Due {
+    workload: Workload,
+    members: Vec<usize>,
+    soonest: usize,
+    mode: Mode,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Episode {
     since: Option<Timestamp>,
     last_urgent: Option<Timestamp>,
@@ -79,7 +107,7 @@ struct Episode {
     covered: bool,
 }
 
-/// A request before the engine adds what only it knows: playbook and window.
+/// A request before the engine adds what only it knows: the window.
 pub struct Announcement {
     /// Its place among the predictions handed to [`RequestPolicy::decide`].
     pub prediction: usize,
@@ -91,8 +119,34 @@ impl RequestPolicy {
     /// No episode is open.
     pub fn new(params: DecisionParams, step: Step, mode: Mode) -> Self {
         let (episodes, emitted) = (BTreeMap::new(), BTreeMap::new());
-        let (restored, min_probability) = (Vec::new(), BTreeMap::new());
-        Self { params, step, mode, episodes, emitted, restored, held_back: 0, min_probability }
+        let (restored, min_probability, playbooks) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        let (held_back, holding, guardrails) = (BTreeMap::new(), BTreeMap::new(), Guardrails::default());
+        Self {
+            params,
+            step,
+            mode,
+            episodes,
+            emitted,
+            restored,
+            held_back,
+            holding,
+            min_probability,
+            playbooks,
+            guardrails,
+        }
+    }
+
+    /// The same, with the playbooks that `signals` name.
+    #[must_use]
+    pub fn with_playbooks(mut self, signals: &SignalSet) -> Self {
+        let named = signals.iter().filter_map(|s| Some((s.name.clone(), s.playbook.clone()?)));
+        self.playbooks = named.collect();
+        self
+    }
+
+    /// What people have decided, from the next step on.
+    pub fn set_guardrails(&mut self, guardrails: Guardrails) {
+        self.guardrails = guardrails;
     }
 
     /// From which probability on a breach of `service` is urgent; `None`: the default.
@@ -112,47 +166,59 @@ impl RequestPolicy {
         self.restored.extend_from_slice(requests);
     }
 
-    /// How many requests the budget has held back so far.
-    pub fn held_back(&self) -> u64 {
-        self.held_back
+    /// How many requests each reason has held back so far: a request counts once for each reason that it met.
+    pub fn held_back(&self) -> &BTreeMap<HeldBy, u64> {
+        &self.held_back
+    }
+
+    /// What is due and held back since the last step, sorted by service and signal.
+    pub fn holding(&self) -> impl Iterator<Item = &Held> {
+        self.holding.values()
     }
 
     /// Marks the predictions that emit a request, appends one for a workload where several targets
     /// share it, and returns the requests. `predictions` are all of one time.
     pub fn decide(&mut self, at: Timestamp, predictions: &mut Vec<Prediction>) -> Vec<Announcement> {
         self.restored.retain(|r| r.expires_at > at);
-        let mut groups: BTreeMap<(String, String, LabelSet), Vec<usize>> = BTreeMap::new();
+        let mut groups: BTreeMap<Workload, Vec<usize>> = BTreeMap::new();
         for (i, p) in predictions.iter().enumerate() {
             // Pods of one workload share their fate; disks of one node do not.
             let group = (p.service.clone(), p.signal.clone(), p.labels.without(&["pod"]));
             groups.entry(group).or_default().push(i);
             self.update(at, p);
         }
+        let due = self.due(at, predictions, groups);
+        let verdicts = self.admit(at, predictions, &due);
+        let held_before = std::mem::take(&mut self.holding);
         let mut announcements = Vec::new();
-        for ((service, signal, workload), members) in groups {
-            let ready: Vec<usize> = members.iter().copied().filter(|i| self.is_ready(at, &predictions[*i])).collect();
-            let Some(soonest) = soonest(predictions, &ready) else { continue };
+        for (Due { workload, members, soonest, mode }, held) in due.into_iter().zip(verdicts) {
+            if let Some(by) = held.filter(|by| *by != HeldBy::WeeklyBudget) {
+                self.hold(at, workload, by, &held_before);
+                continue;
+            }
             let leaning: Vec<usize> = members.iter().copied().filter(|i| self.leans(&predictions[*i])).collect();
             for i in &leaning {
                 let episode = self.episode(&predictions[*i]);
                 episode.covered = true;
                 episode.announced = Some(at);
             }
-            if !self.within_budget(&service, at) {
-                self.held_back += 1;
+            if let Some(by) = held {
+                *self.held_back.entry(by).or_default() += 1;
                 continue;
             }
+            let (service, signal, labels) = workload;
             let emitting = if leaning.len() > 1 {
                 let mut shared = predictions[soonest].clone();
-                shared.id = Prediction::derive_id(&service, &signal, &workload, at);
-                shared.labels = workload.into();
+                shared.id = Prediction::derive_id(&service, &signal, &labels, at);
+                shared.labels = labels.into();
                 predictions.push(shared);
                 predictions.len() - 1
             } else {
                 soonest
             };
             let prediction = &mut predictions[emitting];
-            if let Some(request) = request(prediction, at, self.mode) {
+            if let Some(mut request) = request(prediction, at, mode) {
+                request.playbook = self.playbooks.get(&signal).cloned();
                 prediction.request_id = Some(request.id.clone());
                 self.emitted.entry(service).or_default().push(at);
                 announcements.push(Announcement { prediction: emitting, request });
@@ -161,16 +227,73 @@ impl RequestPolicy {
         announcements
     }
 
+    /// The workloads that should be announced, in the order of their names.
+    fn due(&mut self, at: Timestamp, predictions: &[Prediction], groups: BTreeMap<Workload, Vec<usize>>) -> Vec<Due> {
+        let mut all = Vec::new();
+        for (workload, members) in groups {
+            let ready: Vec<usize> = members.iter().copied().filter(|i| self.is_ready(at, &predictions[*i])).collect();
+            let Some(soonest) = soonest(predictions, &ready) else { continue };
+            let mode = self.mode_of(&predictions[soonest]);
+            all.push(Due { workload, members, soonest, mode });
+        }
+        all
+    }
+
+    /// What holds back each of `due`; where there is not room for all, the soonest breach comes first.
+    fn admit(&mut self, at: Timestamp, predictions: &[Prediction], due: &[Due]) -> Vec<Option<HeldBy>> {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let mut verdicts = vec![None; due.len()];
+        if due.is_empty() {
+            return verdicts;
+        }
+        let left: Vec<usize> = due.iter().map(|d| self.budget_left(&d.workload.0, at)).collect();
+        let in_this_hour = self.emitted.values().flatten().filter(|t| **t + HOUR > at).count();
+        let mut room = Room::new(&self.guardrails, in_this_hour);
+        let p50 = |i: &usize| predictions[due[*i].soonest].time_to_breach_seconds.map_or(f64::INFINITY, |t| t.p50());
+        let mut order: Vec<usize> = (0..due.len()).collect();
+        order.sort_by(|a, b| p50(a).total_cmp(&p50(b)));
+        for i in order {
+            verdicts[i] = room.take(&due[i].workload.0, due[i].mode, left[i]);
+        }
+        verdicts
+    }
+
+    /// Remembers that a workload is held back; it stays due.
+    fn hold(&mut self, at: Timestamp, workload: Workload, by: HeldBy, before: &BTreeMap<Workload, Held>) {
+        let since = before.get(&workload).filter(|held| held.by == by).map(|held| held.since);
+        if since.is_none() {
+            *self.held_back.entry(by).or_default() += 1;
+        }
+        let (service, signal, labels) = workload.clone();
+        self.holding.insert(workload, Held { service, signal, labels, by, since: since.unwrap_or(at) });
+    }
+
+    /// How far a request of this prediction may act by itself.
+    fn mode_of(&self, p: &Prediction) -> Mode {
+        let playbook = self.playbooks.get(&p.signal).map_or(NO_PLAYBOOK, String::as_str);
+        let set = self.guardrails.modes.get(&(p.service.clone(), playbook.to_owned())).copied();
+        set.unwrap_or(self.mode)
+    }
+
     fn span(&self, steps: u32) -> Duration {
         self.step.duration() * steps
+    }
+
+    /// A copy of what it remembers.
+    pub fn memory(&self) -> DecisionMemory {
+        DecisionMemory(self.episodes.iter().map(|(target, episode)| (target.clone(), episode.clone())).collect())
+    }
+
+    /// Goes on from `memory`.
+    pub fn remember(&mut self, memory: DecisionMemory) {
+        self.episodes = memory.0.into_iter().collect();
     }
 
     fn episode(&mut self, p: &Prediction) -> &mut Episode {
         let covered = self.restored.iter().any(|r| {
             r.service == p.service && r.signal == p.signal && r.labels.iter().all(|(k, v)| p.labels.get(k) == Some(v))
         });
-        let key = (p.service.clone(), p.signal.clone(), p.labels.clone());
-        self.episodes.entry(key).or_insert_with(|| Episode { covered, ..Episode::default() })
+        self.episodes.entry(target_of(p)).or_insert_with(|| Episode { covered, ..Episode::default() })
     }
 
     fn is_urgent(&self, p: &Prediction) -> bool {
@@ -186,6 +309,11 @@ impl RequestPolicy {
         let (urgent, quiet) = (self.is_urgent(p), self.span(self.params.quiet));
         let lapse = self.span(self.params.lapse);
         let leans = self.leans(p);
+        let target = target_of(p);
+        if !urgent && self.restored.is_empty() && !self.episodes.contains_key(&target) {
+            return;
+        }
+        let cool_down = self.span(self.params.cool_down);
         let episode = self.episode(p);
         if urgent {
             episode.since.get_or_insert(at);
@@ -194,18 +322,23 @@ impl RequestPolicy {
             episode.last_urgent = Some(at);
         } else if episode.last_urgent.is_none_or(|last| at > last + quiet) {
             (episode.since, episode.covered) = (None, false);
+            if episode.announced.is_none_or(|last| last + cool_down <= at) {
+                self.episodes.remove(&target);
+            }
         } else if !episode.covered && episode.last_urgent.is_none_or(|last| at > last + lapse) {
             episode.since = None;
         }
     }
 
     fn is_ready(&mut self, at: Timestamp, p: &Prediction) -> bool {
-        let (urgent, persistence) = (self.is_urgent(p), self.persistence(p));
-        let cool_down = self.span(self.params.cool_down);
+        if !self.is_urgent(p) {
+            return false;
+        }
+        let (persistence, cool_down) = (self.persistence(p), self.span(self.params.cool_down));
         let episode = self.episode(p);
         let lasted = episode.since.is_some_and(|since| since + persistence <= at);
         let cooled = episode.announced.is_none_or(|last| last + cool_down <= at);
-        urgent && lasted && cooled && !episode.covered
+        lasted && cooled && !episode.covered
     }
 
     /// How long urgency must have lasted.
@@ -218,12 +351,16 @@ impl RequestPolicy {
         p.time_to_breach_seconds.is_some_and(|ttb| ttb.p50() <= self.params.sibling_horizons * p.horizon_seconds)
     }
 
-    fn within_budget(&mut self, service: &str, at: Timestamp) -> bool {
+    fn budget_left(&mut self, service: &str, at: Timestamp) -> usize {
         const WEEK: Duration = Duration::from_secs(7 * 86_400);
         let emitted = self.emitted.entry(service.to_owned()).or_default();
         emitted.retain(|t| *t + WEEK > at);
-        emitted.len() < self.params.weekly_budget as usize
+        (self.params.weekly_budget as usize).saturating_sub(emitted.len())
     }
+}
+
+fn target_of(p: &Prediction) -> Target {
+    (p.service.clone(), p.signal.clone(), Arc::clone(&p.labels))
 }
 
 fn soonest(predictions: &[Prediction], of: &[usize]) -> Option<usize> {
@@ -259,140 +396,4 @@ fn request(p: &Prediction, at: Timestamp, mode: Mode) -> Option<RemediationReque
 }
 
 #[cfg(test)]
-mod tests {
-    use forewarn_schema::{AnomalyScore, BreachKind, Explanation, Probability, TimeToBreach};
-
-    use super::*;
-
-    fn prediction(at: Timestamp, pod: &str, hours: Option<f64>) -> Prediction {
-        let labels = LabelSet::from([("pod", pod)]);
-        let ttb = hours.map(|h| TimeToBreach::new(3240.0 * h, 3600.0 * h, 4000.0 * h).unwrap());
-        Prediction {
-            id: Prediction::derive_id("cart", "pool", &labels, at),
-            at,
-            service: "cart".into(),
-            signal: "pool".into(),
-            kind: BreachKind::PoolExhaustion,
-            labels: labels.into(),
-            value: 400.0,
-            limit: 500.0,
-            breach_probability: Probability::saturating(if hours.is_some_and(|h| h < 5.0) { 0.95 } else { 0.1 }),
-            horizon_seconds: 6.0 * 3600.0,
-            time_to_breach_seconds: ttb,
-            request_id: None,
-            anomaly_score: AnomalyScore::default(),
-            model_version: "rules".into(),
-            explanation: Explanation::default(),
-        }
-    }
-
-    /// Feeds a minute at a time; returns the minutes and labels of the requests.
-    fn run(
-        policy: &mut RequestPolicy,
-        minutes: std::ops::Range<i64>,
-        pods: &[(&str, Option<f64>)],
-    ) -> Vec<(i64, String)> {
-        let mut requests = Vec::new();
-        for minute in minutes {
-            let at = Timestamp::from_seconds(minute * 60);
-            let mut predictions: Vec<_> = pods.iter().map(|(pod, hours)| prediction(at, pod, *hours)).collect();
-            for a in policy.decide(at, &mut predictions) {
-                assert_eq!(predictions[a.prediction].request_id.as_ref(), Some(&a.request.id));
-                requests.push((minute, a.request.labels.to_string()));
-            }
-        }
-        requests
-    }
-
-    fn policy() -> RequestPolicy {
-        RequestPolicy::new(DecisionParams::default(), Step::MINUTE, Mode::DryRun)
-    }
-
-    #[test]
-    fn one_request_an_episode_after_it_lasted() {
-        let mut policy = policy();
-        assert_eq!(run(&mut policy, 0..600, &[("a", Some(3.0))]), [(30, r#"{pod="a"}"#.to_owned())]);
-        assert_eq!(run(&mut policy, 600..700, &[("a", None)]), []);
-        assert_eq!(run(&mut policy, 700..900, &[("a", Some(3.0))]).len(), 1, "a new episode is announced");
-    }
-
-    #[test]
-    fn a_flicker_is_not_announced() {
-        let mut policy = policy();
-        for start in (0..900).step_by(90) {
-            assert_eq!(run(&mut policy, start..start + 10, &[("a", Some(1.0))]), []);
-            assert_eq!(run(&mut policy, start + 10..start + 90, &[("a", None)]), []);
-        }
-    }
-
-    #[test]
-    fn what_has_lasted_starts_anew_after_a_lapse() {
-        let mut policy = policy();
-        assert_eq!(run(&mut policy, 0..25, &[("a", Some(1.0))]), []);
-        assert_eq!(run(&mut policy, 25..40, &[("a", None)]), [], "longer than the lapse that is forgiven");
-        assert_eq!(run(&mut policy, 40..60, &[("a", Some(1.0))]), []);
-        assert_eq!(run(&mut policy, 60..65, &[("a", None)]), []);
-        assert_eq!(run(&mut policy, 65..90, &[("a", Some(1.0))]), [(70, r#"{pod="a"}"#.to_owned())]);
-    }
-
-    #[test]
-    fn a_race_from_a_start_is_not_waited_for() {
-        let mut policy = policy();
-        let first = (0..30).find(|minute| {
-            let at = Timestamp::from_seconds(minute * 60);
-            let mut racing = prediction(at, "a", Some(0.2));
-            racing.explanation.forecast = BY_RACE.into();
-            !policy.decide(at, &mut vec![racing]).is_empty()
-        });
-        assert_eq!(first, Some(5));
-    }
-
-    #[test]
-    fn a_service_may_ask_for_more_certainty() {
-        let mut policy = policy();
-        policy.set_min_probability("cart", Some(0.97));
-        let learnt = |minute: i64| {
-            let at = Timestamp::from_seconds(minute * 60);
-            Prediction { model_version: "v1".into(), ..prediction(at, "a", Some(3.0)) }
-        };
-        let requests = |policy: &mut RequestPolicy, minutes: std::ops::Range<i64>| {
-            let decide = |m: i64| policy.decide(Timestamp::from_seconds(m * 60), &mut vec![learnt(m)]).len();
-            minutes.map(decide).sum::<usize>()
-        };
-        assert_eq!(requests(&mut policy, 0..100), 0);
-        policy.set_min_probability("cart", None);
-        assert_eq!(requests(&mut policy, 100..200), 1, "the default again");
-    }
-
-    #[test]
-    fn nothing_is_automatic_while_a_service_is_warming() {
-        let at = Timestamp::from_seconds(0);
-        let mut warming = prediction(at, "a", Some(3.0));
-        let mode_of = |p: &Prediction, mode| request(p, at, mode).unwrap().mode;
-        assert_eq!(mode_of(&warming, Mode::Automatic), Mode::Automatic);
-        warming.explanation.warming = true;
-        assert_eq!(mode_of(&warming, Mode::Automatic), Mode::Approval);
-        assert_eq!(mode_of(&warming, Mode::DryRun), Mode::DryRun);
-    }
-
-    #[test]
-    fn siblings_share_one_request() {
-        let requests = run(&mut policy(), 0..600, &[("a", Some(3.0)), ("b", Some(8.0)), ("c", None)]);
-        assert_eq!(requests, [(30, "{}".to_owned())]);
-    }
-
-    #[test]
-    fn the_budget_holds_back_and_a_restart_remembers() {
-        let mut tight =
-            RequestPolicy::new(DecisionParams { weekly_budget: 1, ..Default::default() }, Step::MINUTE, Mode::DryRun);
-        assert_eq!(run(&mut tight, 0..100, &[("a", Some(3.0))]).len(), 1);
-        assert_eq!(run(&mut tight, 100..200, &[("b", Some(3.0))]), []);
-        assert_eq!(tight.held_back(), 1);
-
-        let at = Timestamp::from_seconds(0);
-        let open = request(&prediction(at, "a", Some(3.0)), at, Mode::DryRun).unwrap();
-        let mut restarted = policy();
-        restarted.restore(&[open]);
-        assert_eq!(run(&mut restarted, 5..100, &[("a", Some(3.0))]), []);
-    }
-}
+mod tests;

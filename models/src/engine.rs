@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use forewarn_features::{ServiceStep, SignalSet};
 use forewarn_schema::{
-    BandPoint, BreachKind, Direction, FanPoint, LabelSet, Mode, Prediction, RemediationRequest, Sample, Step, Timestamp,
+    BandPoint, BreachKind, Direction, FanPoint, LabelSet, Mode, Prediction, RemediationRequest, Sample, Step,
+    TimeRange, Timestamp,
 };
 use rayon::prelude::*;
 
 use crate::bundle::ModelBundle;
-use crate::decision::{DecisionParams, RequestPolicy};
+use crate::decision::{DecisionMemory, DecisionParams, RequestPolicy};
 use crate::growth::CLASSES;
+use crate::guardrails::{Guardrails, Held, HeldBy};
 use crate::scorer::{FleetPrior, ServiceMemory, ServiceScorer};
 
 /// What the engine is set to.
@@ -83,7 +85,7 @@ pub struct Engine {
 impl Engine {
     /// Nothing seen, the rules serve.
     pub fn new(signals: Arc<SignalSet>, options: EngineOptions) -> Self {
-        let policy = RequestPolicy::new(options.decision.clone(), options.step, options.mode);
+        let policy = RequestPolicy::new(options.decision.clone(), options.step, options.mode).with_playbooks(&signals);
         let (bundles, scorers) = (BTreeMap::new(), BTreeMap::new());
         Self { signals, options, bundles, scorers, prior: None, policy }
     }
@@ -150,9 +152,7 @@ impl Engine {
         let mut requests = Vec::with_capacity(announcements.len());
         for announcement in announcements {
             let mut request = announcement.request;
-            request.playbook = self.signals.get(&request.signal).and_then(|s| s.playbook.clone());
-            let scorer = self.scorers.get(predictions[announcement.prediction].service.as_str());
-            request.window = scorer.and_then(|s| s.quietest_hour(at, request.predicted_breach.p10));
+            request.window = self.suggested_window(&predictions[announcement.prediction]);
             requests.push(request);
         }
         EngineOutput { predictions, requests }
@@ -169,9 +169,26 @@ impl Engine {
         self.scorers.get(service)?.classes(signal, labels)
     }
 
-    /// How many requests the weekly budget has held back.
-    pub fn held_back(&self) -> u64 {
+    /// When a remediation of this prediction would hurt least: the quietest hour between it and its p10. `None` where the traffic's day is
+    /// not known, where less than an hour is left, or no breach is in sight.
+    pub fn suggested_window(&self, prediction: &Prediction) -> Option<TimeRange> {
+        let p10 = prediction.at + Duration::from_secs_f64(prediction.time_to_breach_seconds?.p10());
+        self.scorers.get(prediction.service.as_str())?.quietest_hour(prediction.at, p10)
+    }
+
+    /// What people have decided about requests, from the next step on.
+    pub fn set_guardrails(&mut self, guardrails: Guardrails) {
+        self.policy.set_guardrails(guardrails);
+    }
+
+    /// How many requests each reason has held back.
+    pub fn held_back(&self) -> &BTreeMap<HeldBy, u64> {
         self.policy.held_back()
+    }
+
+    /// What is due and held back since the last step.
+    pub fn holding(&self) -> Vec<Held> {
+        self.policy.holding().cloned().collect()
     }
 
     /// The target of a prediction, to draw as it is now; `None` where it is not remembered, as that of a whole workload.
@@ -189,6 +206,16 @@ impl Engine {
         self.refresh_prior();
         let service = Arc::clone(&memory.service);
         self.scorer(&service).remember(memory);
+    }
+
+    /// Which episodes are open, to be kept as well.
+    pub fn decisions(&self) -> DecisionMemory {
+        self.policy.memory()
+    }
+
+    /// Goes on from the episodes of an earlier engine.
+    pub fn remember_decisions(&mut self, memory: DecisionMemory) {
+        self.policy.remember(memory);
     }
 
     fn scorer(&mut self, service: &Arc<str>) -> &mut ServiceScorer {

@@ -85,6 +85,8 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Say what a prediction turned out to be
     Label(Label),
+    /// List messages that did not leave; send one again
+    Outbox(Outbox),
     /// Measure this machine: JSON on standard output
     #[command(subcommand)]
     Bench(Bench),
@@ -283,6 +285,29 @@ pub(crate) struct Label {
     /// Why, in your words.
     #[arg(long, value_name = "TEXT")]
     pub(crate) note: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  forewarn outbox                        what waits, was refused or expired, with the last error
+  forewarn outbox resend r-1a2b3c4d5e6f7a8b
+  forewarn outbox resend r-1a2b3c4d5e6f7a8b --after-expiry")]
+pub(crate) struct Outbox {
+    #[command(subcommand)]
+    pub(crate) action: Option<OutboxAction>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OutboxAction {
+    /// Send a message again, with the same id
+    Resend {
+        /// As the list shows it.
+        event_id: String,
+        /// Also where it has expired: it leaves within five minutes, and says of itself that it is expired.
+        #[arg(long)]
+        after_expiry: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,6 +2,8 @@
 //! expiry. What to send is in the state database's outbox; a crash at any point sends it again, with
 //! the same id, and the receiver tells them apart by that.
 
+mod alert;
+mod alertmanager;
 mod backoff;
 mod reach;
 mod signature;
@@ -15,10 +17,15 @@ use reqwest::{Client, StatusCode};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+pub(crate) use self::alert::ALERT_NAME;
+pub use self::alertmanager::AlertmanagerStatus;
+pub(crate) use self::alertmanager::Instance;
 pub use self::reach::{OutOfReach, Reach};
 pub use self::signature::{SignatureError, WebhookSecret, WebhookSecretError, sign_webhook, verify_webhook};
+use forewarn_models::guardrails::Maintenance;
+
 use crate::app::AppState;
-use crate::error::{ServeError, chain};
+use crate::error::{AppError, ServeError, chain};
 use crate::options::Webhook;
 use crate::state::{Fate, OutboxEntry};
 
@@ -41,16 +48,7 @@ pub(crate) struct Delivery {
 
 impl Delivery {
     pub(crate) fn new(app: AppState, webhook: &Webhook, secret: WebhookSecret) -> Result<Self, ServeError> {
-        webhook.reach.check_host(webhook.url.host())?;
-        forewarn_storage::install_crypto_provider();
-        let client = Client::builder()
-            // A redirect would take a signed message to an address that nobody configured.
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .dns_resolver(Arc::new(webhook.reach.clone()))
-            .timeout(TIMEOUT)
-            .build()
-            .map_err(|e| ServeError::Http(e.into()))?;
+        let client = client(&webhook.url, &webhook.reach)?;
         Ok(Self { app, client, url: webhook.url.clone(), secret, not_before: BTreeMap::new() })
     }
 
@@ -74,10 +72,22 @@ impl Delivery {
                 return LOOK_EVERY;
             }
         };
-        let now = Instant::now();
+        let held = match held(&self.app).await {
+            Ok(held) => held,
+            Err(error) => {
+                tracing::error!(error = chain(&error), "not known whether messages may leave, so none does");
+                return LOOK_EVERY;
+            }
+        };
+        if self.app.0.hurry.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            self.not_before.clear();
+        }
+        let (now, time) = (Instant::now(), self.app.now());
         self.not_before.retain(|_, at| *at > now);
         let due: Vec<OutboxEntry> = heads
             .into_iter()
+            // What is too late is put away whatever holds it.
+            .filter(|e| time > e.expires_at || !held.covers(&service_of(&e.payload)))
             .filter(|e| !self.not_before.contains_key(&e.target_key))
             .take(PARALLEL as usize)
             .collect();
@@ -127,6 +137,36 @@ impl Delivery {
             self.not_before.insert(entry.target_key.clone(), Instant::now() + LOOK_EVERY);
         }
     }
+}
+
+/// Of which services no message may leave now: of all while requests are stopped, and of those that are being worked on.
+async fn held(app: &AppState) -> Result<Maintenance, AppError> {
+    let mut held = app.maintenance(&[app.now()]).await?;
+    held.everything |= app.0.store.stopped().await?.is_some();
+    Ok(held)
+}
+
+/// Whom a message is about; nobody where it does not say, so that only a stop holds it.
+fn service_of(payload: &str) -> String {
+    #[derive(serde::Deserialize)]
+    struct About {
+        service: String,
+    }
+    serde_json::from_str(payload).map(|about: About| about.service).unwrap_or_default()
+}
+
+/// Speaks to nobody but who was configured.
+fn client(url: &reqwest::Url, reach: &Reach) -> Result<Client, ServeError> {
+    reach.check_host(url.host())?;
+    forewarn_storage::install_crypto_provider();
+    Client::builder()
+        // A redirect would take a signed message to an address that nobody configured.
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .dns_resolver(Arc::new(reach.clone()))
+        .timeout(TIMEOUT)
+        .build()
+        .map_err(|e| ServeError::Http(e.into()))
 }
 
 /// One try, and how long the receiver asked to be left alone after a failure.
@@ -203,14 +243,23 @@ pub(crate) fn secret_for(
     }
 }
 
-/// Starts the delivery task where there is a webhook.
+/// Starts a task for the webhook and one for each Alertmanager, as far as there are any.
 pub(crate) fn start(
     app: &AppState,
     secret: Option<WebhookSecret>,
-) -> Result<Option<tokio::task::JoinHandle<()>>, ServeError> {
-    let (Some(webhook), Some(secret)) = (&app.0.options.webhook, secret) else { return Ok(None) };
-    let delivery = Delivery::new(app.clone(), webhook, secret)?;
-    Ok(Some(tokio::spawn(delivery.run())))
+) -> Result<Vec<tokio::task::JoinHandle<()>>, ServeError> {
+    let options = &app.0.options;
+    let mut tasks = Vec::new();
+    if let (Some(webhook), Some(secret)) = (&options.webhook, secret) {
+        tasks.push(tokio::spawn(Delivery::new(app.clone(), webhook, secret)?.run()));
+    }
+    if let Some(of) = &options.alertmanagers {
+        for (url, instance) in of.urls.iter().zip(&app.0.alertmanagers) {
+            let (client, instance) = (client(url, &of.reach)?, Arc::clone(instance));
+            tasks.push(tokio::spawn(alertmanager::keep_telling(app.clone(), instance, client, of.tell_every)));
+        }
+    }
+    Ok(tasks)
 }
 
 #[cfg(test)]

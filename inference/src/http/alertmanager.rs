@@ -4,6 +4,7 @@
 //! - with the labels `service` and `kind` (`kind` as in predictions; an `alertname` that is such a
 //!   kind does too): a breach. Where a request for it was emitted in the day before and had not
 //!   expired, its prediction came true; where not, the breach was missed;
+//! - an alert of our own (see `delivery::alert`) that comes back says only what we said;
 //! - any other alert says nothing, and is counted.
 //!
 //! Alertmanager repeats a firing alert; a repetition adds nothing.
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use super::Problem;
 use crate::app::{AppState, NewFeedback};
+use crate::delivery::ALERT_NAME;
 use crate::error::AppError;
 
 /// How long before the alert a request may have been emitted and still be about it.
@@ -56,12 +58,15 @@ pub(super) async fn receive(
     Ok(Json(json!({"labelled": labelled, "ignored": ignored})))
 }
 
-/// `labelled`, or why not: `resolved`, `unknown`, `repeated`.
+/// `labelled`, or why not: `resolved`, `own`, `unknown`, `repeated`.
 async fn take(app: &AppState, alert: &Alert) -> Result<&'static str, AppError> {
     if alert.status != "firing" {
         return Ok("resolved");
     }
     let label = |name: &str| alert.labels.get(name).map(String::as_str);
+    if label("alertname") == Some(ALERT_NAME) {
+        return Ok("own");
+    }
     let (subject, verdict) = if let Some(id) = label("forewarn_prediction_id") {
         if app.prediction(id).await?.is_none() {
             return Ok("unknown");

@@ -7,15 +7,17 @@ mod guard;
 mod models;
 mod openapi;
 mod operations;
+mod outbox;
 mod predictions;
 mod problem;
 mod requests;
+mod safety;
 mod write;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post, put};
 
 pub(crate) use self::problem::Problem;
 use crate::app::AppState;
@@ -31,6 +33,16 @@ fn routes(app: &AppState) -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/api/v1/requests/{id}/approve", post(requests::approve)),
         ("/api/v1/requests/{id}/reject", post(requests::reject)),
         ("/api/v1/requests/{id}/outcome", post(requests::outcome)),
+        ("/api/v1/requests/stop", post(safety::stop)),
+        ("/api/v1/requests/resume", post(safety::resume)),
+        ("/api/v1/safety", get(safety::show)),
+        ("/api/v1/silences", get(safety::silences).post(safety::silence)),
+        ("/api/v1/silences/{id}", delete(safety::end_silence)),
+        ("/api/v1/modes", get(safety::modes)),
+        ("/api/v1/modes/{service}/{playbook}", put(safety::set_mode).delete(safety::forget_mode)),
+        ("/api/v1/outbox", get(outbox::list)),
+        ("/api/v1/outbox/{id}/resend", post(outbox::resend)),
+        ("/api/v1/audit", get(outbox::audit)),
         ("/api/v1/feedback", get(feedback::list).post(feedback::add)),
         ("/api/v1/feedback/{id}", delete(feedback::remove)),
         ("/api/v1/alertmanager", post(alertmanager::receive)),

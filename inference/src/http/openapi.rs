@@ -63,6 +63,64 @@ fn paths() -> Value {
             "requestBody": body("Outcome", true),
             "responses": changed("StoredRequest"),
         }},
+        "/api/v1/requests/stop": {"post": {
+            "summary": "Stop requests: none is made, none leaves, none can be approved",
+            "requestBody": body("Note", false),
+            "responses": with(ok(reference("Safety")), &[("422", "The note is too long")]),
+        }},
+        "/api/v1/requests/resume": {"post": {
+            "summary": "Let requests be made again; those that are still due are made at the next step",
+            "requestBody": body("Note", false),
+            "responses": with(ok(reference("Safety")), &[("422", "The note is too long")]),
+        }},
+        "/api/v1/safety": {"get": {"summary": "What holds requests back now", "responses": ok(reference("Safety"))}},
+        "/api/v1/silences": {
+            "get": {"summary": "Silences that are not over, soonest end first", "responses": ok(list("Silence"))},
+            "post": {
+                "summary": "Ask nothing of a service, or of all, for a while; predictions go on",
+                "requestBody": body("NewSilence", true),
+                "responses": with(json!({"201": answer("Stored", Some(reference("Silence")))}), &[("422", "Its times do not fit")]),
+            },
+        },
+        "/api/v1/silences/{id}": {"delete": {
+            "summary": "End a silence now",
+            "parameters": [path("id")],
+            "responses": answers(&[("204", "Ended"), ("404", "No such silence that is not over")]),
+        }},
+        "/api/v1/modes": {"get": {
+            "summary": "How far each playbook may act by itself on each service",
+            "responses": ok(reference("Modes")),
+        }},
+        "/api/v1/modes/{service}/{playbook}": {
+            "put": {
+                "summary": "Set how far a playbook may act by itself on a service; automatic must be earned, or wanted unearned",
+                "parameters": [path("service"), path("playbook")],
+                "requestBody": body("NewMode", true),
+                "responses": with(ok(reference("Mode")), &[("409", "It is not earned"), ("422", "A name or the note is too long")]),
+            },
+            "delete": {
+                "summary": "Give a playbook back to the default",
+                "parameters": [path("service"), path("playbook")],
+                "responses": answers(&[("204", "It has the default now"), ("404", "It had it")]),
+            },
+        },
+        "/api/v1/outbox": {"get": {
+            "summary": "Messages that wait, were refused or expired, newest first, at most 500; and how each Alertmanager is doing",
+            "parameters": [query("state", json!({"enum": ["pending", "delivered", "refused", "expired"]}))],
+            "responses": ok(reference("Outbox")),
+        }},
+        "/api/v1/outbox/{id}/resend": {"post": {
+            "summary": "Send a message again, with the same id; one that expired only after_expiry",
+            "parameters": [path("id")],
+            "requestBody": body("Resend", false),
+            "responses": changed("OutboxMessage"),
+        }},
+        "/api/v1/audit": {"get": {
+            "summary": "Who decided what, newest first; before is the number to ask for the next page with",
+            "parameters": [query("before", json!({"type": "integer"})), query("limit", json!({"type": "integer", "minimum": 1, "maximum": 1000}))],
+            "responses": ok(json!({"type": "object", "properties": {
+                "before": {"type": ["integer", "null"]}, "entries": list("AuditEntry")}})),
+        }},
         "/api/v1/feedback": {
             "get": {"summary": "Labels, newest first, at most 1000", "responses": ok(list("Feedback"))},
             "post": {
@@ -128,6 +186,7 @@ fn schemas() -> Value {
             "signal": text, "seen": number, "expected": {"type": ["number", "null"]}, "weight": unit}}},
         "warming": {"type": "boolean"},
     }});
+    let mode = json!({"enum": ["dry_run", "approval", "automatic"]});
     let maybe_text = json!({"type": ["string", "null"]});
     json!({
         "Problem": {"type": "object", "description": "RFC 9457", "required": ["type", "title", "status", "detail"],
@@ -153,6 +212,35 @@ fn schemas() -> Value {
                 "verdict": {"enum": ["true_positive", "false_positive", "missed", "unclear"]}, "note": text}},
         "Feedback": {"type": "object", "properties": {"id": text, "subject": {"type": "object"}, "verdict": text,
             "note": maybe_text, "source": {"enum": ["api", "page", "shell", "alertmanager"]}, "created_at": time}},
+        "Safety": {"type": "object", "properties": {
+            "stopped": {"type": ["object", "null"], "properties": {"since": time, "who": text, "note": maybe_text}},
+            "held": {"type": "array", "items": {"type": "object", "properties": {
+                "service": text, "signal": text, "labels": labels, "since": time,
+                "by": {"enum": ["stopped", "maintenance", "weekly_budget", "blast_radius", "hourly_rate"]}}}},
+            "max_per_hour": {"type": ["integer", "null"]}, "max_workloads": {"type": ["integer", "null"]},
+            "under_way": {"type": "array", "items": text}, "maintenance": {"type": "array", "items": {"type": "object"}},
+            "silences": list("Silence")}},
+        "Silence": {"type": "object", "properties": {"id": text, "service": maybe_text, "from": time, "until": time, "who": text,
+            "note": maybe_text}},
+        "NewSilence": {"type": "object", "additionalProperties": false, "required": ["until"],
+            "properties": {"service": text, "from": time, "until": time, "note": text}},
+        "Modes": {"type": "object", "properties": {"default": mode, "modes": list("Mode")}},
+        "Mode": {"type": "object", "properties": {"service": text, "playbook": text, "mode": mode, "since": time,
+            "verified": {"type": "integer"}, "who": text, "note": maybe_text}},
+        "NewMode": {"type": "object", "additionalProperties": false, "required": ["mode"],
+            "properties": {"mode": mode, "unearned": {"type": "boolean"}, "note": text}},
+        "Outbox": {"type": "object", "properties": {
+            "messages": list("OutboxMessage"),
+            "alertmanagers": {"type": "array", "items": {"type": "object", "properties": {
+                "url": text, "up": {"type": ["boolean", "null"]}, "told_at": {"type": ["string", "null"], "format": "date-time"},
+                "firing": {"type": "integer"}, "failures": {"type": "integer"}, "last_error": maybe_text}}}}},
+        "OutboxMessage": {"type": "object", "properties": {
+            "event_id": text, "request_id": text, "target_key": text,
+            "state": {"enum": ["pending", "delivered", "refused", "expired"]}, "attempts": {"type": "integer"},
+            "last_error": maybe_text, "expires_at": time, "delivered_at": {"type": ["string", "null"], "format": "date-time"}}},
+        "Resend": {"type": "object", "additionalProperties": false, "properties": {"after_expiry": {"type": "boolean"}}},
+        "AuditEntry": {"type": "object", "properties": {"seq": {"type": "integer"}, "at": time, "who": text, "action": text,
+            "object": text, "detail": text}},
         "ServiceModel": {"type": "object", "properties": {"service": text, "current": maybe_text, "serving": maybe_text,
             "candidate": maybe_text, "versions": {"type": "array", "items": text}, "error": maybe_text}},
     })
@@ -164,6 +252,10 @@ fn reference(schema: &str) -> Value {
 
 fn list(schema: &str) -> Value {
     json!({"type": "array", "items": reference(schema)})
+}
+
+fn query(name: &str, schema: Value) -> Value {
+    json!({"name": name, "in": "query", "required": false, "schema": schema})
 }
 
 fn path(name: &str) -> Value {

@@ -71,7 +71,9 @@ impl From<AppError> for Problem {
             AppError::Invalid { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
             AppError::Conflict { .. } => Self::new(StatusCode::CONFLICT, error.to_string()),
             AppError::State(StateError::NotFound { .. }) => Self::new(StatusCode::NOT_FOUND, error.to_string()),
-            AppError::State(StateError::Decided { .. }) => Self::new(StatusCode::CONFLICT, error.to_string()),
+            AppError::State(StateError::Decided { .. } | StateError::NotResent { .. }) => {
+                Self::new(StatusCode::CONFLICT, error.to_string())
+            }
             AppError::State(inner) if inner.is_storage_full() => {
                 tracing::error!(error = chain(&error), "state storage full");
                 Self { status: StatusCode::INSUFFICIENT_STORAGE, ..Self::unavailable(error.to_string()) }

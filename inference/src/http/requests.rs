@@ -13,8 +13,15 @@ use crate::state::{Decision, Outcome, StoredRequest};
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Note {
-    note: Option<String>,
+pub(super) struct Note {
+    pub(super) note: Option<String>,
+}
+
+impl Note {
+    /// The note is optional, and so is the body around it.
+    pub(super) fn read(body: &Bytes) -> Result<Self, Problem> {
+        if body.is_empty() { Ok(Self::default()) } else { read(body) }
+    }
 }
 
 #[derive(Deserialize)]
@@ -53,13 +60,12 @@ pub(super) async fn outcome(
     Ok(Json(app.report_outcome(&id, report.outcome, report.note.as_deref()).await?))
 }
 
-/// The note is optional, and so is the body around it.
 async fn decide(app: &AppState, id: &str, decision: Decision, body: &Bytes) -> Result<Json<StoredRequest>, Problem> {
-    let note: Note = if body.is_empty() { Note::default() } else { read(body)? };
+    let note = Note::read(body)?;
     Ok(Json(app.decide(id, decision, note.note.as_deref()).await?))
 }
 
-fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
+pub(super) fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
     serde_json::from_slice(body)
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("the body is not what is wanted: {error}")))
 }

@@ -20,8 +20,13 @@ pub(super) enum Metric {
     AnomalyScore,
     Requests,
     RequestsHeldBack,
+    RequestsHeld,
+    RequestsStopped,
     Deliveries,
     OutboxPending,
+    OutboxMessages,
+    AlertsTold,
+    AlertmanagerUp,
     Labels,
     Alerts,
     ModelInfo,
@@ -48,7 +53,7 @@ pub(super) const UNLABELLED_COUNTERS: [Metric; 6] = [
 ];
 
 impl Metric {
-    pub(super) const ALL: [Self; 24] = [
+    pub(super) const ALL: [Self; 29] = [
         Self::BuildInfo,
         Self::Ready,
         Self::WriteRequests,
@@ -66,8 +71,13 @@ impl Metric {
         Self::AnomalyScore,
         Self::Requests,
         Self::RequestsHeldBack,
+        Self::RequestsHeld,
+        Self::RequestsStopped,
         Self::Deliveries,
         Self::OutboxPending,
+        Self::OutboxMessages,
+        Self::AlertsTold,
+        Self::AlertmanagerUp,
         Self::Labels,
         Self::Alerts,
         Self::ModelInfo,
@@ -119,13 +129,36 @@ impl Metric {
                 "How unusual the service looks: the share of normal steps that look less unusual, 0 to 1.",
             ),
             Self::Requests => ("forewarn_requests_total", Counter, "Remediation requests emitted, by kind and mode."),
-            Self::RequestsHeldBack => {
-                ("forewarn_requests_held_back_total", Counter, "Remediation requests that the weekly budget held back.")
+            Self::RequestsHeldBack => (
+                "forewarn_requests_held_back_total",
+                Counter,
+                "Remediation requests that were due and held back, by reason.",
+            ),
+            Self::RequestsHeld => (
+                "forewarn_requests_held",
+                Gauge,
+                "Remediation requests that are due and held back now, by reason; made later if they are still due.",
+            ),
+            Self::RequestsStopped => {
+                ("forewarn_requests_stopped", Gauge, "Whether somebody stopped requests (1) or not (0).")
             }
             Self::Deliveries => {
                 ("forewarn_deliveries_total", Counter, "Tries to deliver a message to the webhook, by how they ended.")
             }
             Self::OutboxPending => ("forewarn_outbox_pending", Gauge, "Messages that wait for delivery."),
+            Self::OutboxMessages => (
+                "forewarn_outbox_messages",
+                Gauge,
+                "Messages in the outbox by state: pending, delivered, refused, expired.",
+            ),
+            Self::AlertsTold => (
+                "forewarn_alertmanager_tellings_total",
+                Counter,
+                "Times that an Alertmanager was told of all open requests, by how it ended.",
+            ),
+            Self::AlertmanagerUp => {
+                ("forewarn_alertmanager_up", Gauge, "Whether an Alertmanager took the last telling (1) or not (0).")
+            }
             Self::Labels => ("forewarn_labels_total", Counter, "Labels stored, by source and verdict."),
             Self::Alerts => {
                 ("forewarn_alerts_total", Counter, "Alerts received from Alertmanager, by what became of them.")

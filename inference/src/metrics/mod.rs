@@ -7,6 +7,7 @@ mod list;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use forewarn_models::guardrails::HeldBy;
 use forewarn_schema::{LabelSource, Prediction, RemediationRequest, Verdict};
 
 use self::exposition::{Exposition, Labels};
@@ -63,16 +64,17 @@ impl Metrics {
     }
 
     pub(crate) fn request(&self, request: &RemediationRequest) {
-        let mode = match request.mode {
-            forewarn_schema::Mode::DryRun => "dry_run",
-            forewarn_schema::Mode::Approval => "approval",
-            forewarn_schema::Mode::Automatic => "automatic",
-        };
+        let mode = crate::state::word(request.mode);
         self.add(Metric::Requests, labels([("kind", request.kind.as_str()), ("mode", mode)]), 1);
     }
 
     pub(crate) fn delivery(&self, result: &'static str) {
         self.add(Metric::Deliveries, labels([("result", result)]), 1);
+    }
+
+    /// An Alertmanager was told.
+    pub(crate) fn alerts_told(&self, alertmanager: &str, result: &'static str) {
+        self.add(Metric::AlertsTold, labels([("alertmanager", alertmanager), ("result", result)]), 1);
     }
 
     pub(crate) fn labels(&self, verdict: Verdict, source: LabelSource) {
@@ -103,7 +105,19 @@ impl Metrics {
                 Metric::ScoringLag => {
                     status.evaluated_at.map_or_else(Vec::new, |at| gauge(status.now.seconds_since(at)))
                 }
-                Metric::RequestsHeldBack => gauge(app.0.scorer.held_back() as f64),
+                Metric::RequestsHeldBack => held_back(app),
+                Metric::RequestsHeld => held_now(app),
+                Metric::RequestsStopped => gauge(f64::from(u8::from(status.stopped.is_some()))),
+                Metric::OutboxMessages => {
+                    let counts = app.0.store.outbox_counts().await.unwrap_or_default();
+                    counts.into_iter().map(|(state, count)| (labels([("state", &state)]), count as f64)).collect()
+                }
+                Metric::AlertmanagerUp => {
+                    let all = app.0.alertmanagers.iter().map(|instance| instance.status());
+                    let told =
+                        all.filter_map(|s| Some((labels([("alertmanager", &s.url)]), f64::from(u8::from(s.up?)))));
+                    told.collect()
+                }
                 Metric::ModelInfo => {
                     let serving = app.0.slots.serving();
                     serving.iter().map(|(s, v)| (labels([("service", s), ("model_version", v)]), 1.0)).collect()
@@ -129,6 +143,21 @@ impl Metrics {
         let of_metric = counters.iter().filter(|((m, _), _)| *m == metric);
         of_metric.map(|((_, labels), count)| (labels.clone(), *count as f64)).collect()
     }
+}
+
+/// Every reason is there from the start, so that a rate sees its first rise.
+fn held_back(app: &AppState) -> Vec<(Labels, f64)> {
+    let counts = app.0.scorer.held_back();
+    let count = |by: HeldBy| counts.get(&by).copied().unwrap_or(0) as f64;
+    HeldBy::ALL.map(|by| (labels([("reason", by.as_str())]), count(by))).into()
+}
+
+fn held_now(app: &AppState) -> Vec<(Labels, f64)> {
+    let held = app.0.scorer.holding();
+    // What the budget holds back is settled, and never waits.
+    let waiting = HeldBy::ALL.into_iter().filter(|by| *by != HeldBy::WeeklyBudget);
+    let count = |by: HeldBy| held.iter().filter(|h| h.by == by).count() as f64;
+    waiting.map(|by| (labels([("reason", by.as_str())]), count(by))).collect()
 }
 
 fn labels<const N: usize>(pairs: [(&str, &str); N]) -> Labels {

@@ -45,8 +45,15 @@ impl Shell {
                 words::ago(newest, status.now)
             ));
         }
+        if let Some(since) = status.stopped {
+            let since = format_utc(since);
+            alerts.push(format!(
+                "Requests are stopped since {since}: none is made, sent or approved. Predictions go on."
+            ));
+        }
         let (light, state) = match status {
             status if !status.ready => ("bad", "not ready".to_owned()),
+            status if status.stopped.is_some() => ("warn", "requests stopped".to_owned()),
             status if status.targets == 0 => ("warn", "waiting for data".to_owned()),
             status if status.targets == 1 => ("ok", "1 target".to_owned()),
             status => ("ok", format!("{} targets", status.targets)),

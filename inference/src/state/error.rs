@@ -65,6 +65,14 @@ pub enum StateError {
         /// The id.
         id: String,
     },
+    /// A message that is not sent again.
+    #[error("message {id} is not sent again: {why}")]
+    NotResent {
+        /// The message.
+        id: String,
+        /// Why not.
+        why: String,
+    },
     /// It is too late for that.
     #[error("request {id} is {status} already")]
     Decided {

@@ -2,13 +2,17 @@
 //! it (labels), in SQLite. A change is committed to disk before anything acts on it. Samples are not
 //! here: they live in memory.
 
+mod dead_letters;
 mod error;
 mod feedback;
 mod lock;
+mod modes;
 mod outbox;
 mod pointers;
 mod predictions;
 mod requests;
+mod safety;
+mod trail;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,10 +23,15 @@ use sqlx::Sqlite;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
+pub use self::dead_letters::{MessageState, OutboxMessage};
 pub use self::error::StateError;
 pub use self::lock::ServerLock;
+pub use self::modes::StoredMode;
+pub(crate) use self::modes::word;
 pub(crate) use self::outbox::{Fate, OutboxEntry};
 pub use self::requests::{Decision, Outcome, StoredRequest};
+pub use self::safety::{Silence, Stop};
+pub use self::trail::AuditEntry;
 
 /// How long predictions without a label or a request, and messages that left, are kept.
 const RETENTION: Duration = Duration::from_secs(90 * 86_400);
@@ -119,6 +128,7 @@ impl StateStore {
             "DELETE FROM predictions WHERE at_ms < ? AND id NOT IN (SELECT prediction_id FROM requests) \
              AND id NOT IN (SELECT prediction_id FROM feedback WHERE prediction_id IS NOT NULL)",
             "DELETE FROM outbox WHERE expires_at_ms < ? AND state <> 'pending'",
+            "DELETE FROM silences WHERE until_ms < ?",
         ] {
             sqlx::query(statement).bind(before).execute(&mut *tx).await.map_err(|e| self.failed(WHAT, e))?;
         }

@@ -218,11 +218,11 @@ fn target_key(request: &RemediationRequest) -> String {
     format!("{}/{}{}", request.service, request.signal, request.labels)
 }
 
-fn select(tail: &str) -> String {
+pub(super) fn select(tail: &str) -> String {
     format!("{SELECT}{tail}")
 }
 
-fn read(row: &sqlx::sqlite::SqliteRow) -> Result<StoredRequest, StateError> {
+pub(super) fn read(row: &sqlx::sqlite::SqliteRow) -> Result<StoredRequest, StateError> {
     let columns = || -> Result<_, sqlx::Error> {
         let id: String = row.try_get(0)?;
         let body: String = row.try_get(1)?;

@@ -1,10 +1,13 @@
 //! The server from the outside: over HTTP, on a port of its own, with the real parts behind it.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test panics to fail and says why it skips")]
 
+mod alerting;
 mod asking;
 #[path = "../../../models/tests/common/mod.rs"]
 mod bundles;
+mod dead_letters;
 mod delivering;
+mod guarding;
 mod hostile;
 mod operating;
 mod restarting;

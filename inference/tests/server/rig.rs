@@ -171,9 +171,14 @@ impl Rig {
 }
 
 pub(crate) fn pool_scrape(at: i64, active: f64) -> Vec<u8> {
-    let series = |name: &str| LabelSet::from([("__name__", name), ("service", "cart"), ("pod", "cart-1")]);
-    let scrape = [(series("hikaricp_connections_active"), active), (series("hikaricp_connections_max"), 100.0)];
-    encode_scrape(Timestamp::from_seconds(at), &scrape)
+    encode_scrape(Timestamp::from_seconds(at), &pool_series("cart", active))
+}
+
+/// What the first pod of a service says of its connections.
+pub(crate) fn pool_series(service: &str, active: f64) -> [(LabelSet, f64); 2] {
+    let pod = format!("{service}-1");
+    let series = |name: &str| LabelSet::from([("__name__", name), ("service", service), ("pod", &pod)]);
+    [(series("hikaricp_connections_active"), active), (series("hikaricp_connections_max"), 100.0)]
 }
 
 pub(crate) fn webhook(receiver: &WebhookReceiver, secret: &str) -> Webhook {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use forewarn_features::Absence;
 use forewarn_schema::{AnomalyScore, SignalEvidence, Timestamp};
 
 use super::ServiceScorer;
@@ -30,6 +31,8 @@ pub(super) struct Anomaly {
     pub score: AnomalyScore,
     /// Strongest first.
     pub evidence: Arc<[SignalEvidence]>,
+    /// What is missed, in a few words; empty where nothing is.
+    pub missed: String,
 }
 
 impl Anomaly {
@@ -37,7 +40,17 @@ impl Anomaly {
     pub(super) fn new(score: AnomalyScore, mut evidence: Vec<SignalEvidence>) -> Self {
         evidence.sort_by(|a, b| b.weight.total_cmp(&a.weight));
         evidence.truncate(MAX_EVIDENCE);
-        Self { score, evidence: evidence.into() }
+        Self { score, evidence: evidence.into(), missed: String::new() }
+    }
+
+    /// With what is missed: as unusual as it is that a signal is not there, or as what is there looks, whichever is more.
+    fn missing(mut self, absences: &[Absence]) -> Self {
+        let Some(first) = absences.iter().map(|absence| absence.last).min() else { return self };
+        let usual = absences.iter().map(|absence| absence.usual).fold(0.0, f64::max);
+        self.score = AnomalyScore::saturating(usual.max(self.score.get()));
+        let names: Vec<&str> = absences.iter().map(|absence| absence.signal.as_str()).collect();
+        self.missed = format!("{} missing since {first}", names.join(", "));
+        self
     }
 }
 
@@ -65,9 +78,10 @@ impl ServiceScorer {
 
     pub(super) fn anomaly(&self, at: Timestamp) -> Anomaly {
         let Some(bundle) = self.bundle.as_deref() else { return self.warming.anomaly(self.is_fresh(at)) };
+        let absences = bundle.pipeline.absences(&self.feature_state, at);
         let worst_forecast = self.worst_forecast(bundle, at, bundle.ensemble.asks(Detector::LstmResidual));
-        let Some(raw) = self.measure(bundle, at, worst_forecast) else { return Anomaly::default() };
-        let Some(latest) = &self.latest else { return Anomaly::default() };
+        let raw = self.measure(bundle, at, worst_forecast);
+        let (Some(raw), Some(latest)) = (raw, &self.latest) else { return Anomaly::default().missing(&absences) };
         let weights = self.weights(bundle, &raw, worst_forecast.map(|(signal, _)| signal));
         let weigh = |signal: &str| weights.get(signal).copied().unwrap_or(0.0);
         let readings = bundle.pipeline.readings(latest).into_iter();
@@ -77,7 +91,7 @@ impl ServiceScorer {
             seen: r.seen,
             expected: Some(r.expected),
         });
-        Anomaly::new(bundle.ensemble.score(&raw), evidence.collect())
+        Anomaly::new(bundle.ensemble.score(&raw), evidence.collect()).missing(&absences)
     }
 
     /// How much each signal has to do with the score: every detector's own shares, by what the detector itself counts.

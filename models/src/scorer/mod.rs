@@ -260,6 +260,10 @@ impl ServiceScorer {
         if warming {
             summary.push_str("; warming up: less than a day was seen of this service, and nothing is learnt of it yet");
         }
+        if !anomaly.missed.is_empty() {
+            summary.push_str("; ");
+            summary.push_str(&anomaly.missed);
+        }
         Prediction {
             id: Prediction::derive_id(&self.service, &signal.name, labels, at),
             at,
@@ -349,7 +353,8 @@ impl ServiceScorer {
         let mut best: Option<(f64, Timestamp)> = None;
         let mut start = from;
         while start + HOUR <= to {
-            let load: f64 = (0..4).map(|q| expected.level(start + HOUR * q / 4)).sum();
+            // The middle of each quarter: by their beginnings, the hour would be looked for half a quarter late.
+            let load: f64 = (0..4).map(|q| expected.level(start + HOUR / 8 + HOUR * q / 4)).sum();
             if best.is_none_or(|(least, _)| load < least) {
                 best = Some((load, start));
             }

@@ -46,10 +46,14 @@ fn history() -> Vec<ServiceStep> {
 
 /// Fitted on the first `days` days of its history.
 pub(crate) fn bundle(service: &str, days: usize, seed: u64) -> ModelBundle {
-    let steps = &history()[..days * 1440];
-    let signals = signals();
-    let range = TimeRange::new(START, Timestamp::from_seconds(START.millis() / 1000 + days as i64 * 86_400)).unwrap();
-    let pipeline = FeaturePipelineParams::default().fit(steps, &signals, Step::MINUTE, &[]);
+    bundle_of(service, &history()[..days * 1440], &signals(), seed)
+}
+
+/// Fitted on these steps, a minute apart.
+pub(crate) fn bundle_of(service: &str, steps: &[ServiceStep], signals: &SignalSet, seed: u64) -> ModelBundle {
+    let (first, last) = (steps.first().unwrap().at, steps.last().unwrap().at);
+    let range = TimeRange::new(first, last + Step::MINUTE.duration()).unwrap();
+    let pipeline = FeaturePipelineParams::default().fit(steps, signals, Step::MINUTE, &[]);
     let mut state = pipeline.new_state();
     let rows: Vec<f32> = steps.iter().flat_map(|step| pipeline.transform(&mut state, step)).collect();
     let width = pipeline.names().len();
@@ -66,8 +70,8 @@ pub(crate) fn bundle(service: &str, days: usize, seed: u64) -> ModelBundle {
         manifest,
         pipeline,
         ensemble,
-        baselines: Baselines::fit(steps, &signals, Step::MINUTE, None),
-        signals,
+        baselines: Baselines::fit(steps, signals, Step::MINUTE, None),
+        signals: signals.clone(),
         forest,
         lstm: None,
         forecast: ForecastModel::Trend,

@@ -42,6 +42,7 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
         n => format!("{n} holidays"),
     };
     text.push_str(&format!("time zone {}, {holidays}\n", config.calendar.time_zone()));
+    text.push_str(&requests(config));
     let mut sources = Vec::new();
     let store = Store::open(&config.store_url)?;
     let (dataset, registry) = (Dataset::new(store.clone()), ModelRegistry::new(store.clone()));
@@ -135,6 +136,22 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
     }
     let json = json!({"config": config.path, "store": config.store_url, "state": config.state_url, "sources": sources});
     Ok(Outcome::new(text, json))
+}
+
+/// Where requests go, and what holds them back.
+fn requests(config: &Config) -> String {
+    let requests = &config.requests;
+    let told = requests.alertmanagers.as_ref().map_or(0, |of| of.urls.len());
+    let webhook = if requests.webhook.is_some() { "to the webhook" } else { "to no webhook" };
+    let most = |most: Option<u32>| most.map_or_else(|| "any number".to_owned(), |most| most.to_string());
+    let safety = &requests.safety;
+    format!(
+        "requests: {webhook} and {told} Alertmanagers, at most {} a week of a service, {} an hour, {} workloads at once, {} maintenance windows\n",
+        requests.weekly_budget,
+        most(safety.max_per_hour),
+        most(safety.max_workloads),
+        safety.maintenance.len()
+    )
 }
 
 /// Such as `, 12.5 minutes`; nothing where nothing was measured.

@@ -10,6 +10,7 @@ mod label;
 mod logs;
 mod models;
 mod open;
+mod outbox;
 mod promote;
 mod pull;
 mod rollback;
@@ -52,6 +53,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Outcome> {
             Command::Backtest(arguments) => backtest::backtest(&config()?, arguments).await,
             Command::Serve(arguments) => serve::serve(&config()?, arguments).await,
             Command::Label(arguments) => label::label(&config()?, arguments).await,
+            Command::Outbox(arguments) => outbox::outbox(&config()?, arguments).await,
             Command::Score(arguments) => score::score(arguments),
             Command::Bench(arguments) => bench::bench(arguments),
         }

@@ -1,6 +1,7 @@
 //! How the commands open what the configuration names: sources, the dataset, the registry, the engine.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -194,6 +195,16 @@ pub(super) async fn changing_store(config: &Config) -> anyhow::Result<Store> {
     let (store_url, state_url) = (&config.store_url, &config.state_url);
     tracing::warn!(store_url, header, state_url, "the bucket ignores conditions: pointers lie in the state database");
     Ok(store.with_pointers(Arc::new(state)))
+}
+
+/// The state that a server serves or served from. One that nobody ever served from can only be a wrong path.
+pub(super) async fn served_state(config: &Config) -> anyhow::Result<StateStore> {
+    if let Some(path) = config.state_url.strip_prefix("sqlite://")
+        && !Path::new(path).exists()
+    {
+        anyhow::bail!("there is no state at {path}; `forewarn serve` makes it");
+    }
+    Ok(StateStore::open(&config.state_url).await?)
 }
 
 /// As the server sets it; the same for a backtest and an evaluation.

@@ -68,6 +68,8 @@ pub(super) fn server_options(config: &Config, arguments: &Serve) -> Result<Serve
         allow_unauthenticated_remote: config.serve.allow_unauthenticated_remote,
         state_url: config.state_url.clone(),
         webhook,
+        alertmanagers: config.requests.alertmanagers.clone(),
+        safety: config.requests.safety.clone(),
         public_url,
         step: config.step,
         lateness: config.serve.lateness,

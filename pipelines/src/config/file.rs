@@ -7,7 +7,7 @@ use forewarn_datasets::{Fetch, SourceResolution};
 use forewarn_features::Signal;
 use forewarn_inference::Role;
 use forewarn_models::lstm::Device;
-use forewarn_schema::{Mode, Step};
+use forewarn_schema::{Mode, Step, Timestamp};
 use serde::Deserialize;
 
 use super::SourceKind;
@@ -226,8 +226,27 @@ pub(super) struct RequestsSection {
     pub(super) webhook_secret_file: Option<String>,
     /// Networks besides the public ones that the webhook may lie in.
     pub(super) allow_networks: Vec<String>,
+    /// Every instance of Alertmanager to tell of requests.
+    pub(super) alertmanager: Vec<String>,
     pub(super) weekly_budget: u32,
+    /// Of all services.
+    pub(super) max_per_hour: u32,
+    /// With a request that may act, at the same time.
+    pub(super) max_workloads: u32,
     pub(super) mode: Mode,
+    /// When nothing is asked.
+    pub(super) maintenance: Vec<MaintenanceSection>,
+}
+
+/// `[[requests.maintenance]]`: once from and to, or weekly such as `"Sun 02:00-04:00"` by `[dataset] time_zone`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MaintenanceSection {
+    /// Left out: every one.
+    pub(super) service: Option<String>,
+    pub(super) from: Option<Timestamp>,
+    pub(super) to: Option<Timestamp>,
+    pub(super) weekly: Option<String>,
 }
 
 impl Default for RequestsSection {
@@ -237,8 +256,12 @@ impl Default for RequestsSection {
             webhook_secret: None,
             webhook_secret_file: None,
             allow_networks: vec!["127.0.0.0/8".to_owned(), "::1/128".to_owned()],
+            alertmanager: Vec::new(),
             weekly_budget: 5,
+            max_per_hour: 20,
+            max_workloads: 10,
             mode: Mode::DryRun,
+            maintenance: Vec::new(),
         }
     }
 }
@@ -269,6 +292,9 @@ pub(super) const FROM_ENVIRONMENT: &[(&str, &str)] = &[
     ("requests", "webhook"),
     ("requests", "webhook_secret"),
     ("requests", "webhook_secret_file"),
+    ("requests", "alertmanager"),
     ("requests", "weekly_budget"),
+    ("requests", "max_per_hour"),
+    ("requests", "max_workloads"),
     ("requests", "mode"),
 ];

@@ -7,6 +7,7 @@
 mod file;
 mod load;
 mod resolve;
+mod safety;
 mod units;
 
 use std::net::SocketAddr;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use forewarn_datasets::{BearerToken, Fetch, PrometheusOptions, SourceResolution, TlsOptions};
 use forewarn_features::{Calendar, SignalSet};
-use forewarn_inference::{Credential, Reach};
+use forewarn_inference::{Alertmanagers, Credential, Reach, SafetyOptions};
 use forewarn_models::lstm::Device;
 use forewarn_schema::{Mode, Step};
 
@@ -168,6 +169,8 @@ pub(crate) struct Serve {
 #[derive(Clone, Debug)]
 pub(crate) struct Requests {
     pub(crate) webhook: Option<Webhook>,
+    pub(crate) alertmanagers: Option<Alertmanagers>,
+    pub(crate) safety: SafetyOptions,
     pub(crate) weekly_budget: u32,
     pub(crate) mode: Mode,
 }

@@ -9,30 +9,31 @@ use std::sync::Arc;
 use forewarn_datasets::{Fetch, TlsOptions};
 use forewarn_features::promql::Expression;
 use forewarn_features::{Calendar, CalendarError, SignalSet};
-use forewarn_inference::{Credential, CredentialError, CredentialKind, Reach};
+use forewarn_inference::{Alertmanagers, Credential, CredentialError, CredentialKind, Reach};
 use forewarn_schema::LabelMatcher;
 use url::Url;
 
 use super::file::{AccessSection, ConfigFile, SourceSection};
 use super::load::{locate, unknown_variables};
+use super::safety;
 use super::units::Secret;
 use super::{Config, ConfigError, LogKeys, Requests, Serve, Source, SourceKind, Train, Webhook};
 
 /// Where a value stands, for messages.
-struct Place<'a> {
+pub(super) struct Place<'a> {
     path: &'a Path,
     text: &'a str,
     environment: &'a [(String, String)],
 }
 
 impl Place<'_> {
-    fn wrong(&self, section: &str, index: usize, key: &str, what: impl std::fmt::Display) -> ConfigError {
+    pub(super) fn wrong(&self, section: &str, index: usize, key: &str, what: impl std::fmt::Display) -> ConfigError {
         let line = locate(self.text, section, index, key).map(|n| format!(":{n}")).unwrap_or_default();
         ConfigError::new(format!("{}{line}: [{section}] {key}: {what}", self.path.display()))
     }
 
     /// Replaces `${NAME}` by the variable's value.
-    fn expand(&self, text: &str) -> Result<String, String> {
+    pub(super) fn expand(&self, text: &str) -> Result<String, String> {
         let mut out = String::new();
         let mut rest = text;
         while let Some(start) = rest.find("${") {
@@ -125,7 +126,7 @@ pub(super) fn resolve(
         .map_err(|_| place.wrong("serve", 0, "max_body", "does not fit this machine's memory"))?;
     Ok(Config {
         path: path.to_owned(),
-        requests: requests(&place, &file)?,
+        requests: requests(&place, &file, &calendar)?,
         store_url,
         state_url,
         step: file.dataset.step,
@@ -187,8 +188,9 @@ fn access(place: &Place<'_>, sections: &[AccessSection]) -> Result<Vec<Credentia
     Ok(credentials)
 }
 
-fn requests(place: &Place<'_>, file: &ConfigFile) -> Result<Requests, ConfigError> {
+fn requests(place: &Place<'_>, file: &ConfigFile, calendar: &Calendar) -> Result<Requests, ConfigError> {
     let section = &file.requests;
+    let reach = reach(&section.allow_networks).map_err(|e| place.wrong("requests", 0, "allow_networks", e))?;
     let secret = place.secret(
         "requests",
         0,
@@ -207,15 +209,17 @@ fn requests(place: &Place<'_>, file: &ConfigFile) -> Result<Requests, ConfigErro
         Some(url) => {
             let url = place.expand(url).map_err(|e| place.wrong("requests", 0, "webhook", e))?;
             http_url(&url).map_err(|e| place.wrong("requests", 0, "webhook", e))?;
-            let reach = reach(&section.allow_networks).map_err(|e| place.wrong("requests", 0, "allow_networks", e))?;
             let host = Url::parse(&url).ok();
             reach
                 .check_host(host.as_ref().and_then(Url::host))
                 .map_err(|e| place.wrong("requests", 0, "webhook", e))?;
-            Some(Webhook { url, secret, reach })
+            Some(Webhook { url, secret, reach: reach.clone() })
         }
     };
-    Ok(Requests { webhook, weekly_budget: section.weekly_budget, mode: section.mode })
+    let urls = safety::alertmanagers(place, file, &reach)?;
+    let alertmanagers = (!urls.is_empty()).then(|| Alertmanagers::new(urls, reach));
+    let safety = safety::safety(place, file, calendar)?;
+    Ok(Requests { webhook, alertmanagers, safety, weekly_budget: section.weekly_budget, mode: section.mode })
 }
 
 fn sources(place: &Place<'_>, sections: &[SourceSection]) -> Result<Vec<Source>, ConfigError> {
@@ -366,7 +370,7 @@ fn reach(networks: &[String]) -> Result<Reach, String> {
     Ok(Reach::new(networks.iter().map(parse).collect::<Result<Vec<_>, _>>()?))
 }
 
-fn http_url(text: &str) -> Result<(), String> {
+pub(super) fn http_url(text: &str) -> Result<(), String> {
     let url = Url::parse(text).map_err(|e| format!("wanted http://host:port, got {text:?}: {e}"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         return Err(format!("wanted http:// or https:// and a host, got {text:?}"));
@@ -531,6 +535,34 @@ mod tests {
             (
                 "[requests]\nwebhook = \"http://10.0.0.1/\"\nallow_networks = [\"10.0.0.0\"]\n",
                 "/etc/forewarn.toml:3: [requests] allow_networks: wanted networks such as \"10.0.0.0/8\", got \"10.0.0.0\"",
+            ),
+            (
+                "[requests]\nalertmanager = [\"http://10.0.0.1:9093\"]\n",
+                "/etc/forewarn.toml:2: [requests] alertmanager: 10.0.0.1 is neither public nor in requests.allow_networks",
+            ),
+            (
+                "[requests]\nalertmanager = [\"http://127.0.0.1:9093/api/v2/alerts\"]\n",
+                "/etc/forewarn.toml:2: [requests] alertmanager: wanted the URL without /api/v2/alerts, got \"http://127.0.0.1:9093/api/v2/alerts\"",
+            ),
+            (
+                "[requests]\nalertmanager = [\"http://127.0.0.1:9093\", \"http://127.0.0.1:9093/\"]\n",
+                "/etc/forewarn.toml:2: [requests] alertmanager: \"http://127.0.0.1:9093/\" is there twice",
+            ),
+            (
+                "[requests]\nmax_per_hour = 0\n",
+                "/etc/forewarn.toml:2: [requests] max_per_hour: must be at least 1; to have none made, stop requests (POST /api/v1/requests/stop)",
+            ),
+            (
+                "[[requests.maintenance]]\nweekly = \"Sun 02:00-04:00\"\n[[requests.maintenance]]\nweekly = \"Sunday at 2\"\n",
+                "/etc/forewarn.toml:4: [requests.maintenance] weekly: wanted a weekday and two times such as \"Sun 02:00-04:00\", got \"Sunday at 2\"",
+            ),
+            (
+                "[[requests.maintenance]]\nservice = \"cart\"\n",
+                "/etc/forewarn.toml:1: [requests.maintenance] from: give from and to, or weekly",
+            ),
+            (
+                "[[requests.maintenance]]\nfrom = \"2026-01-02T00:00:00Z\"\nto = \"2026-01-01T00:00:00Z\"\n",
+                "/etc/forewarn.toml:3: [requests.maintenance] to: must be later than from (2026-01-02T00:00:00Z), got 2026-01-01T00:00:00Z",
             ),
             (
                 "[train]\nschedule = \"weekly\"\n",
