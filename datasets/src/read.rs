@@ -230,7 +230,7 @@ fn targets(
     }
     let mut found: BTreeMap<(String, LabelSet), Target> = BTreeMap::new();
     for (labels, mut points) in values {
-        points.retain(|(_, value)| !value.is_nan());
+        points.retain(|(_, value)| value.is_finite());
         let labels = labels.without(&[METRIC_NAME]);
         let Some(service) = labels.get(&signal.service) else { continue };
         let key = (service.to_owned(), target_labels(signal, &labels));
@@ -290,7 +290,7 @@ fn steps_of(service: &Arc<str>, targets: Vec<Target>) -> Vec<ServiceStep> {
                     {
                         limits = rest;
                     }
-                    limits.first().filter(|p| p.0 == *at).map(|p| p.1).filter(|limit| !limit.is_nan())
+                    limits.first().filter(|p| p.0 == *at).map(|p| p.1).filter(|limit| limit.is_finite())
                 }
             };
             let (signal, labels) = (Arc::clone(&target.signal), Arc::clone(&target.labels));

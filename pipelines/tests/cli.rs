@@ -13,7 +13,7 @@ use support::{Serving, forewarn, run, write_config};
 #[test]
 fn help_teaches_with_examples() {
     insta::assert_snapshot!("help", run(&["--help"], None).expect_code(0).stdout);
-    for command in ["demo", "pull", "train", "evaluate", "promote", "run", "backtest", "score", "serve", "label"] {
+    for command in ["demo", "pull", "train", "evaluate", "promote", "run", "backtest", "score", "serve", "label", "outbox"] {
         let help = run(&[command, "--help"], None).expect_code(0).stdout;
         assert!(help.contains(&format!("forewarn {command}")) && help.contains("Examples:"), "{command}: {help}");
     }
@@ -36,6 +36,20 @@ fn bad_usage_exits_2() {
     run(&["label", "p-1", "maybe"], None).expect_code(2);
     let said = run(&["check", "--config", "/nonexistent/forewarn.toml"], None).expect_code(2);
     assert!(said.stderr.contains("/nonexistent/forewarn.toml"), "{said}");
+}
+
+#[test]
+fn an_outbox_that_nobody_served_from_is_a_wrong_path_and_an_unknown_message_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("served.db");
+    let config = dir.path().join("forewarn.toml");
+    fs::write(&config, format!("[store]\nstate = \"sqlite://{}\"\n", state.display())).unwrap();
+    let said = run(&["outbox"], Some(&config)).expect_code(1);
+    assert!(said.stderr.contains("there is no state at"), "{said}");
+    fs::write(&state, "").unwrap();
+    assert_eq!(run(&["outbox"], Some(&config)).expect_code(0).stdout, "every message was delivered\n");
+    let said = run(&["outbox", "resend", "r-none"], Some(&config)).expect_code(1);
+    assert!(said.stderr.contains("no message with id r-none"), "{said}");
 }
 
 #[test]

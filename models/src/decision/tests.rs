@@ -188,7 +188,9 @@ fn at_most_so_many_workloads_at_once_and_the_soonest_first() {
     let mut policy = approving(guardrails.clone());
     let three = [("a", 3.0), ("b", 1.0), ("pay", 4.0)];
     let soonest = [(30, "b".to_owned()), (30, "pay".to_owned())];
-    assert_eq!(run_services(&mut policy, 0..60, &three), soonest, "pay is one of the two already");
+    assert_eq!(run_services(&mut policy, 0..31, &three), soonest, "pay is one of the two already");
+    policy.set_guardrails(Guardrails { under_way: ["b", "pay"].map(str::to_owned).into(), ..guardrails.clone() });
+    assert_eq!(run_services(&mut policy, 31..60, &three), [], "as long as both are under way");
     assert_eq!(counts(&policy), [("blast_radius", 1)]);
     let mut dry = RequestPolicy::new(DecisionParams::default(), Step::MINUTE, Mode::DryRun);
     dry.set_guardrails(guardrails);
