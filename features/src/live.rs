@@ -223,6 +223,11 @@ impl LiveSignals {
         self.store.series_count()
     }
 
+    /// Whether samples of other series than those that it holds are refused from now on.
+    pub fn set_full(&mut self, full: bool) {
+        self.store.set_full(full);
+    }
+
     /// How many samples it holds.
     pub fn sample_count(&self) -> usize {
         self.store.sample_count()

@@ -10,6 +10,7 @@ pub mod app;
 mod checkpoint;
 mod delivery;
 mod error;
+mod footprint;
 mod http;
 mod maintenance;
 mod metrics;
@@ -32,6 +33,7 @@ pub use delivery::{
     verify_webhook,
 };
 pub use error::{AppError, ServeError};
+pub use footprint::Footprint;
 pub use http::router;
 pub use maintenance::{MaintenanceWindow, NotWeekly, Weekly, When};
 pub use options::{Alertmanagers, Clock, ServerOptions, Webhook, system_clock};

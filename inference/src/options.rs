@@ -83,6 +83,9 @@ pub struct ServerOptions {
     pub lateness: Duration,
     /// Series held in memory; samples of more are refused.
     pub max_series: usize,
+    /// What the process may take of memory, in bytes; when what it holds will come to more, samples of series that it does not
+    /// know yet are refused. `None`: what the machine has.
+    pub max_memory: Option<u64>,
     /// The compressed body of a remote write, in bytes.
     pub max_write_bytes: usize,
     /// The same, decompressed, in bytes.
@@ -124,6 +127,7 @@ impl Default for ServerOptions {
             step: Step::MINUTE,
             lateness: Duration::from_secs(15),
             max_series: 200_000,
+            max_memory: None,
             max_write_bytes: 16 << 20,
             max_decoded_bytes: 32 << 20,
             max_body_bytes: 1 << 20,

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use forewarn_models::{Engine, EngineOutput, ModelBundle, TargetView};
 use forewarn_schema::{Mode, Prediction, RemediationRequest, Step, Timestamp};
 
 use crate::error::AppError;
+use crate::footprint::Footprint;
 
 /// Predictions that can still be looked up and labelled, beyond those that are stored.
 const RECENT_PREDICTIONS: usize = 20_000;
@@ -29,6 +31,9 @@ pub(crate) struct Scorer {
     said: RwLock<Said>,
     arrivals: Mutex<Arrivals>,
     fingerprint_seed: u64,
+    /// What of memory may be taken, and whether that is taken.
+    max_memory: Option<u64>,
+    full: AtomicBool,
 }
 
 /// What was said lately.
@@ -57,7 +62,7 @@ pub(crate) struct Arrivals {
 }
 
 impl Scorer {
-    pub(crate) fn new(step: Step, live: LiveSignals, engine: Engine) -> Self {
+    pub(crate) fn new(step: Step, live: LiveSignals, engine: Engine, max_memory: Option<u64>) -> Self {
         Self {
             step,
             live: RwLock::new(live),
@@ -65,6 +70,8 @@ impl Scorer {
             said: RwLock::default(),
             arrivals: Mutex::default(),
             fingerprint_seed: RandomState::new().hash_one(0),
+            max_memory,
+            full: AtomicBool::new(false),
         }
     }
 
@@ -111,6 +118,41 @@ impl Scorer {
         Ok(engine.step(at, &steps))
     }
 
+    /// What it holds.
+    pub(crate) fn footprint(&self) -> Footprint {
+        let (series, samples) = {
+            let live = self.live();
+            (live.series_count() as u64, live.sample_count() as u64)
+        };
+        let targets = self.said().current.predictions.len() as u64;
+        let engine = self.engine();
+        let (services, models) = (engine.service_count() as u64, engine.bundle_count() as u64);
+        Footprint { series, samples, targets, services, models }
+    }
+
+    /// Whether new series are refused for want of memory.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    /// Refuses new series where what is held will take all that may be taken, until a twentieth of that is free again.
+    fn watch_memory(&self) {
+        let Some(max) = self.max_memory else { return };
+        let (held, was_full) = (self.footprint(), self.is_full());
+        let full = held.bytes() > if was_full { max / 20 * 19 } else { max };
+        if full != was_full {
+            self.full.store(full, Ordering::Relaxed);
+            self.live_mut().set_full(full);
+            let (foretold, series) = (held.bytes(), held.series);
+            match full {
+                true => {
+                    tracing::warn!(series, foretold, max, "no room for more series: samples of new ones are refused")
+                }
+                false => tracing::info!(series, foretold, max, "there is room for new series again"),
+            }
+        }
+    }
+
     /// Shows what was said at `at`.
     pub(crate) fn publish(&self, at: Timestamp, mut predictions: Vec<Prediction>) {
         predictions.sort_by(soonest_first);
@@ -125,6 +167,7 @@ impl Scorer {
             }
             said.current = snapshot;
         }
+        self.watch_memory();
         let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
         arrivals.oldest_unscored = match (arrivals.oldest_unscored, arrivals.newest) {
             (Some(oldest), Some(newest)) if newest > at => Some(oldest.max(at + Duration::from_millis(1))),

@@ -100,7 +100,7 @@ impl Server {
             Some(url) => url.as_str().trim_end_matches('/').to_owned(),
             None => format!("http://{local_addr}"),
         };
-        let scorer = Arc::new(Scorer::new(options.step, live, engine));
+        let scorer = Arc::new(Scorer::new(options.step, live, engine, options.max_memory));
         let now = (options.clock)();
         let remembered = store.requests_since(now - REMEMBERED).await?;
         scorer.restore(&remembered.into_iter().map(|stored| stored.request).collect::<Vec<_>>());

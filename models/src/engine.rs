@@ -208,6 +208,16 @@ impl Engine {
         self.scorer(&service).remember(memory);
     }
 
+    /// How many services it has seen.
+    pub fn service_count(&self) -> usize {
+        self.scorers.len()
+    }
+
+    /// How many bundles it serves with.
+    pub fn bundle_count(&self) -> usize {
+        self.bundles.len()
+    }
+
     /// Which episodes are open, to be kept as well.
     pub fn decisions(&self) -> DecisionMemory {
         self.policy.memory()

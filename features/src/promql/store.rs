@@ -29,6 +29,8 @@ pub struct SampleStore {
     /// every time.
     metrics: BTreeMap<String, Vec<usize>>,
     max_series: usize,
+    /// No series is let in beside those that are here.
+    full: bool,
     max_samples_per_series: usize,
     sample_count: usize,
     /// What is older has been pruned and is not taken back.
@@ -50,6 +52,7 @@ impl SampleStore {
             by_labels: HashMap::new(),
             metrics: BTreeMap::new(),
             max_series,
+            full: false,
             max_samples_per_series: MAX_SAMPLES_PER_SERIES,
             sample_count: 0,
             oldest: None,
@@ -233,8 +236,9 @@ impl SampleStore {
         if let Some(index) = self.by_labels.get(labels) {
             return Ok(*index);
         }
-        if self.series.len() >= self.max_series {
-            return Err(PushError::TooManySeries { series: labels.to_string(), max: self.max_series });
+        if self.full || self.series.len() >= self.max_series {
+            let max = self.max_series.min(self.series.len());
+            return Err(PushError::TooManySeries { series: labels.to_string(), max });
         }
         let index = self.series.len();
         let labels = Arc::new(labels.clone());
@@ -253,6 +257,11 @@ impl SampleStore {
         order.insert(place, index);
         self.by_labels.insert(labels, index);
         Ok(index)
+    }
+
+    /// Whether only series that are here are let in from now on.
+    pub(crate) fn set_full(&mut self, full: bool) {
+        self.full = full;
     }
 
     /// How many points one series may have.

@@ -11,6 +11,8 @@ pub(super) enum Metric {
     SamplesRefused,
     TurnedAway,
     LiveSeries,
+    SeriesFull,
+    MemoryForetold,
     StepsEvaluated,
     StepsFailed,
     ScoringLag,
@@ -53,7 +55,7 @@ pub(super) const UNLABELLED_COUNTERS: [Metric; 6] = [
 ];
 
 impl Metric {
-    pub(super) const ALL: [Self; 29] = [
+    pub(super) const ALL: [Self; 31] = [
         Self::BuildInfo,
         Self::Ready,
         Self::WriteRequests,
@@ -62,6 +64,8 @@ impl Metric {
         Self::SamplesRefused,
         Self::TurnedAway,
         Self::LiveSeries,
+        Self::SeriesFull,
+        Self::MemoryForetold,
         Self::StepsEvaluated,
         Self::StepsFailed,
         Self::ScoringLag,
@@ -107,6 +111,16 @@ impl Metric {
                 ("forewarn_http_requests_turned_away_total", Counter, "Requests of callers who may not, by reason.")
             }
             Self::LiveSeries => ("forewarn_live_series", Gauge, "Series held in memory."),
+            Self::SeriesFull => (
+                "forewarn_series_full",
+                Gauge,
+                "Whether samples of new series are refused for want of memory (1) or not (0).",
+            ),
+            Self::MemoryForetold => (
+                "forewarn_memory_foretold_bytes",
+                Gauge,
+                "Memory that what is held will take once the histories are full.",
+            ),
             Self::StepsEvaluated => ("forewarn_steps_evaluated_total", Counter, "Steps evaluated and scored."),
             Self::StepsFailed => ("forewarn_steps_failed_total", Counter, "Steps that could not be evaluated."),
             Self::ScoringLag => ("forewarn_scoring_lag_seconds", Gauge, "Age of the last step that was scored."),

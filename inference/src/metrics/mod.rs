@@ -100,6 +100,8 @@ impl Metrics {
                 Metric::BuildInfo => vec![(labels([("version", status.version)]), 1.0)],
                 Metric::Ready => gauge(f64::from(u8::from(status.ready))),
                 Metric::LiveSeries => gauge(status.live_series as f64),
+                Metric::SeriesFull => gauge(f64::from(u8::from(app.0.scorer.is_full()))),
+                Metric::MemoryForetold => gauge(app.0.scorer.footprint().bytes() as f64),
                 Metric::Targets => gauge(status.targets as f64),
                 Metric::OutboxPending => gauge(status.outbox_pending as f64),
                 Metric::ScoringLag => {

@@ -2,13 +2,15 @@
 //! store answer, which presets match, and what there is to learn from.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use forewarn_datasets::{BlocksSource, Dataset, Fetch, SampleQuery, SampleSource, selectors_of};
-use forewarn_features::{Role, observation::target_labels};
+use forewarn_features::{LiveSignals, Role, observation::target_labels};
+use forewarn_inference::Footprint;
 use forewarn_models::ModelRegistry;
-use forewarn_schema::{LabelMatcher, METRIC_NAME, MatchOp, SignalKind, TimeRange};
+use forewarn_schema::{LabelMatcher, LabelSet, METRIC_NAME, MatchOp, SignalKind, TimeRange};
 use forewarn_storage::{Conditions, Store};
 use serde_json::{Value, json};
 
@@ -21,9 +23,8 @@ use crate::outcome::Outcome;
 const BYTES_PER_OBSERVATION: u64 = 64;
 /// Parquet bytes of a raw sample: 2.0 to 2.5 over shops scraped once a minute.
 const BYTES_PER_SAMPLE: f64 = 2.3;
-/// A series held live: 10 minutes of samples at 16 bytes and its labels come to about 1 KiB at a scrape a
-/// minute; a scrape every 5 s needs the rest.
-const BYTES_PER_LIVE_SERIES: u64 = 4096;
+/// How often series are taken to be scraped, where the memory of a server is foretold.
+const SCRAPED_EVERY: Duration = Duration::from_secs(30);
 
 /// What a source holds of the signals.
 #[derive(Default)]
@@ -33,6 +34,8 @@ struct Found {
     services: BTreeSet<String>,
     series: usize,
     breachable: usize,
+    /// What a server would keep: every series that an expression reads, results apart.
+    read: BTreeSet<LabelSet>,
 }
 
 pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
@@ -100,14 +103,26 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
         let plan = source.plan(config, &dataset, range).await?;
         let estimate = source.estimate(config, &dataset, range, &plan, found.series as u64).await?;
         let rows = estimate.whole_rows;
-        let live = found.series as u64 * BYTES_PER_LIVE_SERIES;
-        let memory = rows.saturating_mul(BYTES_PER_OBSERVATION).saturating_add(live);
+        let memory = rows.saturating_mul(BYTES_PER_OBSERVATION);
+        let server = footprint(config, &found, services.len())?;
         text.push_str(&format!(
             "  would train on {range} at a step of {}: about {rows} rows, {} on disk, {} in memory\n",
             config.step,
             human_bytes(estimate.whole_bytes),
             human_bytes(memory),
         ));
+        text.push_str(&format!(
+            "  would serve from {} series at a scrape every {}: {} in memory once the histories are full\n",
+            server.series,
+            forewarn_schema::format_duration(SCRAPED_EVERY),
+            human_bytes(server.bytes()),
+        ));
+        if let Some(max) = config.serve.max_memory.filter(|max| *max < server.bytes()) {
+            text.push_str(&format!(
+                "    more than max_memory, {}: samples of the newest series will be refused\n",
+                human_bytes(max)
+            ));
+        }
         text.push_str(&format!(
             "  still to fetch: {} windows, about {} rows, {}{}\n",
             plan.windows(),
@@ -128,6 +143,7 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
             "rows": rows,
             "bytes": estimate.whole_bytes,
             "memory_bytes": memory,
+            "serve": {"series": server.series, "memory_bytes": server.bytes()},
             "windows_to_fetch": plan.windows(),
             "rows_to_fetch": estimate.rows,
             "bytes_to_fetch": estimate.bytes,
@@ -159,6 +175,19 @@ fn human_minutes(duration: Duration) -> String {
     if duration.is_zero() { String::new() } else { format!(", {:.1} minutes", duration.as_secs_f64() / 60.0) }
 }
 
+/// What a server of all that was found will hold.
+fn footprint(config: &Config, found: &Found, models: usize) -> anyhow::Result<Footprint> {
+    let keeps = LiveSignals::new(Arc::clone(&config.signals), config.step, 0)?.keeps();
+    let series = found.read.len() as u64;
+    Ok(Footprint {
+        series,
+        samples: series * (keeps.as_secs() / SCRAPED_EVERY.as_secs() + 1),
+        targets: found.breachable as u64,
+        services: found.services.len() as u64,
+        models: models as u64,
+    })
+}
+
 /// Asks for every expression at the last step of `range`, where all that is alive has a value.
 async fn look(config: &Config, source: &OpenSource, range: TimeRange) -> anyhow::Result<Found> {
     let at = range.end - config.step.duration();
@@ -179,6 +208,10 @@ async fn look(config: &Config, source: &OpenSource, range: TimeRange) -> anyhow:
             found.breachable += targets.len();
         }
         found.targets.insert(signal.name.clone(), targets.len());
+    }
+    for selector in selectors_of(&config.signals).0 {
+        let matchers: Vec<String> = selector.iter().map(ToString::to_string).collect();
+        found.read.extend(source.count(&format!("{{{}}}", matchers.join(",")), at).await?);
     }
     Ok(found)
 }

@@ -74,6 +74,7 @@ pub(super) fn server_options(config: &Config, arguments: &Serve) -> Result<Serve
         step: config.step,
         lateness: config.serve.lateness,
         max_series: config.serve.max_series,
+        max_memory: config.serve.max_memory,
         checkpoint,
         max_write_bytes: config.serve.max_body_bytes,
         max_decoded_bytes: config.serve.max_body_bytes.saturating_mul(4),

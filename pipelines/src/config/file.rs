@@ -184,6 +184,8 @@ pub(super) struct ServeSection {
     /// How long a step waits for late samples before it is evaluated.
     pub(super) lateness: Span,
     pub(super) max_series: usize,
+    /// What the process may take of memory.
+    pub(super) max_memory: Option<Bytes>,
     pub(super) max_body: Bytes,
     /// Where in the store what was seen is kept over a restart, and how often; never where that is 0.
     pub(super) checkpoint: String,
@@ -199,6 +201,7 @@ impl Default for ServeSection {
             allow_unauthenticated_remote: false,
             lateness: Span::seconds(15),
             max_series: 200_000,
+            max_memory: None,
             max_body: Bytes(16 << 20),
             checkpoint: "serving/default.checkpoint".to_owned(),
             checkpoint_every: Span::seconds(300),
@@ -286,6 +289,7 @@ pub(super) const FROM_ENVIRONMENT: &[(&str, &str)] = &[
     ("serve", "allow_unauthenticated_remote"),
     ("serve", "lateness"),
     ("serve", "max_series"),
+    ("serve", "max_memory"),
     ("serve", "checkpoint"),
     ("serve", "checkpoint_every"),
     ("serve", "max_body"),

@@ -158,6 +158,8 @@ pub(crate) struct Serve {
     pub(crate) allow_unauthenticated_remote: bool,
     pub(crate) lateness: Duration,
     pub(crate) max_series: usize,
+    /// In bytes.
+    pub(crate) max_memory: Option<u64>,
     pub(crate) max_body_bytes: usize,
     /// Where in the store.
     pub(crate) checkpoint: String,

@@ -151,6 +151,7 @@ pub(super) fn resolve(
             allow_unauthenticated_remote: file.serve.allow_unauthenticated_remote,
             lateness: file.serve.lateness.0,
             max_series: file.serve.max_series,
+            max_memory: file.serve.max_memory.map(|bytes| bytes.0),
             max_body_bytes,
             checkpoint: file.serve.checkpoint,
             checkpoint_every: Some(file.serve.checkpoint_every.0).filter(|every| !every.is_zero()),
