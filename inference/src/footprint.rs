@@ -24,8 +24,8 @@ pub struct Footprint {
     pub samples: u64,
     /// Targets that may breach.
     pub targets: u64,
-    /// Services.
-    pub services: u64,
+    /// Services whose load is remembered.
+    pub loads: u64,
     /// Services with a model.
     pub models: u64,
 }
@@ -37,7 +37,7 @@ impl Footprint {
             + self.series * (SERIES + SPARE_SAMPLES * SAMPLE)
             + self.samples * SAMPLE
             + self.targets * (TARGET + HISTORY)
-            + self.services * HISTORY
+            + self.loads * HISTORY
             + self.models * MODEL
     }
 }
@@ -50,8 +50,8 @@ mod tests {
     fn what_was_measured_is_foretold_within_a_tenth() {
         // Half an hour of samples every 30 s, hardly any history yet: KiB as /proc told them.
         let young = |series: u64, targets: u64, samples: u64| {
-            let held = Footprint { series, samples: series * samples, targets, services: 500, models: 0 };
-            held.bytes() - (targets + 500) * HISTORY
+            let held = Footprint { series, samples: series * samples, targets, loads: 0, models: 0 };
+            held.bytes() - targets * HISTORY
         };
         for (measured, foretold) in [
             (73_488, young(20_000, 0, 21)),

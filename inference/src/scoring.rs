@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -31,9 +31,9 @@ pub(crate) struct Scorer {
     said: RwLock<Said>,
     arrivals: Mutex<Arrivals>,
     fingerprint_seed: u64,
-    /// What of memory may be taken, and whether that is taken.
+    /// What of memory may be taken, and how many series there were when that was taken; 0 where it is not.
     max_memory: Option<u64>,
-    full: AtomicBool,
+    full_at: AtomicU64,
 }
 
 /// What was said lately.
@@ -71,7 +71,7 @@ impl Scorer {
             arrivals: Mutex::default(),
             fingerprint_seed: RandomState::new().hash_one(0),
             max_memory,
-            full: AtomicBool::new(false),
+            full_at: AtomicU64::new(0),
         }
     }
 
@@ -126,22 +126,23 @@ impl Scorer {
         };
         let targets = self.said().current.predictions.len() as u64;
         let engine = self.engine();
-        let (services, models) = (engine.service_count() as u64, engine.bundle_count() as u64);
-        Footprint { series, samples, targets, services, models }
+        let (loads, models) = (engine.load_count() as u64, engine.bundle_count() as u64);
+        Footprint { series, samples, targets, loads, models }
     }
 
     /// Whether new series are refused for want of memory.
     pub(crate) fn is_full(&self) -> bool {
-        self.full.load(Ordering::Relaxed)
+        self.full_at.load(Ordering::Relaxed) > 0
     }
 
-    /// Refuses new series where what is held will take all that may be taken, until a twentieth of that is free again.
+    /// Refuses new series where what is held will take all that may be taken, until a twentieth of the series is gone.
     fn watch_memory(&self) {
         let Some(max) = self.max_memory else { return };
-        let (held, was_full) = (self.footprint(), self.is_full());
-        let full = held.bytes() > if was_full { max / 20 * 19 } else { max };
+        let (held, full_at) = (self.footprint(), self.full_at.load(Ordering::Relaxed));
+        let was_full = full_at > 0;
+        let full = held.bytes() > max || was_full && held.series > full_at * 19 / 20;
         if full != was_full {
-            self.full.store(full, Ordering::Relaxed);
+            self.full_at.store(if full { held.series.max(1) } else { 0 }, Ordering::Relaxed);
             self.live_mut().set_full(full);
             let (foretold, series) = (held.bytes(), held.series);
             match full {

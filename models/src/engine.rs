@@ -128,11 +128,12 @@ impl Engine {
     }
 
     /// Takes steps without saying anything: warm-up.
-    pub fn observe(&mut self, _at: Timestamp, steps: &[ServiceStep]) {
+    pub fn observe(&mut self, at: Timestamp, steps: &[ServiceStep]) {
         self.refresh_prior();
         for step in steps {
             self.scorer(&step.service).observe(step);
         }
+        self.scorers.retain(|_, scorer| !scorer.is_forgotten(at));
     }
 
     /// What is to be said at `at` of every live target, without deciding anything.
@@ -208,9 +209,9 @@ impl Engine {
         self.scorer(&service).remember(memory);
     }
 
-    /// How many services it has seen.
-    pub fn service_count(&self) -> usize {
-        self.scorers.len()
+    /// Of how many services it remembers the load.
+    pub fn load_count(&self) -> usize {
+        self.scorers.values().filter(|scorer| scorer.remembers_load()).count()
     }
 
     /// How many bundles it serves with.

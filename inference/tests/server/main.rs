@@ -9,6 +9,7 @@ mod dead_letters;
 mod delivering;
 mod guarding;
 mod hostile;
+mod memory;
 mod operating;
 mod restarting;
 mod rig;

@@ -150,6 +150,18 @@ impl ServiceScorer {
         self.latest = Some(step.clone());
     }
 
+    /// Whether nothing was seen of it for as long as it remembers.
+    pub(crate) fn is_forgotten(&self, at: Timestamp) -> bool {
+        let remembers = self.step.duration() * Self::MEMORY_STEPS;
+        self.targets.values().all(|history| history.is_forgotten(at))
+            && self.latest.as_ref().is_none_or(|latest| latest.at + remembers < at)
+    }
+
+    /// Whether it remembers how busy the service was.
+    pub(crate) fn remembers_load(&self) -> bool {
+        self.loads.is_some()
+    }
+
     fn observe_target(&mut self, at: Timestamp, observation: &Observation) {
         let Some(signal) = self.signals.get(&observation.signal) else { return };
         let (Some(kind), Some(limit)) = (signal.kind.breach(), observation.limit) else { return };

@@ -183,7 +183,7 @@ fn footprint(config: &Config, found: &Found, models: usize) -> anyhow::Result<Fo
         series,
         samples: series * (keeps.as_secs() / SCRAPED_EVERY.as_secs() + 1),
         targets: found.breachable as u64,
-        services: found.services.len() as u64,
+        loads: found.services.len() as u64,
         models: models as u64,
     })
 }
