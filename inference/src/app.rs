@@ -13,10 +13,14 @@ use serde::Serialize;
 use tokio::sync::Notify;
 
 use crate::access::Access;
+use crate::door::Door;
 use crate::error::AppError;
 use crate::metrics::Metrics;
 use crate::models::ModelSlots;
 use crate::options::ServerOptions;
+use crate::pull::Pulling;
+use crate::rates::Rate;
+use crate::receive::Timely;
 use crate::scoring::Scorer;
 use crate::state::{Decision, Outcome, StateStore, StoredRequest};
 
@@ -39,6 +43,20 @@ pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
     pub(crate) decoders: tokio::sync::Semaphore,
     pub(crate) access: Access,
+    pub(crate) door: Arc<Door>,
+    /// Where samples are fetched from, and how far.
+    pub(crate) pulling: Option<Pulling>,
+    /// How often one caller may ask, and send samples.
+    pub(crate) requests: Rate,
+    pub(crate) writes: Rate,
+}
+
+impl Shared {
+    /// Whether callers have to say who they are.
+    pub(crate) fn asks_who(&self) -> bool {
+        let door = self.door.now();
+        !self.options.access.is_empty() || !door.users.is_empty() || door.asks_for_certificates
+    }
 }
 
 /// A label as it comes in; id and time are the server's.
@@ -267,6 +285,12 @@ impl AppState {
             outbox_pending: self.0.store.outbox_pending().await.unwrap_or(0),
             webhook: self.0.options.webhook.is_some(),
         }
+    }
+
+    /// How far from the clock samples may be.
+    pub(crate) fn timely(&self) -> Timely {
+        let options = &self.0.options;
+        Timely { now: self.now(), future: options.future_cutoff, past: options.max_catch_up }
     }
 
     /// Why samples cannot be taken now; `None` where they can.

@@ -8,12 +8,15 @@
 mod access;
 pub mod app;
 mod delivery;
+mod door;
 mod error;
 mod http;
 mod metrics;
 mod models;
 mod options;
 pub mod page;
+mod pull;
+mod rates;
 mod receive;
 mod scoring;
 mod server;
@@ -25,8 +28,11 @@ pub use app::{AppState, NewFeedback, ReloadReport, ServiceModel, Status};
 pub use delivery::{
     OutOfReach, Reach, SignatureError, WebhookSecret, WebhookSecretError, sign_webhook, verify_webhook,
 };
+pub use door::{ClientAuth, DoorError, DoorOptions, TlsFiles, TlsVersion, WebConfig};
 pub use error::{AppError, ServeError};
 pub use http::router;
 pub use options::{Clock, ServerOptions, Webhook, system_clock};
+pub use pull::{FedSeries, FeedError, SampleFeed};
+pub use rates::RateOptions;
 pub use server::{Server, ServerHandle};
 pub use state::{Decision, Outcome, ServerLock, StateError, StateStore, StoredRequest};

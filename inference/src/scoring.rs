@@ -154,6 +154,11 @@ impl Scorer {
         self.live().series_count()
     }
 
+    /// How far back samples are kept.
+    pub(crate) fn keeps(&self) -> Duration {
+        self.live().keeps()
+    }
+
     pub(crate) fn view(&self, target_key: &str) -> Option<TargetView> {
         self.engine().view(target_key)
     }

@@ -18,10 +18,13 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::access::Access;
 use crate::app::{AppState, ReloadReport, Shared};
 use crate::delivery::{self, WebhookSecret};
+use crate::door::{Door, DoorListener, Peer};
 use crate::error::{AppError, ServeError, chain};
 use crate::metrics::Metrics;
 use crate::models::ModelSlots;
 use crate::options::ServerOptions;
+use crate::pull::Pulling;
+use crate::rates::Rate;
 use crate::scoring::{Schedule, Scorer, blocking};
 use crate::state::{ServerLock, StateStore};
 
@@ -31,6 +34,7 @@ const REMEMBERED: Duration = Duration::from_secs(7 * 86_400);
 const DECODERS: usize = 4;
 /// What is in flight when the server is told to stop may take this long.
 const DRAIN: Duration = Duration::from_secs(10);
+const DOOR_EVERY: Duration = Duration::from_secs(2);
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 
 /// A server that has its port, its state and its models, and does not answer yet.
@@ -71,7 +75,11 @@ impl Server {
         engine: Engine,
         registry: ModelRegistry,
     ) -> Result<Self, ServeError> {
-        let asked = !options.access.is_empty() || options.allow_unauthenticated_remote;
+        let door = Arc::new(Door::open(options.door.clone())?);
+        let opened = door.now();
+        opened.lets_in(&options.access)?;
+        let asks_who = !options.access.is_empty() || !opened.users.is_empty() || opened.asks_for_certificates;
+        let asked = asks_who || options.allow_unauthenticated_remote;
         if !options.listen.ip().is_loopback() && !asked {
             return Err(ServeError::RemoteNotAllowed { listen: options.listen });
         }
@@ -92,6 +100,7 @@ impl Server {
         let local_addr = listener.local_addr().map_err(listen)?;
         let public_url = match &options.public_url {
             Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+            None if opened.tls.is_some() => format!("https://{local_addr}"),
             None => format!("http://{local_addr}"),
         };
         let scorer = Arc::new(Scorer::new(options.step, live, engine));
@@ -111,6 +120,10 @@ impl Server {
             draining: AtomicBool::new(false),
             decoders: Semaphore::new(DECODERS),
             access: Access::new(options.access.clone()),
+            door,
+            pulling: options.feed.clone().map(Pulling::new),
+            requests: Rate::new(options.rates.requests_per_second),
+            writes: Rate::new(options.rates.writes_per_second),
             options,
         }));
         if let Err(error) = app.reload().await {
@@ -123,6 +136,11 @@ impl Server {
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Whether it is spoken to under TLS.
+    pub fn speaks_tls(&self) -> bool {
+        self.app.0.door.now().tls.is_some()
     }
 
     /// A handle, for as long as anybody wants it.
@@ -139,6 +157,9 @@ impl Server {
             tasks.add(tokio::spawn(keep_ticking(handle.clone())));
         }
         tasks.add(tokio::spawn(keep_house(handle.clone())));
+        if self.app.0.door.has_files() {
+            tasks.add(tokio::spawn(keep_door(self.app.clone())));
+        }
         if let Some(delivery) = delivery::start(&self.app, self.secret)? {
             tasks.add(delivery);
         }
@@ -150,8 +171,9 @@ impl Server {
             told.notify_one();
         };
         tracing::info!(listen = %self.local_addr, "serving");
-        let router = crate::http::router(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
-        let serve = axum::serve(self.listener, router).with_graceful_shutdown(drain);
+        let router = crate::http::router(self.app.clone()).into_make_service_with_connect_info::<Peer>();
+        let listener = DoorListener::new(self.listener, self.local_addr, Arc::clone(&self.app.0.door));
+        let serve = axum::serve(listener, router).with_graceful_shutdown(drain);
         let served = tokio::select! {
             served = async { serve.await } => served.map_err(|e| ServeError::Http(e.into())),
             () = async { stopping.notified().await; tokio::time::sleep(DRAIN).await } => Ok(()),
@@ -268,13 +290,50 @@ impl Drop for Tasks {
     }
 }
 
+/// Looks at the door's files, so that a renewed certificate needs no restart.
+async fn keep_door(app: AppState) {
+    let mut interval = tokio::time::interval(DOOR_EVERY);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failing = false;
+    loop {
+        interval.tick().await;
+        let door = Arc::clone(&app.0.door);
+        let looked = blocking(move || door.look_again()).await;
+        match looked {
+            Ok(Ok(false)) => failing = false,
+            Ok(Ok(true)) => {
+                failing = false;
+                app.0.metrics.door_reloaded("changed");
+                tracing::info!("certificates and users read again");
+            }
+            Ok(Err(error)) => {
+                // Half a file is written, or a wrong one: once a failure, not once a look.
+                if !failing {
+                    app.0.metrics.door_reloaded("refused");
+                    tracing::error!(error = chain(&error), "certificates and users stay as they were");
+                }
+                failing = true;
+            }
+            Err(error) => tracing::error!(error = chain(&error), "certificates and users not looked at"),
+        }
+    }
+}
+
 async fn keep_ticking(handle: ServerHandle) {
     let step = handle.app.0.options.step.duration();
     let mut interval = tokio::time::interval((step / 10).clamp(Duration::from_millis(20), Duration::from_millis(500)));
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        handle.tick(handle.app.now()).await;
+        let now = handle.app.now();
+        let Some(pulling) = &handle.app.0.pulling else {
+            handle.tick(now).await;
+            continue;
+        };
+        // Steps wait for their samples.
+        if let Some(fetched) = pulling.advance(&handle.app, now).await {
+            handle.tick(fetched).await;
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod guard;
 mod models;
 mod openapi;
 mod operations;
+mod otlp;
 mod predictions;
 mod problem;
 mod requests;
@@ -25,6 +26,7 @@ fn routes(app: &AppState) -> Vec<(&'static str, MethodRouter<AppState>)> {
     let write_limit = DefaultBodyLimit::max(app.0.options.max_write_bytes);
     vec![
         ("/api/v1/write", post(write::write).layer(write_limit)),
+        ("/api/v1/otlp/v1/metrics", post(otlp::metrics).layer(write_limit)),
         ("/api/v1/predictions", get(predictions::list)),
         ("/api/v1/predictions/{id}", get(predictions::one)),
         ("/api/v1/requests", get(requests::list)),

@@ -5,6 +5,7 @@ mod asking;
 #[path = "../../../models/tests/common/mod.rs"]
 mod bundles;
 mod delivering;
+mod door;
 mod hostile;
 mod operating;
 mod rig;

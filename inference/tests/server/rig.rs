@@ -57,7 +57,8 @@ pub(crate) async fn start_at(folder: &Path, seconds: i64, tweak: impl FnOnce(&mu
     options.clock = Arc::new(move || Timestamp::from_seconds(clock.load(Ordering::SeqCst)));
     tweak(&mut options);
     let server = bind(folder, options).await.unwrap();
-    let (base, handle) = (format!("http://{}", server.local_addr()), server.handle());
+    let scheme = if server.speaks_tls() { "https" } else { "http" };
+    let (base, handle) = (format!("{scheme}://{}", server.local_addr()), server.handle());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let running = tokio::spawn(async move {
         server.run(async { drop(stopped.await) }).await.unwrap();

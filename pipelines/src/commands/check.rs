@@ -42,6 +42,7 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
         n => format!("{n} holidays"),
     };
     text.push_str(&format!("time zone {}, {holidays}\n", config.calendar.time_zone()));
+    config.serve.door.check(&config.serve.access)?;
     let mut sources = Vec::new();
     let store = Store::open(&config.store_url)?;
     let (dataset, registry) = (Dataset::new(store.clone()), ModelRegistry::new(store.clone()));

@@ -2,11 +2,12 @@
 //! anything is opened. Precedence: flags (the commands), `FOREWARN_…` variables, file, defaults.
 //!
 //! `file` is what may be written, `load` reads it and names the place of a mistake, `resolve` turns it
-//! into what the commands use.
+//! into what the commands use (`resolve_door` what of it is about who comes in).
 
 mod file;
 mod load;
 mod resolve;
+mod resolve_door;
 mod units;
 
 use std::net::SocketAddr;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use forewarn_datasets::{BearerToken, Fetch, PrometheusOptions, SourceResolution, TlsOptions};
 use forewarn_features::{Calendar, SignalSet};
-use forewarn_inference::{Credential, Reach};
+use forewarn_inference::{Credential, DoorOptions, RateOptions, Reach};
 use forewarn_models::lstm::Device;
 use forewarn_schema::{Mode, Step};
 
@@ -158,6 +159,11 @@ pub(crate) struct Serve {
     pub(crate) lateness: Duration,
     pub(crate) max_series: usize,
     pub(crate) max_body_bytes: usize,
+    pub(crate) door: DoorOptions,
+    pub(crate) rates: RateOptions,
+    /// Where samples are fetched from.
+    pub(crate) pull: Option<Source>,
+    pub(crate) otlp_promote: Vec<String>,
 }
 
 /// `[requests]`.

@@ -9,30 +9,31 @@ use std::sync::Arc;
 use forewarn_datasets::{Fetch, TlsOptions};
 use forewarn_features::promql::Expression;
 use forewarn_features::{Calendar, CalendarError, SignalSet};
-use forewarn_inference::{Credential, CredentialError, CredentialKind, Reach};
+use forewarn_inference::Reach;
 use forewarn_schema::LabelMatcher;
 use url::Url;
 
-use super::file::{AccessSection, ConfigFile, SourceSection};
+use super::file::{ConfigFile, SourceSection};
 use super::load::{locate, unknown_variables};
+use super::resolve_door::{access, door, pull, rates};
 use super::units::Secret;
 use super::{Config, ConfigError, LogKeys, Requests, Serve, Source, SourceKind, Train, Webhook};
 
 /// Where a value stands, for messages.
-struct Place<'a> {
+pub(super) struct Place<'a> {
     path: &'a Path,
     text: &'a str,
     environment: &'a [(String, String)],
 }
 
 impl Place<'_> {
-    fn wrong(&self, section: &str, index: usize, key: &str, what: impl std::fmt::Display) -> ConfigError {
+    pub(super) fn wrong(&self, section: &str, index: usize, key: &str, what: impl std::fmt::Display) -> ConfigError {
         let line = locate(self.text, section, index, key).map(|n| format!(":{n}")).unwrap_or_default();
         ConfigError::new(format!("{}{line}: [{section}] {key}: {what}", self.path.display()))
     }
 
     /// Replaces `${NAME}` by the variable's value.
-    fn expand(&self, text: &str) -> Result<String, String> {
+    pub(super) fn expand(&self, text: &str) -> Result<String, String> {
         let mut out = String::new();
         let mut rest = text;
         while let Some(start) = rest.find("${") {
@@ -50,7 +51,7 @@ impl Place<'_> {
     }
 
     /// A secret given in place (with `${…}`) or in a file (relative to the configuration), not both.
-    fn secret(
+    pub(super) fn secret(
         &self,
         section: &str,
         index: usize,
@@ -77,7 +78,7 @@ impl Place<'_> {
         }
     }
 
-    fn relative(&self, file: &str) -> PathBuf {
+    pub(super) fn relative(&self, file: &str) -> PathBuf {
         self.path.parent().unwrap_or_else(|| Path::new("")).join(file)
     }
 }
@@ -121,6 +122,7 @@ pub(super) fn resolve(
     let sources = sources(&place, &file.source)?;
     let signals =
         SignalSet::new(&file.signals.presets, file.signal.clone()).map_err(|e| signal_error(&place, &file, e))?;
+    let pull = pull(&place, file.serve.pull.as_deref(), &sources)?;
     let max_body_bytes = usize::try_from(file.serve.max_body.0)
         .map_err(|_| place.wrong("serve", 0, "max_body", "does not fit this machine's memory"))?;
     Ok(Config {
@@ -145,7 +147,11 @@ pub(super) fn resolve(
         },
         serve: Serve {
             listen,
-            access: access(&place, &file.serve.access)?,
+            access: access(&place, &file.serve)?,
+            door: door(&place, &file.serve)?,
+            rates: rates(&place, &file.serve.rate_limit)?,
+            pull,
+            otlp_promote: file.serve.otlp.promote_resource_attributes,
             public_url: file.serve.public_url,
             allow_unauthenticated_remote: file.serve.allow_unauthenticated_remote,
             lateness: file.serve.lateness.0,
@@ -153,36 +159,6 @@ pub(super) fn resolve(
             max_body_bytes,
         },
     })
-}
-
-/// Who may ask; every name once a kind of secret, so that the audit is clear.
-fn access(place: &Place<'_>, sections: &[AccessSection]) -> Result<Vec<Credential>, ConfigError> {
-    const SECTION: &str = "serve.access";
-    let mut credentials = Vec::with_capacity(sections.len());
-    for (index, section) in sections.iter().enumerate() {
-        let wrong = |key: &str, what: String| place.wrong(SECTION, index, key, what);
-        if sections[..index].iter().any(|earlier| earlier.name == section.name) {
-            return Err(wrong("name", format!("{:?} is there twice", section.name)));
-        }
-        let secret = |key, inline: &Option<String>, file: &Option<String>| {
-            place.secret(SECTION, index, key, inline.as_ref(), file.as_ref())
-        };
-        let (key, kind, secret) = match (
-            secret("token", &section.token, &section.token_file)?,
-            secret("password", &section.password, &section.password_file)?,
-        ) {
-            (Some(token), None) => ("token", CredentialKind::Token, token),
-            (None, Some(password)) => ("password", CredentialKind::Password, password),
-            (None, None) => return Err(wrong("name", "give token_file or password_file".to_owned())),
-            (Some(_), Some(_)) => return Err(wrong("name", "give a token or a password, not both".to_owned())),
-        };
-        let credential = Credential::new(&section.name, section.role, kind, secret.expose()).map_err(|e| match e {
-            CredentialError::BadName { .. } => wrong("name", e.to_string()),
-            CredentialError::TooShort { .. } => wrong(key, e.to_string()),
-        })?;
-        credentials.push(credential);
-    }
-    Ok(credentials)
 }
 
 fn requests(place: &Place<'_>, file: &ConfigFile) -> Result<Requests, ConfigError> {
@@ -364,7 +340,7 @@ fn reach(networks: &[String]) -> Result<Reach, String> {
     Ok(Reach::new(networks.iter().map(parse).collect::<Result<Vec<_>, _>>()?))
 }
 
-fn http_url(text: &str) -> Result<(), String> {
+pub(super) fn http_url(text: &str) -> Result<(), String> {
     let url = Url::parse(text).map_err(|e| format!("wanted http://host:port, got {text:?}: {e}"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         return Err(format!("wanted http:// or https:// and a host, got {text:?}"));
