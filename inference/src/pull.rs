@@ -100,7 +100,9 @@ impl Pulling {
         let from = until.unwrap_or(first).max(now - options.max_catch_up);
         let waits = next_try.is_some_and(|at| Instant::now() < at);
         if from < due && !waits {
-            let end = due.min((from + WINDOW).align_down(options.step) + Duration::from_millis(1)).max(from + Duration::from_millis(1));
+            let end = due
+                .min((from + WINDOW).align_down(options.step) + Duration::from_millis(1))
+                .max(from + Duration::from_millis(1));
             // What came late is fetched as well; what is known already is not taken twice.
             let start = if until.is_some() { from - lateness } else { from };
             match self.fetch(app, TimeRange { start, end }).await {

@@ -109,11 +109,15 @@ impl Metric {
                 Counter,
                 "Changes of certificates, keys or web.yml, by whether they were taken (changed) or not (refused).",
             ),
-            Self::PullUp => {
-                ("forewarn_pull_up", Gauge, "Whether the last fetch of samples worked (1) or not (0); absent without pull.")
-            }
+            Self::PullUp => (
+                "forewarn_pull_up",
+                Gauge,
+                "Whether the last fetch of samples worked (1) or not (0); absent without pull.",
+            ),
             Self::PullFailures => ("forewarn_pull_failures_total", Counter, "Fetches of samples that failed."),
-            Self::PullLag => ("forewarn_pull_lag_seconds", Gauge, "Age of the newest time up to which samples were fetched."),
+            Self::PullLag => {
+                ("forewarn_pull_lag_seconds", Gauge, "Age of the newest time up to which samples were fetched.")
+            }
             Self::LiveSeries => ("forewarn_live_series", Gauge, "Series held in memory."),
             Self::StepsEvaluated => ("forewarn_steps_evaluated_total", Counter, "Steps evaluated and scored."),
             Self::StepsFailed => ("forewarn_steps_failed_total", Counter, "Steps that could not be evaluated."),

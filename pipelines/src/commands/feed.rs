@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use forewarn_datasets::{Fetch, HistorySource as _, NoProgress, PrometheusSource, SampleQuery, SampleSource as _, SourceError};
+use forewarn_datasets::{
+    Fetch, HistorySource as _, NoProgress, PrometheusSource, RawSeries, SampleQuery, SampleSource as _, SourceError,
+};
 use forewarn_inference::{FedSeries, FeedError, SampleFeed};
 use forewarn_schema::{LabelMatcher, LabelSet, STALE_NAN_BITS, Sample, Step, TimeRange, Timestamp};
 use tokio::sync::mpsc;
@@ -26,7 +28,12 @@ pub(super) fn of(config: &Config) -> Result<Option<Arc<dyn SampleFeed>>, SourceE
     options.retries = options.retries.min(MOST_RETRIES);
     options.give_up_after = options.give_up_after.min(options.timeout);
     let (selectors, _) = forewarn_datasets::selectors_of(&config.signals);
-    let feed = PullFeed { source: PrometheusSource::new(options)?, name: source.name.clone(), selectors, alive: Mutex::default() };
+    let feed = PullFeed {
+        source: PrometheusSource::new(options)?,
+        name: source.name.clone(),
+        selectors,
+        alive: Mutex::default(),
+    };
     Ok(Some(Arc::new(feed)))
 }
 
@@ -47,12 +54,13 @@ impl SampleFeed for PullFeed {
     async fn samples(&self, range: TimeRange, step: Step, sink: mpsc::Sender<FedSeries>) -> Result<(), FeedError> {
         let failed = |error: SourceError| FeedError::new(error.to_string());
         let query = SampleQuery { selectors: self.selectors.clone(), range };
-        let (raw_sink, mut raw) = mpsc::channel(64);
+        let (raw_sink, mut raw) = mpsc::channel::<RawSeries>(64);
         let shows_ends = self.source.fetch_used().await.map_err(failed)? != Fetch::Samples;
         let passing_on = async {
             let mut kept = BTreeMap::new();
             while let Some(series) = raw.recv().await {
-                let series = FedSeries { labels: series.labels, samples: series.samples, histograms: series.histograms };
+                let series =
+                    FedSeries { labels: series.labels, samples: series.samples, histograms: series.histograms };
                 if !shows_ends {
                     kept.insert(series.labels, series.samples);
                 } else if sink.send(series).await.is_err() {
@@ -163,7 +171,10 @@ mod tests {
     #[test]
     fn an_end_is_put_in_once_at_the_first_step_that_does_not_show_the_series() {
         let one = feed();
-        assert_eq!(fed(&one, (0, 61), &[15, 30, 45, 60], &[0, 60]), [(15, false), (30, false), (45, false), (60, false)]);
+        assert_eq!(
+            fed(&one, (0, 61), &[15, 30, 45, 60], &[0, 60]),
+            [(15, false), (30, false), (45, false), (60, false)]
+        );
         // 75 came, then the target went away.
         assert_eq!(fed(&one, (61, 121), &[75], &[]), [(75, false), (120, true)]);
         assert_eq!(fed(&one, (121, 181), &[], &[]), []);

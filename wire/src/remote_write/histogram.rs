@@ -91,7 +91,7 @@ impl Side {
 fn check_counts(histogram: &NativeHistogram) -> Result<(), String> {
     let buckets = || histogram.positive.counts.iter().chain(&histogram.negative.counts);
     let all = [histogram.count, histogram.zero_count];
-    if let Some(count) = all.iter().chain(buckets()).find(|count| !(**count >= 0.0)) {
+    if let Some(count) = all.iter().chain(buckets()).find(|count| count.is_nan() || **count < 0.0) {
         return Err(format!("counts must not be negative, got {count}"));
     }
     let held = buckets().sum::<f64>() + histogram.zero_count;

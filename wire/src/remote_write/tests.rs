@@ -227,12 +227,10 @@ fn buckets() -> impl Strategy<Value = Buckets> {
 
 #[test]
 fn a_histogram_that_cannot_be_one_says_why() {
-    let spans = |lengths: &[u32]| {
-        lengths.iter().map(|length| forewarn_testkit::native_histograms::BucketSpan { offset: 0, length: *length })
-    };
+    let span = |length| forewarn_testkit::native_histograms::BucketSpan { offset: 0, length };
     let good = Histogram {
         count_int: Some(5),
-        positive_spans: spans(&[2]).collect(),
+        positive_spans: vec![span(2)],
         positive_deltas: vec![3, -1],
         ..Histogram::default()
     };
@@ -240,7 +238,7 @@ fn a_histogram_that_cannot_be_one_says_why() {
     assert_eq!(counts(&read_histogram(&good, Version::V1).unwrap()), [3.0, 2.0]);
     for (histogram, says) in [
         (Histogram { positive_deltas: vec![3], ..good.clone() }, "promise 2 buckets, got 1"),
-        (Histogram { positive_spans: spans(&[u32::MAX, u32::MAX]).collect(), ..good.clone() }, "promise 8589934590"),
+        (Histogram { positive_spans: vec![span(u32::MAX); 2], ..good.clone() }, "promise 8589934590"),
         (Histogram { positive_deltas: vec![1, -2], ..good.clone() }, "must not be negative"),
         (Histogram { positive_deltas: vec![i64::MAX, i64::MAX], ..good.clone() }, "does not fit 64 bits"),
         (Histogram { positive_counts: vec![1.0], ..good.clone() }, "all be whole numbers or all be floats"),
