@@ -96,8 +96,10 @@ impl Pulling {
         let Progress { until, next_try, .. } = self.progress();
         // A step at t reads samples at t too.
         let due = (now - lateness).align_down(options.step) + Duration::from_millis(1);
-        let first = now - app.0.scorer.keeps().min(options.max_catch_up);
-        let from = until.unwrap_or(first).max(now - options.max_catch_up);
+        // The first step reads as far back as the widest expression does.
+        let first = options.warmed_until.unwrap_or(now).min(now) - app.0.scorer.keeps();
+        let oldest = now - options.max_catch_up + options.step.duration();
+        let from = until.unwrap_or(first).max(oldest);
         let waits = next_try.is_some_and(|at| Instant::now() < at);
         if from < due && !waits {
             let end = due

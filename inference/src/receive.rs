@@ -292,3 +292,6 @@ fn reason(error: &PushError) -> &'static str {
         PushError::TooManySamples { .. } => "too_many_samples",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,15 +13,20 @@ const TEXTS: [u8; 3] = [0x0c, 0x13, 0x16];
 
 /// The common name first, then DNS names, then URIs (such as `spiffe://…`); none twice.
 pub(super) fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
-    let Ok(certificate) = EndEntityCert::try_from(certificate) else { return Vec::new() };
-    let mut names: Vec<String> = common_name(certificate.subject()).map(str::to_owned).into_iter().collect();
-    let others = certificate.valid_dns_names().chain(certificate.valid_uri_names());
-    for name in others {
-        if !names.iter().any(|known| known == name) {
-            names.push(name.to_owned());
+    let Ok(parsed) = EndEntityCert::try_from(certificate) else { return Vec::new() };
+    let mut names: Vec<String> = common_name(parsed.subject()).map(str::to_owned).into_iter().collect();
+    for name in alternative_names(certificate) {
+        if !names.contains(&name) {
+            names.push(name);
         }
     }
     names
+}
+
+/// DNS names, then URIs.
+pub(super) fn alternative_names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok(parsed) = EndEntityCert::try_from(certificate) else { return Vec::new() };
+    parsed.valid_dns_names().chain(parsed.valid_uri_names()).map(str::to_owned).collect()
 }
 
 /// A subject is a sequence of sets of pairs of an object identifier and a text.

@@ -116,12 +116,13 @@ async fn shake_hands(
     let Some(config) = &opened.tls else { return Err(io::ErrorKind::Unsupported.into()) };
     let stream = TlsAcceptor::from(Arc::clone(config)).accept(stream).await?;
     let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-    let names = shown.map(certificate::names).unwrap_or_default();
     let allowed = &opened.allowed_names;
-    if shown.is_some() && !allowed.is_empty() && !names.iter().any(|name| allowed.contains(name)) {
+    if let (Some(shown), false) = (shown, allowed.is_empty())
+        && !certificate::alternative_names(shown).iter().any(|name| allowed.contains(name))
+    {
         return Err(io::Error::other("the client's certificate has none of client_allowed_sans"));
     }
-    let peer = Peer { addr, names: names.into() };
+    let peer = Peer { addr, names: shown.map(certificate::names).unwrap_or_default().into() };
     Ok((Connection::new(Stream::Tls(Box::new(stream)), place), peer))
 }
 

@@ -144,7 +144,8 @@ async fn what_cannot_be_a_door_is_refused_by_name() {
         change(&mut files);
         DoorOptions { tls: Some(files), web_config_file: None }
     };
-    let cases: [(&str, &dyn Fn(&mut TlsFiles)); 7] = [
+    type Change<'a> = &'a dyn Fn(&mut TlsFiles);
+    let cases: [(&str, Change<'_>); 7] = [
         ("cannot read", &|files| files.cert_file = "/nowhere".into()),
         ("ca.pem: wanted a PEM private key", &|files| files.key_file = made.path("ca.pem")),
         ("got none", &|files| files.cert_file = made.path("extensions")),

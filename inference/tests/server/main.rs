@@ -8,5 +8,6 @@ mod delivering;
 mod door;
 mod hostile;
 mod operating;
+mod otlp;
 mod rig;
 mod writing;

@@ -422,6 +422,28 @@ mod tests {
     }
 
     #[test]
+    fn the_door_and_what_is_pulled_are_read() {
+        let text = "[[source]]\nname = \"prom\"\nkind = \"prometheus\"\nurl = \"https://p\"\ntoken = \"t\"\n\
+                    [serve]\npull = \"prom\"\nweb_config_file = \"web.yml\"\n\
+                    [serve.tls]\ncert_file = \"a.pem\"\nkey_file = \"/k.pem\"\n\
+                    [serve.otlp]\npromote_resource_attributes = [\"k8s.pod.name\"]\n\
+                    [serve.rate_limit]\nwrites_per_second = 5\n\
+                    [[serve.access]]\nname = \"anna\"\nrole = \"operate\"\n\
+                    [[serve.access]]\nname = \"p\"\nrole = \"write\"\ncertificate = \"prometheus.local\"\n";
+        let serve = load(text).unwrap().serve;
+        let pull = serve.pull.unwrap();
+        assert_eq!((pull.url.as_str(), pull.fetch), ("https://p", Fetch::Auto), "raw samples are wanted");
+        assert!(pull.token.is_some(), "with its credentials");
+        assert_eq!(serve.door.web_config_file.as_deref(), Some(Path::new("/etc/web.yml")));
+        let tls = serve.door.tls.unwrap();
+        assert_eq!((tls.cert_file.as_path(), tls.key_file.as_path()), (Path::new("/etc/a.pem"), Path::new("/k.pem")));
+        assert_eq!((serve.otlp_promote.len(), serve.rates.writes_per_second), (1, 5.0));
+        assert_eq!(serve.access.len(), 2);
+        let url = load("[serve]\npull = \"http://127.0.0.1:9090\"\n").unwrap().serve.pull.unwrap();
+        assert_eq!((url.name.as_str(), url.fetch), ("pull", Fetch::Auto));
+    }
+
+    #[test]
     fn each_mistake_is_named_with_its_line() {
         let corpus = [
             (
@@ -489,6 +511,30 @@ mod tests {
             (
                 "[[serve.access]]\nname = \"p\"\nrole = \"write\"\n",
                 "/etc/forewarn.toml:2: [serve.access] name: give token_file or password_file",
+            ),
+            (
+                "[[serve.access]]\nname = \"p\"\nrole = \"read\"\ncertificate = \"a\"\ntoken = \"a-long-enough-token\"\n",
+                "/etc/forewarn.toml:2: [serve.access] name: give one of a token, a password and a certificate",
+            ),
+            (
+                "[serve.tls]\ncert_file = \"a\"\nkey_file = \"b\"\nclient_auth = \"x\"\n",
+                "/etc/forewarn.toml:4: unknown key \"client_auth\", did you mean \"client_auth_type\"?",
+            ),
+            (
+                "[serve.tls]\ncert_file = \"a\"\nkey_file = \"b\"\nmin_version = \"TLS10\"\n",
+                "/etc/forewarn.toml:4: unknown value \"TLS10\", did you mean \"TLS12\"? (one of TLS12, TLS13)",
+            ),
+            (
+                "[serve.rate_limit]\nrequests_per_second = -1.0\n",
+                "/etc/forewarn.toml:2: [serve.rate_limit] requests_per_second: wanted a rate, or 0 for none, got -1",
+            ),
+            (
+                "[serve]\npull = \"thanos\"\n",
+                "/etc/forewarn.toml:2: [serve] pull: wanted the name of a [[source]] or a URL",
+            ),
+            (
+                "[[source]]\nkind = \"blocks\"\nurl = \"s3://b\"\n[serve]\npull = \"blocks\"\n",
+                "/etc/forewarn.toml:5: [serve] pull: wanted a source of kind \"prometheus\", \"blocks\" is of kind \"blocks\"",
             ),
             (
                 "[[serve.access]]\nname = \"p\"\nrole = \"operate\"\npassword = \"short\"\n",

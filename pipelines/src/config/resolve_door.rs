@@ -49,7 +49,7 @@ pub(super) fn access(place: &Place<'_>, serve: &ServeSection) -> Result<Vec<Cred
             (None, None, Some(_)) => return Err(wrong("certificate", "wanted a name, got \"\"".to_owned())),
             (None, None, None) if serve.web_config_file.is_some() => of("name", CredentialKind::WebUser, "")?,
             (None, None, None) => {
-                let what = "give token_file, password_file or certificate, or the name of a user of web_config_file";
+                let what = "give token_file or password_file, a certificate, or the name of a user of web_config_file";
                 return Err(wrong("name", what.to_owned()));
             }
             _ => return Err(wrong("name", "give one of a token, a password and a certificate".to_owned())),
