@@ -5,8 +5,7 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use forewarn_datasets::{HistorySource, PrometheusOptions, PrometheusSource, SourceError, TlsOptions};

@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) outbox: Notify,
     pub(crate) draining: AtomicBool,
     pub(crate) decoders: tokio::sync::Semaphore,
+    /// KiB that bodies of samples may still take.
+    pub(crate) body_room: tokio::sync::Semaphore,
     pub(crate) access: Access,
     pub(crate) door: Arc<Door>,
     /// Where samples are fetched from, and how far.

@@ -119,6 +119,7 @@ impl Server {
             outbox: Notify::new(),
             draining: AtomicBool::new(false),
             decoders: Semaphore::new(DECODERS),
+            body_room: Semaphore::new(crate::http::BODY_ROOM),
             access: Access::new(options.access.clone()),
             door,
             pulling: options.feed.clone().map(Pulling::new),

@@ -72,3 +72,29 @@ fn no_secret_is_in_the_log_an_answer_or_an_error() {
         }
     }
 }
+
+#[test]
+fn what_stands_in_a_wrong_file_of_the_door_is_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("server.pem"), format!("not a certificate but {WRONG}")).unwrap();
+    fs::write(dir.path().join("web.yml"), format!("basic_auth_users:\n  anna: {PASSWORD}\n")).unwrap();
+    for (rest, says) in [
+        (
+            "[serve.tls]\ncert_file = \"server.pem\"\nkey_file = \"server.pem\"\n",
+            "server.pem: wanted a PEM certificate",
+        ),
+        ("[serve]\nweb_config_file = \"web.yml\"\n", "web.yml: basic_auth_users: wanted a bcrypt hash for anna"),
+        ("[serve]\nweb_config_file = \"nowhere.yml\"\n", "cannot read"),
+        (
+            "[[serve.access]]\nname = \"anna\"\nrole = \"read\"\ncertificate = \"anna\"\n",
+            "\"anna\" is to be known by a certificate",
+        ),
+    ] {
+        let config = write_config(dir.path(), rest);
+        for command in ["check", "serve"] {
+            let said = run(&[command], Some(&config)).expect_code(2).to_string();
+            assert!(said.contains(says), "{says}: {said}");
+            assert!(!said.contains(WRONG) && !said.contains(PASSWORD), "{said}");
+        }
+    }
+}

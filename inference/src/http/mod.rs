@@ -19,6 +19,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, post};
 
 pub(crate) use self::problem::Problem;
+pub(crate) use self::write::ROOM as BODY_ROOM;
 use crate::app::AppState;
 
 /// Every route but the page's: path, and what it answers to. [`openapi`] describes exactly these.

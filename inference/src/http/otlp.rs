@@ -68,7 +68,7 @@ async fn take(app: &AppState, encoding: Encoding, request: Request) -> Result<Ta
     if let Some(reason) = app.not_ready() {
         return Err(Problem::unavailable(format!("not taking samples: {reason}")));
     }
-    let body = body_of(app, request).await?;
+    let (body, _room) = body_of(app, request).await?;
     let _permit = a_decoder(app).await?;
     let (shared, timely) = (app.0.clone(), app.timely());
     let taken = blocking(move || {

@@ -13,6 +13,7 @@ use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use forewarn_wire::remote_write::{DecodeError, Version};
+use tokio::sync::SemaphorePermit;
 
 use super::Problem;
 use crate::app::AppState;
@@ -21,7 +22,9 @@ use crate::scoring::blocking;
 
 /// A sender that takes longer for a body has stalled; Prometheus gives up after 30 s itself.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Waiting longer for a free decoder means that there is more than this machine can take.
+/// Bodies in memory at a time, KiB, before they are unpacked.
+pub(crate) const ROOM: usize = 256 << 10;
+/// Waiting longer for room or a free decoder means that there is more than this machine can take.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) async fn write(State(app): State<AppState>, request: Request) -> Response {
@@ -63,7 +66,7 @@ async fn take(app: &AppState, request: Request) -> Result<Account, Problem> {
     if let Some(reason) = app.not_ready() {
         return Err(Problem::unavailable(format!("not taking samples: {reason}")));
     }
-    let body = body_of(app, request).await?;
+    let (body, _room) = body_of(app, request).await?;
     let _permit = a_decoder(app).await?;
     let (scorer, timely, most) = (app.0.scorer.clone(), app.timely(), app.0.options.max_decoded_bytes);
     let received = blocking(move || receive(&body, version, most, &scorer, timely)).await?;
@@ -77,24 +80,34 @@ async fn take(app: &AppState, request: Request) -> Result<Account, Problem> {
     })
 }
 
-/// The body, as far as it may go and as long as it may take.
-pub(super) async fn body_of(app: &AppState, request: Request) -> Result<Bytes, Problem> {
-    tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, app))
+/// The body, as far as it may go and as long as it may take. All bodies that are in memory at a time share [`ROOM`]: whoever finds
+/// none is told to come again.
+pub(super) async fn body_of(app: &AppState, request: Request) -> Result<(Bytes, SemaphorePermit<'_>), Problem> {
+    let most = app.0.options.max_write_bytes;
+    let too_large = || format!("the compressed body must be at most {most} bytes");
+    let said = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let size: usize = said.unwrap_or(most);
+    if size > most {
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, too_large()));
+    }
+    let kib = u32::try_from(size.div_ceil(1024).min(ROOM)).unwrap_or(u32::MAX);
+    let room = tokio::time::timeout(QUEUE_TIMEOUT, app.0.body_room.acquire_many(kib)).await;
+    let Ok(Ok(room)) = room else { return Err(Problem::unavailable("too many writes at once")) };
+    let bytes = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, app))
         .await
         .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 30s"))?
         .map_err(|rejection| {
             let detail = match rejection.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => {
-                    format!("the compressed body must be at most {} bytes", app.0.options.max_write_bytes)
-                }
+                StatusCode::PAYLOAD_TOO_LARGE => too_large(),
                 _ => rejection.body_text(),
             };
             Problem::new(rejection.status(), detail)
-        })
+        })?;
+    Ok((bytes, room))
 }
 
 /// Leave to unpack a body; there are few at a time, so that memory stays bounded.
-pub(super) async fn a_decoder(app: &AppState) -> Result<tokio::sync::SemaphorePermit<'_>, Problem> {
+pub(super) async fn a_decoder(app: &AppState) -> Result<SemaphorePermit<'_>, Problem> {
     match tokio::time::timeout(QUEUE_TIMEOUT, app.0.decoders.acquire()).await {
         Ok(Ok(permit)) => Ok(permit),
         _ => Err(Problem::unavailable("too many writes at once")),

@@ -207,7 +207,13 @@ async fn users_of_a_web_config_read_and_those_with_a_role_do_more() {
     assert_eq!(ask(false, "nobody", "of anna").await.status(), StatusCode::UNAUTHORIZED);
 
     web_config(folder.path(), &text("changed"));
-    assert!(becomes(async || ask(false, "otto", "changed").await.status() == StatusCode::OK).await);
+    let metrics = format!("{}/metrics", rig.base);
+    let changed = becomes(async || {
+        let asked = rig.client.get(&metrics).basic_auth("anna", Some("of anna")).send().await.unwrap();
+        asked.text().await.unwrap().contains(r#"forewarn_door_reloads_total{result="changed"} 1"#)
+    });
+    assert!(changed.await);
+    assert_eq!(ask(false, "otto", "changed").await.status(), StatusCode::OK);
     assert_eq!(ask(false, "otto", "of otto").await.status(), StatusCode::UNAUTHORIZED, "what was right is forgotten");
 }
 

@@ -510,7 +510,7 @@ mod tests {
             ),
             (
                 "[[serve.access]]\nname = \"p\"\nrole = \"write\"\n",
-                "/etc/forewarn.toml:2: [serve.access] name: give token_file or password_file",
+                "/etc/forewarn.toml:2: [serve.access] name: give token_file or password_file, a certificate, or the name of a user of web_config_file",
             ),
             (
                 "[[serve.access]]\nname = \"p\"\nrole = \"read\"\ncertificate = \"a\"\ntoken = \"a-long-enough-token\"\n",
@@ -522,7 +522,7 @@ mod tests {
             ),
             (
                 "[serve.tls]\ncert_file = \"a\"\nkey_file = \"b\"\nmin_version = \"TLS10\"\n",
-                "/etc/forewarn.toml:4: unknown value \"TLS10\", did you mean \"TLS12\"? (one of TLS12, TLS13)",
+                "/etc/forewarn.toml:4: unknown value \"TLS10\", wanted one of TLS12, TLS13",
             ),
             (
                 "[serve.rate_limit]\nrequests_per_second = -1.0\n",
@@ -530,7 +530,7 @@ mod tests {
             ),
             (
                 "[serve]\npull = \"thanos\"\n",
-                "/etc/forewarn.toml:2: [serve] pull: wanted the name of a [[source]] or a URL",
+                "/etc/forewarn.toml:2: [serve] pull: wanted the name of a [[source]] or a URL: wanted http://host:port, got \"thanos\": relative URL without a base",
             ),
             (
                 "[[source]]\nkind = \"blocks\"\nurl = \"s3://b\"\n[serve]\npull = \"blocks\"\n",
