@@ -34,7 +34,6 @@ const REMEMBERED: Duration = Duration::from_secs(7 * 86_400);
 const DECODERS: usize = 4;
 /// What is in flight when the server is told to stop may take this long.
 const DRAIN: Duration = Duration::from_secs(10);
-const DOOR_EVERY: Duration = Duration::from_secs(2);
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 
 /// A server that has its port, its state and its models, and does not answer yet.
@@ -159,7 +158,7 @@ impl Server {
         }
         tasks.add(tokio::spawn(keep_house(handle.clone())));
         if self.app.0.door.has_files() {
-            tasks.add(tokio::spawn(keep_door(self.app.clone())));
+            tasks.add(tokio::spawn(crate::door::watch(self.app.clone())));
         }
         if let Some(delivery) = delivery::start(&self.app, self.secret)? {
             tasks.add(delivery);
@@ -288,35 +287,6 @@ impl Tasks {
 impl Drop for Tasks {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-/// Looks at the door's files, so that a renewed certificate needs no restart.
-async fn keep_door(app: AppState) {
-    let mut interval = tokio::time::interval(DOOR_EVERY);
-    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut failing = false;
-    loop {
-        interval.tick().await;
-        let door = Arc::clone(&app.0.door);
-        let looked = blocking(move || door.look_again()).await;
-        match looked {
-            Ok(Ok(false)) => failing = false,
-            Ok(Ok(true)) => {
-                failing = false;
-                app.0.metrics.door_reloaded("changed");
-                tracing::info!("certificates and users read again");
-            }
-            Ok(Err(error)) => {
-                // Half a file is written, or a wrong one: once a failure, not once a look.
-                if !failing {
-                    app.0.metrics.door_reloaded("refused");
-                    tracing::error!(error = chain(&error), "certificates and users stay as they were");
-                }
-                failing = true;
-            }
-            Err(error) => tracing::error!(error = chain(&error), "certificates and users not looked at"),
-        }
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use forewarn_testkit::exporter::{LeakParams, LeakingExporter};
 use forewarn_testkit::{http, servers};
 use serde_json::Value;
-use support::{Serving, write_config};
+use support::{Serving, run, write_config};
 
 /// Predictions and the history of the one target, by the times of their steps.
 #[derive(Default)]
@@ -186,6 +186,8 @@ fn an_outage_is_told_of_and_caught_up() {
     let Some(prometheus) = servers::prometheus(&yaml, None).unwrap() else { return };
     let wire = Wire::before(prometheus.port());
     let config = config(dir.path(), "pulls", &format!("pull = \"http://127.0.0.1:{}\"\n", wire.port));
+    let said = run(&["check"], Some(&config)).expect_code(0).stdout;
+    assert!(said.contains(&format!("pull http://127.0.0.1:{}: reachable, by remote_read", wire.port)), "{said}");
     let server = Serving::start(&config, servers::spare_port().unwrap());
     wait_until("a prediction", || !server.get("/api/v1/predictions").as_array().unwrap().is_empty());
     let evaluated = || metric(&server, "forewarn_steps_evaluated_total").unwrap();

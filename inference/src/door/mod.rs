@@ -9,6 +9,7 @@ mod listener;
 mod patient;
 mod tls_files;
 mod users;
+mod watch;
 mod web_config;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use tokio_rustls::rustls::ServerConfig;
 pub(crate) use self::listener::{DoorListener, Peer};
 pub use self::tls_files::{ClientAuth, TlsFiles, TlsVersion};
 pub(crate) use self::users::Users;
+pub(crate) use self::watch::watch;
 pub use self::web_config::WebConfig;
 use crate::access::{Credential, CredentialKind};
 

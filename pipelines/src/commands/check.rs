@@ -13,7 +13,7 @@ use forewarn_storage::{Conditions, Store};
 use serde_json::{Value, json};
 
 use super::open::OpenSource;
-use super::{logs, open, pull};
+use super::{feed, logs, open, pull};
 use crate::config::{Config, human_bytes};
 use crate::outcome::Outcome;
 
@@ -55,6 +55,9 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
             format!("  ignores {header}: its pointers lie in the state database\nstate {}\n", config.state_url)
         }
     });
+    if let Some(pull) = &config.serve.pull {
+        text.push_str(&feed::check(pull).await?);
+    }
     for source in open::sources(config, None, &dataset).await? {
         if let OpenSource::Logs(source) = &source {
             let (of_logs, json) = logs::check(source).await?;

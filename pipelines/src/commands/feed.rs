@@ -14,12 +14,13 @@ use forewarn_inference::{FedSeries, FeedError, SampleFeed};
 use forewarn_schema::{LabelMatcher, LabelSet, STALE_NAN_BITS, Sample, Step, TimeRange, Timestamp};
 use tokio::sync::mpsc;
 
-use crate::config::Config;
+use crate::config::{Config, Source};
 
 /// A value this old is gone, as in PromQL.
 const LOOKBACK: Duration = Duration::from_secs(300);
 /// The server waits for an answer: who does not give one soon is asked again at the next step.
 const MOST_RETRIES: u32 = 1;
+const NO_SAMPLES: &str = "the server gives no raw samples: it has no remote read, and refuses range selectors";
 
 /// The feed that the configuration names; `None` where samples are written to us.
 pub(super) fn of(config: &Config) -> Result<Option<Arc<dyn SampleFeed>>, SourceError> {
@@ -35,6 +36,15 @@ pub(super) fn of(config: &Config) -> Result<Option<Arc<dyn SampleFeed>>, SourceE
         alive: Mutex::default(),
     };
     Ok(Some(Arc::new(feed)))
+}
+
+/// One line on how `source` would be pulled from; whoever cannot be asked, or gives no raw samples, is an error.
+pub(super) async fn check(source: &Source) -> Result<String, SourceError> {
+    let asked = PrometheusSource::new(source.prometheus_options())?;
+    match asked.fetch_used().await? {
+        Fetch::Steps => Err(SourceError::Options { source_name: source.name.clone(), reason: NO_SAMPLES.to_owned() }),
+        fetch => Ok(format!("pull {}: reachable, by {fetch}\n", source.url)),
+    }
 }
 
 struct PullFeed {
@@ -55,7 +65,10 @@ impl SampleFeed for PullFeed {
         let failed = |error: SourceError| FeedError::new(error.to_string());
         let query = SampleQuery { selectors: self.selectors.clone(), range };
         let (raw_sink, mut raw) = mpsc::channel::<RawSeries>(64);
-        let shows_ends = self.source.fetch_used().await.map_err(failed)? != Fetch::Samples;
+        let shows_ends = match self.source.fetch_used().await.map_err(failed)? {
+            Fetch::Steps => return Err(FeedError::new(NO_SAMPLES)),
+            fetch => fetch != Fetch::Samples,
+        };
         let passing_on = async {
             let mut kept = BTreeMap::new();
             while let Some(series) = raw.recv().await {
