@@ -40,10 +40,27 @@ fn main() -> std::io::Result<()> {
     put("wire_remote_write", "histograms", body)?;
     put("wire_remote_write", "histograms-message", message)?;
     put("wire_otlp", "all", otlp_message())?;
+    for (which, name, body) in BODIES {
+        put("inference_bodies", name, [&[which], body.as_bytes()].concat())?;
+    }
     #[cfg(feature = "datasets")]
     datasets::seeds(&put)?;
     Ok(())
 }
+
+/// Which path of `inference_bodies`, a name, and what is sent there.
+const BODIES: [(u8, &str, &str); 6] = [
+    (
+        3,
+        "alert",
+        r#"{"version":"4","status":"firing","alerts":[{"status":"firing","labels":{"alertname":"oom","service":"cart"},"startsAt":"2026-01-01T00:00:00Z"}]}"#,
+    ),
+    (3, "alert-of-a-prediction", r#"{"alerts":[{"status":"firing","labels":{"forewarn_prediction_id":"x"}}]}"#),
+    (4, "label", r#"{"prediction_id":"x","verdict":"true_positive","note":"it leaks"}"#),
+    (4, "breach", r#"{"service":"cart","kind":"oom","at":"2026-01-01T00:00:00Z","verdict":"missed"}"#),
+    (6, "outcome", r#"{"outcome":"succeeded","note":"restarted"}"#),
+    (7, "form", "note=restarted+it"),
+];
 
 /// Native histograms of both kinds, as a body and as the message in it.
 fn histograms() -> std::io::Result<(Vec<u8>, Vec<u8>)> {

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use forewarn_features::SignalSet;
-use forewarn_inference::{Server, ServerOptions};
+use forewarn_inference::{RateOptions, Server, ServerOptions};
 use forewarn_models::{Engine, EngineOptions, ModelRegistry};
 use libfuzzer_sys::fuzz_target;
 use tower::ServiceExt as _;
@@ -30,7 +30,8 @@ static SERVER: LazyLock<(tokio::runtime::Runtime, Router, tempfile::TempDir)> = 
         let signals = Arc::new(SignalSet::new(&["hikaricp".to_owned()], vec![]).unwrap());
         let registry = ModelRegistry::open(&format!("file://{}", folder.path().display())).await.unwrap();
         let engine = Engine::new(Arc::clone(&signals), EngineOptions::default());
-        let options = ServerOptions { listen: ([127, 0, 0, 1], 0).into(), ..ServerOptions::default() };
+        let rates = RateOptions { requests_per_second: 0.0, writes_per_second: 0.0 };
+        let options = ServerOptions { listen: ([127, 0, 0, 1], 0).into(), rates, ..ServerOptions::default() };
         let server = Server::bind(options, signals, engine, registry).await.unwrap();
         forewarn_inference::router(server.handle().app().clone())
     });

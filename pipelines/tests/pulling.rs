@@ -185,11 +185,13 @@ fn an_outage_is_told_of_and_caught_up() {
     );
     let Some(prometheus) = servers::prometheus(&yaml, None).unwrap() else { return };
     let wire = Wire::before(prometheus.port());
-    let config = config(dir.path(), "pulls", &format!("pull = \"http://127.0.0.1:{}\"\n", wire.port));
-    let said = run(&["check"], Some(&config)).expect_code(0).stdout;
-    assert!(said.contains(&format!("pull http://127.0.0.1:{}: reachable, by remote_read", wire.port)), "{said}");
+    let url = format!("http://127.0.0.1:{}", wire.port);
+    let source = format!("[[source]]\nname = \"real\"\nkind = \"prometheus\"\nurl = \"{url}\"\n");
+    let config = config(dir.path(), "pulls", &format!("pull = \"real\"\n{source}"));
     let server = Serving::start(&config, servers::spare_port().unwrap());
     wait_until("a prediction", || !server.get("/api/v1/predictions").as_array().unwrap().is_empty());
+    let said = run(&["check"], Some(&config)).expect_code(0).stdout;
+    assert!(said.contains(&format!("pull {url}: reachable, by remote_read")), "{said}");
     let evaluated = || metric(&server, "forewarn_steps_evaluated_total").unwrap();
 
     wire.cut.store(true, Ordering::SeqCst);
