@@ -3,9 +3,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
-use forewarn_schema::{BucketSpan, Buckets, CUSTOM_BOUNDS_SCHEMA, LabelSet, NativeHistogram, Timestamp};
-use forewarn_testkit::remote_write;
+use forewarn_schema::{BucketSpan, Buckets, CUSTOM_BOUNDS_SCHEMA, HistogramSample, LabelSet, NativeHistogram, Timestamp};
+use forewarn_testkit::{otlp, remote_write};
 use forewarn_testkit::tsdb::{self, Chunk, ChunkPlace, IndexVersion, SeriesEntry};
 
 fn main() -> std::io::Result<()> {
@@ -35,9 +36,88 @@ fn main() -> std::io::Result<()> {
     let message = snap::raw::Decoder::new().decompress_vec(&body).map_err(std::io::Error::other)?;
     put("wire_remote_write", "body", body)?;
     put("wire_remote_write", "message", message)?;
+    let (body, message) = histograms()?;
+    put("wire_remote_write", "histograms", body)?;
+    put("wire_remote_write", "histograms-message", message)?;
+    put("wire_otlp", "all", otlp_message())?;
+    for (which, name, body) in BODIES {
+        put("inference_bodies", name, [&[which], body.as_bytes()].concat())?;
+    }
     #[cfg(feature = "datasets")]
     datasets::seeds(&put)?;
     Ok(())
+}
+
+/// Which path of `inference_bodies`, a name, and what is sent there.
+const BODIES: [(u8, &str, &str); 6] = [
+    (
+        3,
+        "alert",
+        r#"{"version":"4","status":"firing","alerts":[{"status":"firing","labels":{"alertname":"oom","service":"cart"},"startsAt":"2026-01-01T00:00:00Z"}]}"#,
+    ),
+    (3, "alert-of-a-prediction", r#"{"alerts":[{"status":"firing","labels":{"forewarn_prediction_id":"x"}}]}"#),
+    (4, "label", r#"{"prediction_id":"x","verdict":"true_positive","note":"it leaks"}"#),
+    (4, "breach", r#"{"service":"cart","kind":"oom","at":"2026-01-01T00:00:00Z","verdict":"missed"}"#),
+    (6, "outcome", r#"{"outcome":"succeeded","note":"restarted"}"#),
+    (7, "form", "note=restarted+it"),
+];
+
+/// Native histograms of both kinds, as a body and as the message in it.
+fn histograms() -> std::io::Result<(Vec<u8>, Vec<u8>)> {
+    let buckets = Buckets { spans: vec![BucketSpan { offset: -2, length: 2 }], counts: vec![1.0, 2.0] };
+    let whole = NativeHistogram { schema: 3, count: 6.0, zero_count: 3.0, positive: buckets, ..NativeHistogram::default() };
+    let broken = NativeHistogram { zero_count: 2.5, ..whole.clone() };
+    let sample = |at, histogram| HistogramSample { at: Timestamp::from_seconds(at), histogram: Arc::new(histogram) };
+    let labels = LabelSet::from([("__name__", "latency"), ("job", "a")]);
+    let body = remote_write::encode_histograms(&[(labels, vec![sample(60, whole), sample(120, broken)])]);
+    let message = snap::raw::Decoder::new().decompress_vec(&body).map_err(std::io::Error::other)?;
+    Ok((body, message))
+}
+
+/// A point of each kind.
+fn otlp_message() -> Vec<u8> {
+    let at = 1_767_225_600_000_000_000;
+    let histogram = otlp::HistogramDataPoint {
+        attributes: otlp::attributes(&[("path", "/")]),
+        time_unix_nano: at,
+        count: 3,
+        sum: Some(1.5),
+        bucket_counts: vec![1, 2],
+        explicit_bounds: vec![0.5],
+        ..otlp::HistogramDataPoint::default()
+    };
+    let exponential = otlp::ExponentialHistogramDataPoint {
+        time_unix_nano: at,
+        count: 6,
+        scale: 9,
+        positive: Some(otlp::ExponentialBuckets { offset: -2, bucket_counts: vec![1, 2, 3] }),
+        ..otlp::ExponentialHistogramDataPoint::default()
+    };
+    let number = otlp::NumberDataPoint { time_unix_nano: at, as_int: Some(7), ..otlp::NumberDataPoint::default() };
+    let quantile_values = vec![otlp::ValueAtQuantile { quantile: 0.5, value: 1.0 }];
+    let summary =
+        otlp::SummaryDataPoint { time_unix_nano: at, quantile_values, ..otlp::SummaryDataPoint::default() };
+    let named = |name: &str| otlp::Metric { name: name.to_owned(), unit: "s".to_owned(), ..otlp::Metric::default() };
+    let metrics = vec![
+        otlp::gauge("pool.size", "By", 60, 1.0, &[("a", "b")]),
+        otlp::Metric {
+            sum: Some(otlp::Sum { data_points: vec![number], aggregation_temporality: 2, is_monotonic: true }),
+            ..named("hits")
+        },
+        otlp::Metric {
+            histogram: Some(otlp::Histogram { data_points: vec![histogram], aggregation_temporality: 2 }),
+            ..named("latency")
+        },
+        otlp::Metric {
+            exponential_histogram: Some(otlp::ExponentialHistogram {
+                data_points: vec![exponential],
+                aggregation_temporality: 2,
+            }),
+            ..named("size")
+        },
+        otlp::Metric { summary: Some(otlp::Summary { data_points: vec![summary] }), ..named("rpc") },
+    ];
+    otlp::encode(&otlp::request(&[("service.name", "cart"), ("k8s.pod.name", "cart-1")], metrics))
 }
 
 #[cfg(feature = "datasets")]

@@ -45,7 +45,7 @@ pub use logs::{LogsOptions, LogsSource, LogsSummary, LogsSurvey};
 pub use manifest::{DatasetManifest, DayFile, FORMAT_VERSION, Footer, QueryCoverage, SourceRecord};
 pub use plan::{PlannedWindow, PullPlan};
 pub use progress::{NoProgress, PullProgress};
-pub use prometheus::{BearerToken, Fetch, PrometheusOptions, PrometheusSource, SourceResolution, TlsOptions};
+pub use prometheus::{BearerToken, Fetch, PrometheusOptions, PrometheusSource, SourceResolution, TlsOptions, promql};
 pub use pull::PullSummary;
 pub use pull_sampled::SampledSummary;
 pub use pull_samples::SamplesSummary;

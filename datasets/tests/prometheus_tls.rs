@@ -5,11 +5,11 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use forewarn_datasets::{HistorySource, PrometheusOptions, PrometheusSource, SourceError, TlsOptions};
+use forewarn_testkit::certificates::Certificates;
 use support::options;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsAcceptor;
@@ -19,90 +19,16 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 /// An authority of ours, a server's and a client's certificate; and another authority that nobody believes.
-struct Certificates(tempfile::TempDir);
-
-impl Certificates {
-    /// `None`, with the reason printed, where there is no openssl.
-    fn make() -> Option<Self> {
-        if Command::new("openssl").arg("version").stdout(Stdio::null()).status().is_err() {
-            eprintln!("skipped: openssl is not installed");
-            return None;
-        }
-        let made = Self(tempfile::tempdir().unwrap());
-        made.authority("ca");
-        made.authority("other-ca");
-        made.certificate("server", "ca", "subjectAltName=DNS:thanos.example,DNS:localhost");
-        made.certificate("client", "ca", "extendedKeyUsage=clientAuth");
-        made.certificate("stranger", "other-ca", "extendedKeyUsage=clientAuth");
-        Some(made)
+fn make_certificates() -> Option<Certificates> {
+    let made = Certificates::new().unwrap()?;
+    for authority in ["ca", "other-ca"] {
+        made.authority(authority).unwrap();
     }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn openssl(&self, arguments: &[&str]) {
-        let output = Command::new("openssl").args(arguments).current_dir(self.0.path()).output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    fn authority(&self, name: &str) {
-        let (key, cert, subject) = (format!("{name}.key"), format!("{name}.pem"), format!("/CN={name}"));
-        self.openssl(&[
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            &subject,
-            "-keyout",
-            &key,
-            "-out",
-            &cert,
-        ]);
-    }
-
-    fn certificate(&self, name: &str, authority: &str, extension: &str) {
-        let (key, request, cert) = (format!("{name}.key"), format!("{name}.csr"), format!("{name}.pem"));
-        std::fs::write(self.path("extensions"), format!("basicConstraints=CA:FALSE\n{extension}\n")).unwrap();
-        self.openssl(&[
-            "req",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-subj",
-            "/CN=forewarn",
-            "-keyout",
-            &key,
-            "-out",
-            &request,
-        ]);
-        let (ca, ca_key) = (format!("{authority}.pem"), format!("{authority}.key"));
-        self.openssl(&[
-            "x509",
-            "-req",
-            "-in",
-            &request,
-            "-CA",
-            &ca,
-            "-CAkey",
-            &ca_key,
-            "-CAcreateserial",
-            "-days",
-            "2",
-            "-extfile",
-            "extensions",
-            "-out",
-            &cert,
-        ]);
-    }
+    let certify = |name, authority, extension| made.certify(name, authority, "forewarn", extension).unwrap();
+    certify("server", "ca", "subjectAltName=DNS:thanos.example,DNS:localhost");
+    certify("client", "ca", "extendedKeyUsage=clientAuth");
+    certify("stranger", "other-ca", "extendedKeyUsage=clientAuth");
+    Some(made)
 }
 
 /// What the server saw: the name asked for (SNI) and the head of the request.
@@ -156,7 +82,7 @@ fn tls(certificates: &Certificates, authority: &str, client: Option<&str>, name:
 
 #[tokio::test]
 async fn a_client_with_its_certificate_is_let_in_and_asks_for_the_servers_name() {
-    let Some(certificates) = Certificates::make() else { return };
+    let Some(certificates) = make_certificates() else { return };
     let (port, seen) = server(&certificates).await;
     probe(format!("https://localhost:{port}"), tls(&certificates, "ca", Some("client"), None)).await.unwrap();
     let named = tls(&certificates, "ca", Some("client"), Some("thanos.example"));
@@ -170,7 +96,7 @@ async fn a_client_with_its_certificate_is_let_in_and_asks_for_the_servers_name()
 
 #[tokio::test]
 async fn who_is_not_known_is_not_let_in_on_either_side() {
-    let Some(certificates) = Certificates::make() else { return };
+    let Some(certificates) = make_certificates() else { return };
     let (port, seen) = server(&certificates).await;
     let key = std::fs::read_to_string(certificates.path("stranger.key")).unwrap();
     for (authority, client, name, url) in [

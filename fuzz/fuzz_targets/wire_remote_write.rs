@@ -14,7 +14,11 @@ fuzz_target!(|bytes: &[u8]| {
         let Ok(incoming) = read(body, version, LIMITS) else { continue };
         let mut samples = 0;
         for series in incoming.series() {
-            samples += incoming.samples(series).len();
+            samples += incoming.samples(series).len() + incoming.histograms(series).count();
+            for histogram in incoming.histograms(series).flatten() {
+                let sides = [&histogram.histogram.positive, &histogram.histogram.negative];
+                assert!(sides.iter().all(|side| side.iter().count() <= side.counts.len()), "{histogram:?}");
+            }
             let _ = incoming.labels(series);
         }
         // A sample is at least a tag and a length.

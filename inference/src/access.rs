@@ -1,5 +1,5 @@
-//! Who may ask for what: names with a secret each, and a role. Nobody is asked while there are none, and then the server
-//! listens on this machine alone.
+//! Who may ask for what: names, each known by a secret or a certificate, and a role. Nobody is asked while there are none, and
+//! then the server listens on this machine alone.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,6 +12,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+
+use crate::door::Users;
 
 /// A secret of fewer bytes is guessed too easily to be one.
 const LEAST_SECRET: usize = 12;
@@ -40,7 +42,7 @@ impl Role {
     pub(crate) fn needed(method: &Method, path: &str) -> Option<Self> {
         match path {
             "/-/healthy" | "/-/ready" => None,
-            "/api/v1/write" | "/api/v1/alertmanager" => Some(Self::Write),
+            "/api/v1/write" | "/api/v1/otlp/v1/metrics" | "/api/v1/alertmanager" => Some(Self::Write),
             _ if matches!(*method, Method::GET | Method::HEAD) => Some(Self::Read),
             _ => Some(Self::Operate),
         }
@@ -51,7 +53,7 @@ impl Role {
     }
 }
 
-/// One name that may ask, with the digest of its secret.
+/// One name that may ask, with the digest of what it is known by.
 #[derive(Clone)]
 pub struct Credential {
     name: Arc<str>,
@@ -67,6 +69,10 @@ pub enum CredentialKind {
     Token,
     /// `Authorization: Basic`, with the name as user name: what a browser asks for.
     Password,
+    /// A client certificate with this name (common name, DNS name or URI), which TLS has verified: no secret.
+    Certificate,
+    /// The password of that name in `web.yml`: the file has the secret, this has the role.
+    WebUser,
 }
 
 /// A credential that cannot be one.
@@ -87,9 +93,10 @@ pub enum CredentialError {
 }
 
 impl Credential {
-    /// Keeps the digest of `secret`, not the secret.
+    /// Keeps the digest of `secret`, not the secret: a token, a password, the name in a certificate, or nothing.
     pub fn new(name: &str, role: Role, kind: CredentialKind, secret: &str) -> Result<Self, CredentialError> {
-        if secret.len() < LEAST_SECRET {
+        let is_secret = matches!(kind, CredentialKind::Token | CredentialKind::Password);
+        if is_secret && secret.len() < LEAST_SECRET {
             return Err(CredentialError::TooShort { got: secret.len() });
         }
         if name.is_empty() || name.contains(|c: char| c == ':' || c.is_control()) {
@@ -97,12 +104,36 @@ impl Credential {
         }
         Ok(Self { name: name.into(), role, kind, digest: Sha256::digest(secret).into() })
     }
+
+    /// Who it is.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it is known by.
+    pub fn kind(&self) -> CredentialKind {
+        self.kind
+    }
 }
 
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credential").field("name", &self.name).field("role", &self.role).finish_non_exhaustive()
     }
+}
+
+/// Who asks for what, and from where.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) path: &'a str,
+    pub(crate) headers: &'a HeaderMap,
+    /// Where the connection comes from, where that is known.
+    pub(crate) from: Option<IpAddr>,
+    /// The names in the certificate that TLS has verified; none where none was shown.
+    pub(crate) names: &'a [String],
+    /// Who is in `web.yml` now.
+    pub(crate) users: &'a Arc<Users>,
 }
 
 /// Why a request is turned away.
@@ -114,6 +145,8 @@ pub(crate) enum Refused {
     NotAllowed { name: Arc<str>, needed: Role },
     /// Too many wrong secrets from this address; how long to wait.
     Wait { seconds: u64 },
+    /// Asks more often than one caller may; how long to wait.
+    TooOften { seconds: u64 },
 }
 
 /// Everybody who may ask.
@@ -128,56 +161,68 @@ impl Access {
         Self { credentials, failures: Mutex::default() }
     }
 
-    /// Who asks, if they may. `from` is where the connection comes from, where that is known.
-    pub(crate) fn check(
-        &self,
-        method: &Method,
-        path: &str,
-        headers: &HeaderMap,
-        from: Option<IpAddr>,
-    ) -> Result<Arc<str>, Refused> {
-        let needed = Role::needed(method, path);
-        let (false, Some(needed)) = (self.credentials.is_empty(), needed) else { return Ok(NOBODY_ASKED.into()) };
-        if let Some(seconds) = from.and_then(|from| self.must_wait(from)) {
+    /// Who asks, if they may.
+    pub(crate) async fn check(&self, asked: Asked<'_>) -> Result<Arc<str>, Refused> {
+        let Some(needed) = Role::needed(asked.method, asked.path) else { return Ok(NOBODY_ASKED.into()) };
+        let certified = asked.names.first();
+        if self.credentials.is_empty() && asked.users.is_empty() {
+            // Whoever TLS let in may do everything: with certificates asked for, those that the authority certified.
+            return Ok(certified.map_or_else(|| NOBODY_ASKED.into(), |name| name.as_str().into()));
+        }
+        if let Some(seconds) = asked.from.and_then(|from| self.must_wait(from)) {
             return Err(Refused::Wait { seconds });
         }
-        let Some(presented) = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()) else {
-            return Err(Refused::Unknown);
+        let (name, role) = match asked.headers.get(header::AUTHORIZATION) {
+            Some(presented) => match self.known(presented.to_str().unwrap_or_default(), asked.users).await {
+                Some(known) => known,
+                None => {
+                    if let Some(from) = asked.from {
+                        self.note_failure(from);
+                    }
+                    return Err(Refused::Unknown);
+                }
+            },
+            None => self.certified(asked.names).ok_or(Refused::Unknown)?,
         };
-        let Some(credential) = self.known(presented) else {
-            if let Some(from) = from {
-                self.note_failure(from);
-            }
-            return Err(Refused::Unknown);
-        };
-        if credential.role.includes(needed) {
-            Ok(Arc::clone(&credential.name))
-        } else {
-            Err(Refused::NotAllowed { name: Arc::clone(&credential.name), needed })
+        if role.includes(needed) { Ok(name) } else { Err(Refused::NotAllowed { name, needed }) }
+    }
+
+    async fn known(&self, presented: &str, users: &Arc<Users>) -> Option<(Arc<str>, Role)> {
+        let (scheme, rest) = presented.split_once(' ')?;
+        if scheme.eq_ignore_ascii_case("bearer") {
+            return self.with_secret(CredentialKind::Token, None, rest.trim());
         }
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return None;
+        }
+        let text = String::from_utf8(BASE64_STANDARD.decode(rest.trim()).ok()?).ok()?;
+        let (user, password) = text.split_once(':')?;
+        if let Some(known) = self.with_secret(CredentialKind::Password, Some(user), password) {
+            return Some(known);
+        }
+        if users.is_empty() || !users.know(user, password).await {
+            return None;
+        }
+        // Of a user whom nobody gave a role: the one that changes nothing.
+        let given = self.credentials.iter().find(|c| c.kind == CredentialKind::WebUser && *c.name == *user);
+        Some(given.map_or_else(|| (user.into(), Role::Read), |c| (Arc::clone(&c.name), c.role)))
     }
 
     /// All are compared, each in constant time: how long it takes says nothing of any secret.
-    fn known(&self, presented: &str) -> Option<&Credential> {
-        let (scheme, rest) = presented.split_once(' ')?;
-        let (kind, user, secret) = if scheme.eq_ignore_ascii_case("bearer") {
-            (CredentialKind::Token, None, rest.trim().to_owned())
-        } else if scheme.eq_ignore_ascii_case("basic") {
-            let text = String::from_utf8(BASE64_STANDARD.decode(rest.trim()).ok()?).ok()?;
-            let (user, secret) = text.split_once(':')?;
-            (CredentialKind::Password, Some(user.to_owned()), secret.to_owned())
-        } else {
-            return None;
-        };
+    fn with_secret(&self, kind: CredentialKind, user: Option<&str>, secret: &str) -> Option<(Arc<str>, Role)> {
         let digest: [u8; 32] = Sha256::digest(secret).into();
         let mut found = None;
         for credential in &self.credentials {
-            let named = user.as_deref().is_none_or(|user| user == &*credential.name);
+            let named = user.is_none_or(|user| user == &*credential.name);
             if bool::from(credential.digest.ct_eq(&digest)) && credential.kind == kind && named {
-                found = Some(credential);
+                found = Some((Arc::clone(&credential.name), credential.role));
             }
         }
         found
+    }
+
+    fn certified(&self, names: &[String]) -> Option<(Arc<str>, Role)> {
+        names.iter().find_map(|name| self.with_secret(CredentialKind::Certificate, None, name))
     }
 
     fn must_wait(&self, from: IpAddr) -> Option<u64> {
@@ -218,88 +263,4 @@ pub(crate) fn caller() -> Arc<str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn access() -> Access {
-        let of = |name, role, kind, secret| Credential::new(name, role, kind, secret).unwrap();
-        Access::new(vec![
-            of("prometheus", Role::Write, CredentialKind::Token, "a-token-of-length"),
-            of("grafana", Role::Read, CredentialKind::Token, "another-token-here"),
-            of("anna", Role::Operate, CredentialKind::Password, "correct horse"),
-        ])
-    }
-
-    fn ask(access: &Access, method: Method, path: &str, authorization: &str) -> Result<Arc<str>, Refused> {
-        let mut headers = HeaderMap::new();
-        if !authorization.is_empty() {
-            headers.insert(header::AUTHORIZATION, authorization.parse().unwrap());
-        }
-        access.check(&method, path, &headers, Some([127, 0, 0, 9].into()))
-    }
-
-    fn basic(user: &str, password: &str) -> String {
-        format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))
-    }
-
-    #[test]
-    fn each_role_may_do_what_it_is_for_and_no_more() {
-        let access = access();
-        let (write, read, operate) =
-            ("Bearer a-token-of-length", "bearer another-token-here", basic("anna", "correct horse"));
-        for (method, path, who, may) in [
-            (Method::POST, "/api/v1/write", write, true),
-            (Method::GET, "/api/v1/predictions", write, false),
-            (Method::GET, "/metrics", read, true),
-            (Method::POST, "/api/v1/write", read, false),
-            (Method::POST, "/api/v1/requests/r1/approve", read, false),
-            (Method::POST, "/api/v1/requests/r1/approve", &operate, true),
-            (Method::DELETE, "/api/v1/feedback/f1", &operate, true),
-            (Method::GET, "/", &operate, true),
-            (Method::POST, "/api/v1/write", &operate, false),
-        ] {
-            let answer = ask(&access, method.clone(), path, who);
-            assert_eq!(answer.is_ok(), may, "{method} {path} as {who}: {answer:?}");
-        }
-        assert_eq!(&*ask(&access, Method::GET, "/", &operate).unwrap(), "anna");
-        assert!(ask(&access, Method::GET, "/-/healthy", "").is_ok(), "a kubelet has no secret");
-    }
-
-    #[test]
-    fn a_secret_counts_only_as_what_it_is() {
-        let access = access();
-        for wrong in [
-            "".to_owned(),
-            "Bearer correct horse".to_owned(),
-            basic("prometheus", "a-token-of-length"),
-            basic("ann", "correct horse"),
-            basic("anna", "correct horse "),
-            "Digest a-token-of-length".to_owned(),
-            "Basic !!!".to_owned(),
-        ] {
-            assert_eq!(ask(&access, Method::GET, "/", &wrong), Err(Refused::Unknown), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn guessing_from_one_address_has_to_wait_and_others_do_not() {
-        let access = access();
-        for _ in 0..MOST_FAILURES {
-            assert_eq!(ask(&access, Method::GET, "/", "Bearer wrong"), Err(Refused::Unknown));
-        }
-        let right = "Bearer another-token-here";
-        assert!(matches!(ask(&access, Method::GET, "/", right), Err(Refused::Wait { .. })));
-        let mut headers = HeaderMap::new();
-        headers.insert(header::AUTHORIZATION, right.parse().unwrap());
-        assert!(access.check(&Method::GET, "/", &headers, Some([127, 0, 0, 10].into())).is_ok());
-    }
-
-    #[test]
-    fn weak_secrets_and_unusable_names_are_refused_and_no_secret_is_shown() {
-        let new = |name, secret| Credential::new(name, Role::Read, CredentialKind::Token, secret);
-        assert_eq!(new("a", "short").unwrap_err(), CredentialError::TooShort { got: 5 });
-        assert!(matches!(new("a:b", "long-enough-secret"), Err(CredentialError::BadName { .. })));
-        let shown = format!("{:?}", new("a", "long-enough-secret").unwrap());
-        assert!(!shown.contains("secret") && !shown.contains("digest"), "{shown}");
-    }
-}
+mod tests;

@@ -14,10 +14,14 @@ use tokio::sync::Notify;
 
 use crate::access::Access;
 use crate::delivery::Instance;
+use crate::door::Door;
 use crate::error::AppError;
 use crate::metrics::Metrics;
 use crate::models::ModelSlots;
 use crate::options::ServerOptions;
+use crate::pull::Pulling;
+use crate::rates::Rate;
+use crate::receive::Timely;
 use crate::scoring::Scorer;
 use crate::state::{Decision, Outcome, StateStore, StoredRequest};
 
@@ -42,7 +46,23 @@ pub(crate) struct Shared {
     pub(crate) alertmanagers: Vec<Arc<Instance>>,
     pub(crate) draining: AtomicBool,
     pub(crate) decoders: tokio::sync::Semaphore,
+    /// KiB that bodies of samples may still take.
+    pub(crate) body_room: tokio::sync::Semaphore,
     pub(crate) access: Access,
+    pub(crate) door: Arc<Door>,
+    /// Where samples are fetched from, and how far.
+    pub(crate) pulling: Option<Pulling>,
+    /// How often one caller may ask, and send samples.
+    pub(crate) requests: Rate,
+    pub(crate) writes: Rate,
+}
+
+impl Shared {
+    /// Whether callers have to say who they are.
+    pub(crate) fn asks_who(&self) -> bool {
+        let door = self.door.now();
+        !self.options.access.is_empty() || !door.users.is_empty() || door.asks_for_certificates
+    }
 }
 
 /// A label as it comes in; id and time are the server's.
@@ -281,6 +301,12 @@ impl AppState {
             webhook: self.0.options.webhook.is_some(),
             stopped: self.0.store.stopped().await.ok().flatten().map(|stop| stop.since),
         }
+    }
+
+    /// How far from the clock samples may be.
+    pub(crate) fn timely(&self) -> Timely {
+        let options = &self.0.options;
+        Timely { now: self.now(), future: options.future_cutoff, past: options.max_catch_up }
     }
 
     /// Why samples cannot be taken now; `None` where they can.

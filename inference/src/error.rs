@@ -8,6 +8,7 @@ use forewarn_features::SignalError;
 use forewarn_models::registry::RegistryError;
 
 use crate::delivery::OutOfReach;
+use crate::door::DoorError;
 use crate::state::StateError;
 
 /// The server could not start, or had to stop.
@@ -31,6 +32,9 @@ pub enum ServeError {
         #[source]
         source: std::io::Error,
     },
+    /// A certificate, a key or `web.yml` cannot be used.
+    #[error(transparent)]
+    Door(#[from] DoorError),
     /// The webhook's URL cannot be used.
     #[error("requests.webhook must be an http or https URL, got scheme {scheme:?}")]
     Webhook {

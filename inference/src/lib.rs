@@ -9,6 +9,7 @@ mod access;
 pub mod app;
 mod checkpoint;
 mod delivery;
+mod door;
 mod error;
 mod footprint;
 mod http;
@@ -18,6 +19,8 @@ mod models;
 mod options;
 mod outbox;
 pub mod page;
+mod pull;
+mod rates;
 mod receive;
 mod safety;
 mod scoring;
@@ -32,12 +35,15 @@ pub use delivery::{
     AlertmanagerStatus, OutOfReach, Reach, SignatureError, WebhookSecret, WebhookSecretError, sign_webhook,
     verify_webhook,
 };
+pub use door::{ClientAuth, DoorError, DoorOptions, TlsFiles, TlsVersion, WebConfig};
 pub use error::{AppError, ServeError};
 pub use footprint::Footprint;
 pub use http::router;
 pub use maintenance::{MaintenanceWindow, NotWeekly, Weekly, When};
 pub use options::{Alertmanagers, Clock, ServerOptions, Webhook, system_clock};
 pub use outbox::Outbox;
+pub use pull::{FedSeries, FeedError, SampleFeed};
+pub use rates::RateOptions;
 pub use safety::{Modes, NewSilence, Safety, SafetyOptions};
 pub use server::{Server, ServerHandle};
 pub use state::{

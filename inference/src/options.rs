@@ -12,6 +12,9 @@ use url::Url;
 use crate::access::Credential;
 use crate::checkpoint::CheckpointOptions;
 use crate::delivery::{Reach, WebhookSecret};
+use crate::door::DoorOptions;
+use crate::pull::SampleFeed;
+use crate::rates::RateOptions;
 use crate::safety::SafetyOptions;
 
 /// Tells the time. Tests and the demo bring their own.
@@ -62,6 +65,10 @@ pub struct ServerOptions {
     pub listen: SocketAddr,
     /// Who may ask for what; empty: nobody is asked who they are.
     pub access: Vec<Credential>,
+    /// TLS, and whom a `web.yml` names.
+    pub door: DoorOptions,
+    /// How often one caller may ask.
+    pub rates: RateOptions,
     /// Whether to listen beyond this machine although nobody is asked who they are.
     pub allow_unauthenticated_remote: bool,
     /// `sqlite:///path/state.db`.
@@ -92,6 +99,10 @@ pub struct ServerOptions {
     pub max_decoded_bytes: usize,
     /// The body of any other request, in bytes.
     pub max_body_bytes: usize,
+    /// Where samples are fetched from; `None`: they are written to us.
+    pub feed: Option<Arc<dyn SampleFeed>>,
+    /// Attributes of an OTLP resource that become labels of its series, besides `job` and `instance`.
+    pub otlp_promote: Vec<String>,
     /// How far ahead of the clock a sample may be.
     pub future_cutoff: Duration,
     /// How much of the past is evaluated at most after a gap; what is older is skipped.
@@ -117,6 +128,8 @@ impl Default for ServerOptions {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9797)),
             access: Vec::new(),
+            door: DoorOptions::default(),
+            rates: RateOptions::default(),
             allow_unauthenticated_remote: false,
             state_url: "sqlite::memory:".to_owned(),
             state_max_bytes: None,
@@ -131,6 +144,8 @@ impl Default for ServerOptions {
             max_write_bytes: 16 << 20,
             max_decoded_bytes: 32 << 20,
             max_body_bytes: 1 << 20,
+            feed: None,
+            otlp_promote: Vec::new(),
             future_cutoff: Duration::from_secs(600),
             max_catch_up: Duration::from_secs(86_400),
             warmed_until: None,

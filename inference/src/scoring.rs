@@ -204,6 +204,11 @@ impl Scorer {
         self.live().series_count()
     }
 
+    /// How far back samples are kept.
+    pub(crate) fn keeps(&self) -> Duration {
+        self.live().keeps()
+    }
+
     pub(crate) fn view(&self, target_key: &str) -> Option<TargetView> {
         let current = Arc::clone(&self.said().current);
         let prediction = current.predictions.iter().find(|p| p.target_key() == target_key)?;

@@ -19,10 +19,13 @@ use crate::access::Access;
 use crate::app::{AppState, ReloadReport, Shared};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, Made};
 use crate::delivery::{self, WebhookSecret};
+use crate::door::{Door, DoorListener, Peer};
 use crate::error::{AppError, ServeError, chain};
 use crate::metrics::Metrics;
 use crate::models::ModelSlots;
 use crate::options::ServerOptions;
+use crate::pull::Pulling;
+use crate::rates::Rate;
 use crate::scoring::{Schedule, Scorer, blocking};
 use crate::state::{ServerLock, StateStore};
 
@@ -72,7 +75,11 @@ impl Server {
         engine: Engine,
         registry: ModelRegistry,
     ) -> Result<Self, ServeError> {
-        let asked = !options.access.is_empty() || options.allow_unauthenticated_remote;
+        let door = Arc::new(Door::open(options.door.clone())?);
+        let opened = door.now();
+        opened.lets_in(&options.access)?;
+        let asks_who = !options.access.is_empty() || !opened.users.is_empty() || opened.asks_for_certificates;
+        let asked = asks_who || options.allow_unauthenticated_remote;
         if !options.listen.ip().is_loopback() && !asked {
             return Err(ServeError::RemoteNotAllowed { listen: options.listen });
         }
@@ -98,6 +105,7 @@ impl Server {
         let local_addr = listener.local_addr().map_err(listen)?;
         let public_url = match &options.public_url {
             Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+            None if opened.tls.is_some() => format!("https://{local_addr}"),
             None => format!("http://{local_addr}"),
         };
         let scorer = Arc::new(Scorer::new(options.step, live, engine, options.max_memory));
@@ -118,7 +126,12 @@ impl Server {
             alertmanagers: options.alertmanagers.iter().flat_map(|of| of.urls.iter().cloned()).map(instance).collect(),
             draining: AtomicBool::new(false),
             decoders: Semaphore::new(DECODERS),
+            body_room: Semaphore::new(crate::http::BODY_ROOM),
             access: Access::new(options.access.clone()),
+            door,
+            pulling: options.feed.clone().map(Pulling::new),
+            requests: Rate::new(options.rates.requests_per_second),
+            writes: Rate::new(options.rates.writes_per_second),
             options,
         }));
         if let Err(error) = app.reload().await {
@@ -146,6 +159,11 @@ impl Server {
         self.local_addr
     }
 
+    /// Whether it is spoken to under TLS.
+    pub fn speaks_tls(&self) -> bool {
+        self.app.0.door.now().tls.is_some()
+    }
+
     /// A handle, for as long as anybody wants it.
     pub fn handle(&self) -> ServerHandle {
         ServerHandle { app: self.app.clone(), stepper: Arc::clone(&self.stepper) }
@@ -161,6 +179,9 @@ impl Server {
         }
         tasks.add(tokio::spawn(keep_house(handle.clone())));
         tasks.add(tokio::spawn(keep_checkpoints(handle.clone())));
+        if self.app.0.door.has_files() {
+            tasks.add(tokio::spawn(crate::door::watch(self.app.clone())));
+        }
         for delivery in delivery::start(&self.app, self.secret)? {
             tasks.add(delivery);
         }
@@ -172,8 +193,9 @@ impl Server {
             told.notify_one();
         };
         tracing::info!(listen = %self.local_addr, "serving");
-        let router = crate::http::router(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
-        let serve = axum::serve(self.listener, router).with_graceful_shutdown(drain);
+        let router = crate::http::router(self.app.clone()).into_make_service_with_connect_info::<Peer>();
+        let listener = DoorListener::new(self.listener, self.local_addr, Arc::clone(&self.app.0.door));
+        let serve = axum::serve(listener, router).with_graceful_shutdown(drain);
         let served = tokio::select! {
             served = async { serve.await } => served.map_err(|e| ServeError::Http(e.into())),
             () = async { stopping.notified().await; tokio::time::sleep(DRAIN).await } => Ok(()),
@@ -344,7 +366,15 @@ async fn keep_ticking(handle: ServerHandle) {
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        handle.tick(handle.app.now()).await;
+        let now = handle.app.now();
+        let Some(pulling) = &handle.app.0.pulling else {
+            handle.tick(now).await;
+            continue;
+        };
+        // Steps wait for their samples.
+        if let Some(fetched) = pulling.advance(&handle.app, now).await {
+            handle.tick(fetched).await;
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::process::ExitCode;
 
 use forewarn_datasets::{DatasetError, SourceError};
-use forewarn_inference::{AppError, ServeError, StateError};
+use forewarn_inference::{AppError, DoorError, ServeError, StateError};
 use forewarn_models::registry::RegistryError;
 use forewarn_storage::StoreError;
 
@@ -78,8 +78,15 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(e) = error.downcast_ref::<StateError>() {
         return pick(e.is_in_use(), e.is_storage_full(), false);
     }
-    if let Some(ServeError::RemoteNotAllowed { .. } | ServeError::Webhook { .. } | ServeError::OutOfReach(_)) =
-        error.downcast_ref::<ServeError>()
+    if error.is::<DoorError>() {
+        return Some(USAGE);
+    }
+    if let Some(
+        ServeError::RemoteNotAllowed { .. }
+        | ServeError::Door(_)
+        | ServeError::Webhook { .. }
+        | ServeError::OutOfReach(_),
+    ) = error.downcast_ref::<ServeError>()
     {
         return Some(USAGE);
     }

@@ -3,12 +3,14 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may stop at the first surprise"))]
 
+pub mod certificates;
 pub mod exporter;
 pub mod fault_proxy;
 pub mod http;
 pub mod latency;
 pub mod native_histograms;
 pub mod noise;
+pub mod otlp;
 pub mod remote_write;
 pub mod servers;
 pub mod shop;

@@ -114,6 +114,7 @@ pub mod v2 {
     use prost::Message;
 
     pub use super::Sample;
+    use crate::native_histograms::Histogram;
 
     /// The headers that a sender must set, lower case.
     pub const HEADERS: [(&str, &str); 4] = [
@@ -143,6 +144,9 @@ pub mod v2 {
         /// Sorted by time.
         #[prost(message, repeated, tag = "2")]
         pub samples: Vec<Sample>,
+        /// Sorted by time.
+        #[prost(message, repeated, tag = "3")]
+        pub histograms: Vec<Histogram>,
     }
 
     /// Whole series as a message.
@@ -158,6 +162,7 @@ pub mod v2 {
         let timeseries = series.iter().map(|s| TimeSeries {
             labels_refs: s.labels.iter().flat_map(|(name, value)| [refer(name), refer(value)]).collect(),
             samples: s.samples.iter().map(|x| Sample { value: x.value, timestamp: x.at.millis() }).collect(),
+            histograms: vec![],
         });
         let timeseries = timeseries.collect();
         Request { symbols, timeseries }

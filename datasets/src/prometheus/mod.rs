@@ -28,6 +28,7 @@ use self::client::{Client, Failure};
 pub use self::credentials::BearerToken;
 pub use self::fetch::{Fetch, SourceResolution};
 pub use self::options::PrometheusOptions;
+pub use self::selector::promql;
 pub use self::tls::TlsOptions;
 use crate::NoProgress;
 use crate::source::{SourceError, SourceInfo};

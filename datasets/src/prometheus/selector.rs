@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use forewarn_schema::{LabelMatcher, MatchOp};
 
 /// `{__name__="up",job=~"a|b"}`.
-pub(super) fn promql(selector: &[LabelMatcher]) -> String {
+pub fn promql(selector: &[LabelMatcher]) -> String {
     let mut text = "{".to_owned();
     for (i, matcher) in selector.iter().enumerate() {
         if i > 0 {

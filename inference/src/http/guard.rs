@@ -1,7 +1,9 @@
 //! What holds for every request and every answer: who may ask ([`crate::access`]), and that no other site's page in the
 //! browser of somebody who may asks in their name.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -9,8 +11,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Problem;
-use crate::access::{Refused, as_caller};
+use crate::access::{Asked, Refused, Role, as_caller};
 use crate::app::AppState;
+use crate::door::Peer;
 
 /// Everything that the page needs is in the page: nothing is loaded from elsewhere, nothing frames it.
 const HEADERS: [(HeaderName, &str); 5] = [
@@ -27,18 +30,54 @@ const HEADERS: [(HeaderName, &str); 5] = [
 
 pub(super) async fn guard(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let foreign = foreign_host(&app, request.headers()).or_else(|| foreign_origin(request.method(), request.headers()));
-    let from = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-    let caller = app.0.access.check(request.method(), request.uri().path(), request.headers(), from);
+    let door = app.0.door.now();
+    let (from, caller) = {
+        let peer = request.extensions().get::<ConnectInfo<Peer>>().map(|info| &info.0);
+        let (from, names) = (peer.map(|peer| peer.addr.ip()), peer.map_or(&[][..], |peer| &peer.names));
+        let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
+        let caller = app.0.access.check(Asked { method, path, headers, from, names, users: &door.users }).await;
+        (from, not_too_often(&app, method, path, from, caller))
+    };
     let mut response = match (foreign, caller) {
         (Some(reason), _) => Problem::new(StatusCode::FORBIDDEN, reason).into_response(),
         (None, Err(refused)) => turn_away(&app, refused, from),
         (None, Ok(caller)) => as_caller(caller, next.run(request)).await,
     };
+    for (name, value) in &*door.headers {
+        response.headers_mut().insert(name, value.clone());
+    }
     for (name, value) in HEADERS {
-        // A handler that knows better (the page's own policy) has set its header already.
+        // A handler that knows better (the page's own policy) has set its header already; so has web.yml.
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
+}
+
+/// Who was let in, unless they ask more often than they may. Callers who have to say who they are go by their name, others by
+/// their address; who may not ask at all uses up what their address may.
+fn not_too_often(
+    app: &AppState,
+    method: &Method,
+    path: &str,
+    from: Option<IpAddr>,
+    caller: Result<Arc<str>, Refused>,
+) -> Result<Arc<str>, Refused> {
+    let rate = match Role::needed(method, path) {
+        None => return caller,
+        Some(Role::Write) => &app.0.writes,
+        Some(Role::Read | Role::Operate) => &app.0.requests,
+    };
+    let address = from.map_or_else(|| "unknown".to_owned(), |from| from.to_string());
+    let who = match &caller {
+        Ok(name) if app.0.asks_who() => name,
+        Err(Refused::NotAllowed { name, .. }) => name,
+        Ok(_) | Err(Refused::Unknown) => address.as_str(),
+        Err(Refused::Wait { .. } | Refused::TooOften { .. }) => return caller,
+    };
+    match rate.take(who, Instant::now()) {
+        Ok(()) => caller,
+        Err(seconds) => Err(Refused::TooOften { seconds }),
+    }
 }
 
 fn turn_away(app: &AppState, refused: Refused, from: Option<IpAddr>) -> Response {
@@ -54,6 +93,10 @@ fn turn_away(app: &AppState, refused: Refused, from: Option<IpAddr>) -> Response
         Refused::Wait { seconds } => {
             let detail = format!("too many wrong secrets from {from}; wait {seconds} s");
             ("wait", Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(seconds))
+        }
+        Refused::TooOften { seconds } => {
+            let detail = format!("too many requests; wait {seconds} s");
+            ("too_often", Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(seconds))
         }
     };
     app.0.metrics.turned_away(reason);

@@ -7,6 +7,7 @@ mod guard;
 mod models;
 mod openapi;
 mod operations;
+mod otlp;
 mod outbox;
 mod predictions;
 mod problem;
@@ -20,6 +21,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, post, put};
 
 pub(crate) use self::problem::Problem;
+pub(crate) use self::write::ROOM as BODY_ROOM;
 use crate::app::AppState;
 
 /// Every route but the page's: path, and what it answers to. [`openapi`] describes exactly these.
@@ -27,6 +29,7 @@ fn routes(app: &AppState) -> Vec<(&'static str, MethodRouter<AppState>)> {
     let write_limit = DefaultBodyLimit::max(app.0.options.max_write_bytes);
     vec![
         ("/api/v1/write", post(write::write).layer(write_limit)),
+        ("/api/v1/otlp/v1/metrics", post(otlp::metrics).layer(write_limit)),
         ("/api/v1/predictions", get(predictions::list)),
         ("/api/v1/predictions/{id}", get(predictions::one)),
         ("/api/v1/requests", get(requests::list)),

@@ -32,6 +32,14 @@ fn paths() -> Value {
             }}},
             "responses": answers(&[("204", "Taken"), ("400", "Malformed, or samples refused"), ("413", "Over a cap"), ("415", "Another format"), ("503", "Not now")]),
         }},
+        "/api/v1/otlp/v1/metrics": {"post": {
+            "summary": "OTLP metrics, as Prometheus takes them",
+            "description": "200: read; points that were refused are counted in partial_success and are not to be sent again. 503: nothing was taken, send it again. Errors but 415 are google.rpc.Status in protobuf.",
+            "requestBody": {"required": true, "content": {"application/x-protobuf": {
+                "schema": {"type": "string", "format": "binary", "description": "ExportMetricsServiceRequest, plain or in gzip"},
+            }}},
+            "responses": answers(&[("200", "Read"), ("400", "Malformed"), ("413", "Over a cap"), ("415", "Another format"), ("503", "Not now")]),
+        }},
         "/api/v1/predictions": {"get": {
             "summary": "What is said of every target now, soonest breach first",
             "responses": ok(list("Prediction")),

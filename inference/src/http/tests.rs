@@ -46,3 +46,29 @@ fn every_reference_in_the_document_leads_somewhere() {
         assert!(document.pointer(pointer).is_some(), "{pointer}");
     }
 }
+
+#[tokio::test]
+async fn a_server_with_more_than_it_can_take_says_when_to_come_again() {
+    use axum::body::Body;
+    use axum::http::{Request, StatusCode};
+    use tower::ServiceExt;
+
+    let (app, _folder) = crate::app::tests::app().await;
+    let router = super::router(app.clone());
+    let send = async |path: &str| {
+        let request = Request::post(path).header("content-type", "application/x-protobuf");
+        let request = if path.ends_with("/write") { request.header("content-encoding", "snappy") } else { request };
+        router.clone().oneshot(request.body(Body::from("x")).unwrap()).await.unwrap()
+    };
+    let (decoders, room) = (&app.0.decoders, &app.0.body_room);
+    for all in [decoders, room] {
+        let all = all.acquire_many(u32::try_from(all.available_permits()).unwrap()).await.unwrap();
+        let answers = tokio::join!(send("/api/v1/write"), send("/api/v1/otlp/v1/metrics"));
+        for answer in [answers.0, answers.1] {
+            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(answer.headers()["retry-after"], "5");
+        }
+        drop(all);
+        assert_eq!(send("/api/v1/write").await.status(), StatusCode::BAD_REQUEST, "there is room again");
+    }
+}

@@ -13,6 +13,7 @@ use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use forewarn_wire::remote_write::{DecodeError, Version};
+use tokio::sync::SemaphorePermit;
 
 use super::Problem;
 use crate::app::AppState;
@@ -21,7 +22,9 @@ use crate::scoring::blocking;
 
 /// A sender that takes longer for a body has stalled; Prometheus gives up after 30 s itself.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Waiting longer for a free decoder means that there is more than this machine can take.
+/// Bodies in memory at a time, KiB, before they are unpacked.
+pub(crate) const ROOM: usize = 256 << 10;
+/// Waiting longer for room or a free decoder means that there is more than this machine can take.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) async fn write(State(app): State<AppState>, request: Request) -> Response {
@@ -33,8 +36,9 @@ pub(super) async fn write(State(app): State<AppState>, request: Request) -> Resp
     };
     match account {
         Some(account) => {
-            let unwanted = account.unwanted + account.histograms;
-            app.0.metrics.write(status.as_u16(), account.kept, unwanted, &account.refused);
+            let kept = account.kept + account.histograms_kept;
+            let unwanted = account.unwanted + account.histograms_unwanted;
+            app.0.metrics.write(status.as_u16(), kept, unwanted, &account.refused);
         }
         None => app.0.metrics.write(status.as_u16(), 0, 0, &BTreeMap::new()),
     }
@@ -49,7 +53,10 @@ pub(super) async fn write(State(app): State<AppState>, request: Request) -> Resp
 fn written(account: &Account) -> [(&'static str, String); 3] {
     [
         ("x-prometheus-remote-write-samples-written", (account.kept + account.unwanted).to_string()),
-        ("x-prometheus-remote-write-histograms-written", account.histograms.to_string()),
+        (
+            "x-prometheus-remote-write-histograms-written",
+            (account.histograms_kept + account.histograms_unwanted).to_string(),
+        ),
         ("x-prometheus-remote-write-exemplars-written", account.exemplars.to_string()),
     ]
 }
@@ -59,27 +66,10 @@ async fn take(app: &AppState, request: Request) -> Result<Account, Problem> {
     if let Some(reason) = app.not_ready() {
         return Err(Problem::unavailable(format!("not taking samples: {reason}")));
     }
-    let options = &app.0.options;
-    let body = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, app))
-        .await
-        .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 30s"))?
-        .map_err(|rejection| {
-            let detail = match rejection.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => {
-                    format!("the compressed body must be at most {} bytes", options.max_write_bytes)
-                }
-                _ => rejection.body_text(),
-            };
-            Problem::new(rejection.status(), detail)
-        })?;
-    let permit = tokio::time::timeout(QUEUE_TIMEOUT, app.0.decoders.acquire()).await;
-    let Ok(Ok(_permit)) = permit else {
-        return Err(Problem::unavailable("too many writes at once"));
-    };
-    let (scorer, now) = (app.0.scorer.clone(), app.now());
-    let most = options.max_decoded_bytes;
-    let (future, past) = (options.future_cutoff, options.max_catch_up);
-    let received = blocking(move || receive(&body, version, most, &scorer, now, future, past)).await?;
+    let (body, _room) = body_of(app, request).await?;
+    let _permit = a_decoder(app).await?;
+    let (scorer, timely, most) = (app.0.scorer.clone(), app.timely(), app.0.options.max_decoded_bytes);
+    let received = blocking(move || receive(&body, version, most, &scorer, timely)).await?;
     received.map_err(|error| {
         let status = match error {
             DecodeError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -88,6 +78,40 @@ async fn take(app: &AppState, request: Request) -> Result<Account, Problem> {
         };
         Problem::new(status, error.to_string())
     })
+}
+
+/// The body, as far as it may go and as long as it may take. All bodies that are in memory at a time share [`ROOM`]: whoever finds
+/// none is told to come again.
+pub(super) async fn body_of(app: &AppState, request: Request) -> Result<(Bytes, SemaphorePermit<'_>), Problem> {
+    let most = app.0.options.max_write_bytes;
+    let too_large = || format!("the compressed body must be at most {most} bytes");
+    let said = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let size: usize = said.unwrap_or(most);
+    if size > most {
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, too_large()));
+    }
+    let kib = u32::try_from(size.div_ceil(1024).min(ROOM)).unwrap_or(u32::MAX);
+    let room = tokio::time::timeout(QUEUE_TIMEOUT, app.0.body_room.acquire_many(kib)).await;
+    let Ok(Ok(room)) = room else { return Err(Problem::unavailable("too many writes at once")) };
+    let bytes = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, app))
+        .await
+        .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 30s"))?
+        .map_err(|rejection| {
+            let detail = match rejection.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+                _ => rejection.body_text(),
+            };
+            Problem::new(rejection.status(), detail)
+        })?;
+    Ok((bytes, room))
+}
+
+/// Leave to unpack a body; there are few at a time, so that memory stays bounded.
+pub(super) async fn a_decoder(app: &AppState) -> Result<SemaphorePermit<'_>, Problem> {
+    match tokio::time::timeout(QUEUE_TIMEOUT, app.0.decoders.acquire()).await {
+        Ok(Ok(permit)) => Ok(permit),
+        _ => Err(Problem::unavailable("too many writes at once")),
+    }
 }
 
 /// Looked at before the body: a message in another format must not be half read as this one. By RFC 9110: names in any case, the
@@ -118,7 +142,8 @@ fn version_of(headers: &HeaderMap) -> Result<Version, Problem> {
 
 fn partly_refused(account: &Account) -> Problem {
     let reasons: Vec<String> = account.refused.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
-    let total = account.refused_count() + account.kept + account.unwanted + account.histograms;
+    let (kept, unwanted) = (account.kept + account.histograms_kept, account.unwanted + account.histograms_unwanted);
+    let total = account.refused_count() + kept + unwanted;
     let example = account.example.as_deref().unwrap_or("none");
     Problem::new(
         StatusCode::BAD_REQUEST,
@@ -128,7 +153,7 @@ fn partly_refused(account: &Account) -> Problem {
             reasons.join(", ")
         ),
     )
-    .with("kept", account.kept)
-    .with("unwanted", account.unwanted + account.histograms)
+    .with("kept", kept)
+    .with("unwanted", unwanted)
     .with("refused", serde_json::json!(account.refused))
 }

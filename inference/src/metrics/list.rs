@@ -10,6 +10,10 @@ pub(super) enum Metric {
     SamplesUnwanted,
     SamplesRefused,
     TurnedAway,
+    DoorReloads,
+    PullUp,
+    PullFailures,
+    PullLag,
     LiveSeries,
     SeriesFull,
     MemoryForetold,
@@ -55,7 +59,7 @@ pub(super) const UNLABELLED_COUNTERS: [Metric; 6] = [
 ];
 
 impl Metric {
-    pub(super) const ALL: [Self; 31] = [
+    pub(super) const ALL: [Self; 35] = [
         Self::BuildInfo,
         Self::Ready,
         Self::WriteRequests,
@@ -63,6 +67,10 @@ impl Metric {
         Self::SamplesUnwanted,
         Self::SamplesRefused,
         Self::TurnedAway,
+        Self::DoorReloads,
+        Self::PullUp,
+        Self::PullFailures,
+        Self::PullLag,
         Self::LiveSeries,
         Self::SeriesFull,
         Self::MemoryForetold,
@@ -109,6 +117,20 @@ impl Metric {
             Self::SamplesRefused => ("forewarn_samples_refused_total", Counter, "Samples refused, by reason."),
             Self::TurnedAway => {
                 ("forewarn_http_requests_turned_away_total", Counter, "Requests of callers who may not, by reason.")
+            }
+            Self::DoorReloads => (
+                "forewarn_door_reloads_total",
+                Counter,
+                "Changes of certificates, keys or web.yml, by whether they were taken (changed) or not (refused).",
+            ),
+            Self::PullUp => (
+                "forewarn_pull_up",
+                Gauge,
+                "Whether the last fetch of samples worked (1) or not (0); absent without pull.",
+            ),
+            Self::PullFailures => ("forewarn_pull_failures_total", Counter, "Fetches of samples that failed."),
+            Self::PullLag => {
+                ("forewarn_pull_lag_seconds", Gauge, "Age of the newest time up to which samples were fetched.")
             }
             Self::LiveSeries => ("forewarn_live_series", Gauge, "Series held in memory."),
             Self::SeriesFull => (

@@ -13,6 +13,8 @@ use forewarn_schema::{LabelSource, Prediction, RemediationRequest, Verdict};
 use self::exposition::{Exposition, Labels};
 use self::list::Metric;
 use crate::app::AppState;
+use crate::pull::Pulling;
+use crate::receive::Account;
 
 /// Targets that are exposed at most, soonest breach first: a gauge per target is a series per target
 /// in whoever scrapes this.
@@ -52,6 +54,23 @@ impl Metrics {
     /// A request that the caller may not make, by why.
     pub(crate) fn turned_away(&self, reason: &'static str) {
         self.add(Metric::TurnedAway, labels([("reason", reason)]), 1);
+    }
+
+    /// What became of fetched samples.
+    pub(crate) fn pulled(&self, account: &Account) {
+        self.add(Metric::SamplesKept, Labels::new(), (account.kept + account.histograms_kept) as u64);
+        for (reason, count) in &account.refused {
+            self.add(Metric::SamplesRefused, labels([("reason", reason)]), *count as u64);
+        }
+    }
+
+    pub(crate) fn pull_failed(&self) {
+        self.add(Metric::PullFailures, Labels::new(), 1);
+    }
+
+    /// The door's files changed: taken, or refused.
+    pub(crate) fn door_reloaded(&self, result: &'static str) {
+        self.add(Metric::DoorReloads, labels([("result", result)]), 1);
     }
 
     pub(crate) fn step(&self, failed: bool) {
@@ -99,6 +118,14 @@ impl Metrics {
             let samples = match metric {
                 Metric::BuildInfo => vec![(labels([("version", status.version)]), 1.0)],
                 Metric::Ready => gauge(f64::from(u8::from(status.ready))),
+                Metric::PullUp => {
+                    let state = app.0.pulling.as_ref().map(Pulling::state);
+                    state.map_or_else(Vec::new, |state| gauge(f64::from(u8::from(state.up))))
+                }
+                Metric::PullLag => {
+                    let until = app.0.pulling.as_ref().and_then(|pulling| pulling.state().until);
+                    until.map_or_else(Vec::new, |until| gauge(status.now.seconds_since(until)))
+                }
                 Metric::LiveSeries => gauge(status.live_series as f64),
                 Metric::SeriesFull => gauge(f64::from(u8::from(app.0.scorer.is_full()))),
                 Metric::MemoryForetold => gauge(app.0.scorer.footprint().bytes() as f64),

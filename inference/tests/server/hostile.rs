@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
+use forewarn_testkit::otlp;
 use forewarn_testkit::remote_write::HEADERS;
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
@@ -18,7 +19,10 @@ fn server() -> &'static (Runtime, Router, tempfile::TempDir) {
     SERVER.get_or_init(|| {
         let (runtime, folder) = (Runtime::new().unwrap(), tempfile::tempdir().unwrap());
         let router = runtime.block_on(async {
-            let server = bind(folder.path(), options(folder.path())).await.unwrap();
+            let mut options = options(folder.path());
+            // All cases come at once, and each must get in.
+            options.rates.requests_per_second = 0.0;
+            let server = bind(folder.path(), options).await.unwrap();
             forewarn_inference::router(server.handle().app().clone())
         });
         (runtime, router, folder)
@@ -55,6 +59,18 @@ proptest! {
         message[index] = byte;
         let body = snap::raw::Encoder::new().compress_vec(&message).unwrap();
         prop_assert!(matches!(write(body), 204 | 400 | 413 | 415));
+    }
+
+    #[test]
+    fn no_otlp_breaks_the_server(bytes in prop::collection::vec(any::<u8>(), 0..400), index in 0_usize..1000, byte: u8) {
+        let gauge = otlp::gauge("hikaricp.connections.active", "", 1, 2.0, &[("service", "cart"), ("pod", "a")]);
+        let mut message = otlp::encode(&otlp::request(&[("service.name", "cart"), ("x", "y")], vec![gauge]));
+        let index = index % message.len();
+        message[index] = byte;
+        for body in [bytes, message] {
+            let status = answer("/api/v1/otlp/v1/metrics", "application/x-protobuf", body).as_u16();
+            prop_assert!(matches!(status, 200 | 400 | 413), "{status}");
+        }
     }
 
     #[test]

@@ -79,7 +79,8 @@ async fn begin(
     if let Some(checkpoint) = checkpoint {
         assert!(server.recall(checkpoint).await);
     }
-    let (base, handle) = (format!("http://{}", server.local_addr()), server.handle());
+    let scheme = if server.speaks_tls() { "https" } else { "http" };
+    let (base, handle) = (format!("{scheme}://{}", server.local_addr()), server.handle());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let running = tokio::spawn(async move {
         server.run(async { drop(stopped.await) }).await.unwrap();

@@ -15,7 +15,7 @@ use forewarn_storage::{Conditions, Store};
 use serde_json::{Value, json};
 
 use super::open::OpenSource;
-use super::{logs, open, pull};
+use super::{feed, logs, open, pull};
 use crate::config::{Config, human_bytes};
 use crate::outcome::Outcome;
 
@@ -45,6 +45,7 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
         n => format!("{n} holidays"),
     };
     text.push_str(&format!("time zone {}, {holidays}\n", config.calendar.time_zone()));
+    config.serve.door.check(&config.serve.access)?;
     text.push_str(&requests(config));
     let mut sources = Vec::new();
     let store = Store::open(&config.store_url)?;
@@ -58,6 +59,9 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
             format!("  ignores {header}: its pointers lie in the state database\nstate {}\n", config.state_url)
         }
     });
+    if let Some(pull) = &config.serve.pull {
+        text.push_str(&feed::check(pull).await?);
+    }
     for source in open::sources(config, None, &dataset).await? {
         if let OpenSource::Logs(source) = &source {
             let (of_logs, json) = logs::check(source).await?;

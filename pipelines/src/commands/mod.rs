@@ -6,6 +6,7 @@ mod check;
 mod csv;
 mod demo;
 mod evaluate;
+mod feed;
 mod label;
 mod logs;
 mod models;

@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
-use super::open;
+use super::{feed, open};
 use crate::cli::Serve;
 use crate::config::{Config, ConfigError};
 use crate::outcome::Outcome;
@@ -34,15 +34,16 @@ pub(super) async fn serve(config: &Config, arguments: &Serve) -> anyhow::Result<
         }
     }
     let listen = server.local_addr();
+    let scheme = if server.speaks_tls() { "https" } else { "http" };
     let reload = tokio::spawn(reload_on_hangup(server.handle())?);
-    tracing::info!(%listen, page = %format!("http://{listen}/"), "serving");
+    tracing::info!(%listen, page = %format!("{scheme}://{listen}/"), "serving");
     let served = server.run(shutdown()?).await;
     reload.abort();
     served?;
     Ok(Outcome::new("", json!({"listen": listen.to_string()})))
 }
 
-pub(super) fn server_options(config: &Config, arguments: &Serve) -> Result<ServerOptions, ConfigError> {
+pub(super) fn server_options(config: &Config, arguments: &Serve) -> anyhow::Result<ServerOptions> {
     let webhook = match &config.requests.webhook {
         None => None,
         Some(webhook) => {
@@ -65,6 +66,10 @@ pub(super) fn server_options(config: &Config, arguments: &Serve) -> Result<Serve
     Ok(ServerOptions {
         listen: arguments.listen.unwrap_or(config.serve.listen),
         access: config.serve.access.clone(),
+        door: config.serve.door.clone(),
+        rates: config.serve.rates,
+        feed: feed::of(config)?,
+        otlp_promote: config.serve.otlp_promote.clone(),
         allow_unauthenticated_remote: config.serve.allow_unauthenticated_remote,
         state_url: config.state_url.clone(),
         webhook,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use forewarn_datasets::{Fetch, SourceResolution};
 use forewarn_features::Signal;
-use forewarn_inference::Role;
+use forewarn_inference::{RateOptions, Role, TlsFiles};
 use forewarn_models::lstm::Device;
 use forewarn_schema::{Mode, Step, Timestamp};
 use serde::Deserialize;
@@ -190,6 +190,13 @@ pub(super) struct ServeSection {
     /// Where in the store what was seen is kept over a restart, and how often; never where that is 0.
     pub(super) checkpoint: String,
     pub(super) checkpoint_every: Span,
+    pub(super) tls: Option<TlsFiles>,
+    /// A `web.yml` as Prometheus has one.
+    pub(super) web_config_file: Option<String>,
+    pub(super) rate_limit: RateSection,
+    /// The name of a `[[source]]` or a URL: samples are fetched there, not waited for.
+    pub(super) pull: Option<String>,
+    pub(super) otlp: OtlpSection,
 }
 
 impl Default for ServeSection {
@@ -205,11 +212,40 @@ impl Default for ServeSection {
             max_body: Bytes(16 << 20),
             checkpoint: "serving/default.checkpoint".to_owned(),
             checkpoint_every: Span::seconds(300),
+            tls: None,
+            web_config_file: None,
+            rate_limit: RateSection::default(),
+            pull: None,
+            otlp: OtlpSection::default(),
         }
     }
 }
 
-/// `[[serve.access]]`: a token for programs, or a password for people.
+/// `[serve.otlp]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct OtlpSection {
+    /// Attributes of a resource that become labels of its series.
+    pub(super) promote_resource_attributes: Vec<String>,
+}
+
+/// `[serve.rate_limit]`: of each caller; 0: as many as they like.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RateSection {
+    pub(super) requests_per_second: f64,
+    pub(super) writes_per_second: f64,
+}
+
+impl Default for RateSection {
+    fn default() -> Self {
+        let RateOptions { requests_per_second, writes_per_second } = RateOptions::default();
+        Self { requests_per_second, writes_per_second }
+    }
+}
+
+/// `[[serve.access]]`: a token for programs, a password for people, the name in a certificate; or none of them for a user of
+/// `web.yml`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AccessSection {
@@ -219,6 +255,7 @@ pub(super) struct AccessSection {
     pub(super) token_file: Option<String>,
     pub(super) password: Option<String>,
     pub(super) password_file: Option<String>,
+    pub(super) certificate: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -292,6 +329,8 @@ pub(super) const FROM_ENVIRONMENT: &[(&str, &str)] = &[
     ("serve", "max_memory"),
     ("serve", "checkpoint"),
     ("serve", "checkpoint_every"),
+    ("serve", "web_config_file"),
+    ("serve", "pull"),
     ("serve", "max_body"),
     ("requests", "webhook"),
     ("requests", "webhook_secret"),

@@ -2,11 +2,12 @@
 //! anything is opened. Precedence: flags (the commands), `FOREWARN_…` variables, file, defaults.
 //!
 //! `file` is what may be written, `load` reads it and names the place of a mistake, `resolve` turns it
-//! into what the commands use.
+//! into what the commands use (`resolve_door` what of it is about who comes in).
 
 mod file;
 mod load;
 mod resolve;
+mod resolve_door;
 mod safety;
 mod units;
 
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use forewarn_datasets::{BearerToken, Fetch, PrometheusOptions, SourceResolution, TlsOptions};
 use forewarn_features::{Calendar, SignalSet};
-use forewarn_inference::{Alertmanagers, Credential, Reach, SafetyOptions};
+use forewarn_inference::{Alertmanagers, Credential, DoorOptions, RateOptions, Reach, SafetyOptions};
 use forewarn_models::lstm::Device;
 use forewarn_schema::{Mode, Step};
 
@@ -165,6 +166,11 @@ pub(crate) struct Serve {
     pub(crate) checkpoint: String,
     /// `None`: never.
     pub(crate) checkpoint_every: Option<Duration>,
+    pub(crate) door: DoorOptions,
+    pub(crate) rates: RateOptions,
+    /// Where samples are fetched from.
+    pub(crate) pull: Option<Source>,
+    pub(crate) otlp_promote: Vec<String>,
 }
 
 /// `[requests]`.

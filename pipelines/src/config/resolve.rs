@@ -9,12 +9,13 @@ use std::sync::Arc;
 use forewarn_datasets::{Fetch, TlsOptions};
 use forewarn_features::promql::Expression;
 use forewarn_features::{Calendar, CalendarError, SignalSet};
-use forewarn_inference::{Alertmanagers, Credential, CredentialError, CredentialKind, Reach};
+use forewarn_inference::{Alertmanagers, Reach};
 use forewarn_schema::LabelMatcher;
 use url::Url;
 
-use super::file::{AccessSection, ConfigFile, SourceSection};
+use super::file::{ConfigFile, SourceSection};
 use super::load::{locate, unknown_variables};
+use super::resolve_door::{access, door, pull, rates};
 use super::safety;
 use super::units::Secret;
 use super::{Config, ConfigError, LogKeys, Requests, Serve, Source, SourceKind, Train, Webhook};
@@ -51,7 +52,7 @@ impl Place<'_> {
     }
 
     /// A secret given in place (with `${…}`) or in a file (relative to the configuration), not both.
-    fn secret(
+    pub(super) fn secret(
         &self,
         section: &str,
         index: usize,
@@ -78,7 +79,7 @@ impl Place<'_> {
         }
     }
 
-    fn relative(&self, file: &str) -> PathBuf {
+    pub(super) fn relative(&self, file: &str) -> PathBuf {
         self.path.parent().unwrap_or_else(|| Path::new("")).join(file)
     }
 }
@@ -122,6 +123,7 @@ pub(super) fn resolve(
     let sources = sources(&place, &file.source)?;
     let signals =
         SignalSet::new(&file.signals.presets, file.signal.clone()).map_err(|e| signal_error(&place, &file, e))?;
+    let pull = pull(&place, file.serve.pull.as_deref(), &sources)?;
     let max_body_bytes = usize::try_from(file.serve.max_body.0)
         .map_err(|_| place.wrong("serve", 0, "max_body", "does not fit this machine's memory"))?;
     Ok(Config {
@@ -146,7 +148,11 @@ pub(super) fn resolve(
         },
         serve: Serve {
             listen,
-            access: access(&place, &file.serve.access)?,
+            access: access(&place, &file.serve)?,
+            door: door(&place, &file.serve)?,
+            rates: rates(&place, &file.serve.rate_limit)?,
+            pull,
+            otlp_promote: file.serve.otlp.promote_resource_attributes,
             public_url: file.serve.public_url,
             allow_unauthenticated_remote: file.serve.allow_unauthenticated_remote,
             lateness: file.serve.lateness.0,
@@ -157,36 +163,6 @@ pub(super) fn resolve(
             checkpoint_every: Some(file.serve.checkpoint_every.0).filter(|every| !every.is_zero()),
         },
     })
-}
-
-/// Who may ask; every name once a kind of secret, so that the audit is clear.
-fn access(place: &Place<'_>, sections: &[AccessSection]) -> Result<Vec<Credential>, ConfigError> {
-    const SECTION: &str = "serve.access";
-    let mut credentials = Vec::with_capacity(sections.len());
-    for (index, section) in sections.iter().enumerate() {
-        let wrong = |key: &str, what: String| place.wrong(SECTION, index, key, what);
-        if sections[..index].iter().any(|earlier| earlier.name == section.name) {
-            return Err(wrong("name", format!("{:?} is there twice", section.name)));
-        }
-        let secret = |key, inline: &Option<String>, file: &Option<String>| {
-            place.secret(SECTION, index, key, inline.as_ref(), file.as_ref())
-        };
-        let (key, kind, secret) = match (
-            secret("token", &section.token, &section.token_file)?,
-            secret("password", &section.password, &section.password_file)?,
-        ) {
-            (Some(token), None) => ("token", CredentialKind::Token, token),
-            (None, Some(password)) => ("password", CredentialKind::Password, password),
-            (None, None) => return Err(wrong("name", "give token_file or password_file".to_owned())),
-            (Some(_), Some(_)) => return Err(wrong("name", "give a token or a password, not both".to_owned())),
-        };
-        let credential = Credential::new(&section.name, section.role, kind, secret.expose()).map_err(|e| match e {
-            CredentialError::BadName { .. } => wrong("name", e.to_string()),
-            CredentialError::TooShort { .. } => wrong(key, e.to_string()),
-        })?;
-        credentials.push(credential);
-    }
-    Ok(credentials)
 }
 
 fn requests(place: &Place<'_>, file: &ConfigFile, calendar: &Calendar) -> Result<Requests, ConfigError> {
@@ -453,6 +429,28 @@ mod tests {
     }
 
     #[test]
+    fn the_door_and_what_is_pulled_are_read() {
+        let text = "[[source]]\nname = \"prom\"\nkind = \"prometheus\"\nurl = \"https://p\"\ntoken = \"t\"\n\
+                    [serve]\npull = \"prom\"\nweb_config_file = \"web.yml\"\n\
+                    [serve.tls]\ncert_file = \"a.pem\"\nkey_file = \"/k.pem\"\n\
+                    [serve.otlp]\npromote_resource_attributes = [\"k8s.pod.name\"]\n\
+                    [serve.rate_limit]\nwrites_per_second = 5\n\
+                    [[serve.access]]\nname = \"anna\"\nrole = \"operate\"\n\
+                    [[serve.access]]\nname = \"p\"\nrole = \"write\"\ncertificate = \"prometheus.local\"\n";
+        let serve = load(text).unwrap().serve;
+        let pull = serve.pull.unwrap();
+        assert_eq!((pull.url.as_str(), pull.fetch), ("https://p", Fetch::Auto), "raw samples are wanted");
+        assert!(pull.token.is_some(), "with its credentials");
+        assert_eq!(serve.door.web_config_file.as_deref(), Some(Path::new("/etc/web.yml")));
+        let tls = serve.door.tls.unwrap();
+        assert_eq!((tls.cert_file.as_path(), tls.key_file.as_path()), (Path::new("/etc/a.pem"), Path::new("/k.pem")));
+        assert_eq!((serve.otlp_promote.len(), serve.rates.writes_per_second), (1, 5.0));
+        assert_eq!(serve.access.len(), 2);
+        let url = load("[serve]\npull = \"http://127.0.0.1:9090\"\n").unwrap().serve.pull.unwrap();
+        assert_eq!((url.name.as_str(), url.fetch), ("pull", Fetch::Auto));
+    }
+
+    #[test]
     fn each_mistake_is_named_with_its_line() {
         let corpus = [
             (
@@ -519,7 +517,31 @@ mod tests {
             ),
             (
                 "[[serve.access]]\nname = \"p\"\nrole = \"write\"\n",
-                "/etc/forewarn.toml:2: [serve.access] name: give token_file or password_file",
+                "/etc/forewarn.toml:2: [serve.access] name: give token_file or password_file, a certificate, or the name of a user of web_config_file",
+            ),
+            (
+                "[[serve.access]]\nname = \"p\"\nrole = \"read\"\ncertificate = \"a\"\ntoken = \"a-long-enough-token\"\n",
+                "/etc/forewarn.toml:2: [serve.access] name: give one of a token, a password and a certificate",
+            ),
+            (
+                "[serve.tls]\ncert_file = \"a\"\nkey_file = \"b\"\nclient_auth = \"x\"\n",
+                "/etc/forewarn.toml:4: unknown key \"client_auth\", did you mean \"client_auth_type\"?",
+            ),
+            (
+                "[serve.tls]\ncert_file = \"a\"\nkey_file = \"b\"\nmin_version = \"TLS10\"\n",
+                "/etc/forewarn.toml:4: unknown value \"TLS10\", wanted one of TLS12, TLS13",
+            ),
+            (
+                "[serve.rate_limit]\nrequests_per_second = -1.0\n",
+                "/etc/forewarn.toml:2: [serve.rate_limit] requests_per_second: wanted a rate, or 0 for none, got -1",
+            ),
+            (
+                "[serve]\npull = \"thanos\"\n",
+                "/etc/forewarn.toml:2: [serve] pull: wanted the name of a [[source]] or a URL: wanted http://host:port, got \"thanos\": relative URL without a base",
+            ),
+            (
+                "[[source]]\nkind = \"blocks\"\nurl = \"s3://b\"\n[serve]\npull = \"blocks\"\n",
+                "/etc/forewarn.toml:5: [serve] pull: wanted a source of kind \"prometheus\", \"blocks\" is of kind \"blocks\"",
             ),
             (
                 "[[serve.access]]\nname = \"p\"\nrole = \"operate\"\npassword = \"short\"\n",

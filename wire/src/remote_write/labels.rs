@@ -2,11 +2,12 @@
 
 use forewarn_schema::{LabelSet, METRIC_NAME};
 
-use super::fields::{Fields, Value};
+use crate::fields::{Fields, Value};
 
-const MAX_LABELS: usize = 128;
-const MAX_NAME_BYTES: usize = 1024;
-const MAX_VALUE_BYTES: usize = 2048;
+/// Labels of one series.
+pub(crate) const MAX_LABELS: usize = 128;
+pub(crate) const MAX_NAME_BYTES: usize = 1024;
+pub(crate) const MAX_VALUE_BYTES: usize = 2048;
 
 /// Unfolds the `labels` fields of one series (`prometheus.Label`, tag 1). In any order (some senders do not sort); an empty value is an
 /// absent label, as in Prometheus.
@@ -71,7 +72,7 @@ fn is_metric_name(name: &str) -> bool {
 }
 
 /// At most 80 characters, for a message that is logged elsewhere.
-fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     match text.char_indices().nth(80) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

@@ -3,8 +3,8 @@
 //! A sender sends the same labels again with every sample. So they are not unfolded here: each series comes with a fingerprint of
 //! their bytes, by which a receiver that has seen them before knows them, and [`Incoming::labels`] unfolds those that it has not.
 
-mod fields;
-mod labels;
+mod histogram;
+pub(crate) mod labels;
 mod read;
 mod symbols;
 #[cfg(test)]

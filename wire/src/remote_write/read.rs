@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use forewarn_schema::{LabelSet, Sample, Timestamp};
+use forewarn_schema::{HistogramSample, LabelSet, Sample, Timestamp};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use super::fields::{Field, Fields, Value};
-use super::labels;
-use super::symbols::{Symbols, refs};
+use super::symbols::Symbols;
+use super::{histogram, labels};
+use crate::fields::{Field, Fields, Value, varints};
 
 /// Caps on one request.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +77,9 @@ pub struct Incoming {
     samples: Vec<Sample>,
     /// The label fields of each series.
     labels: Vec<u8>,
-    /// Native histograms, which nobody reads yet.
+    /// The histogram fields of each series.
+    histogram_fields: Vec<u8>,
+    /// How many native histograms there are.
     pub histograms: usize,
     /// Exemplars, which nobody reads.
     pub exemplars: usize,
@@ -94,9 +96,12 @@ pub struct IncomingSeries {
     pub fingerprint: u128,
     labels: Range<u32>,
     samples: Range<u32>,
+    histogram_fields: Range<u32>,
+    /// How many native histograms it has.
+    pub histograms: u32,
 }
 
-/// Decompresses and reads `body`. Series without float samples are counted only; one that breaks the rules costs itself alone.
+/// Decompresses and reads `body`. A series that breaks the rules costs itself alone.
 pub fn read(body: &[u8], version: Version, limits: Limits) -> Result<Incoming, DecodeError> {
     let declared = snap::raw::decompress_len(body).map_err(|e| DecodeError::Snappy(e.to_string()))?;
     // Places are kept in 32 bits.
@@ -133,7 +138,7 @@ pub fn read(body: &[u8], version: Version, limits: Limits) -> Result<Incoming, D
 }
 
 impl Incoming {
-    /// Every series with at least one sample, in the order of the message.
+    /// Every series with at least one sample or histogram, in the order of the message.
     pub fn series(&self) -> &[IncomingSeries] {
         &self.series
     }
@@ -141,6 +146,16 @@ impl Incoming {
     /// The samples of one of [`Self::series`], in the order of the message.
     pub fn samples(&self, series: &IncomingSeries) -> &[Sample] {
         &self.samples[series.samples.start as usize..series.samples.end as usize]
+    }
+
+    /// The native histograms of one of [`Self::series`], unfolded one by one; or what is wrong with one.
+    pub fn histograms(&self, series: &IncomingSeries) -> impl Iterator<Item = Result<HistogramSample, String>> {
+        let fields =
+            &self.histogram_fields[series.histogram_fields.start as usize..series.histogram_fields.end as usize];
+        Fields::of(fields).map(|field| match field?.value {
+            Value::Bytes(message) => histogram::read(message),
+            _ => Err("a histogram must be a message".to_owned()),
+        })
     }
 
     /// Unfolds the labels of one of [`Self::series`]; says what is wrong where they break the rules.
@@ -157,6 +172,7 @@ impl Incoming {
     /// One `TimeSeries` of either version.
     fn take(&mut self, series: &[u8], symbols: Option<&Symbols<'_>>, limits: Limits) -> Result<(), String> {
         let (labels_start, samples_start) = (self.labels.len(), self.samples.len());
+        let histograms_start = self.histogram_fields.len();
         let mut references = Vec::new();
         let mut histograms = 0;
         for field in Fields::of(series) {
@@ -164,14 +180,16 @@ impl Incoming {
             match (field.tag, symbols.is_some()) {
                 // What is copied are bytes of the message, so that they are no more than it has.
                 (1, false) => self.labels.extend_from_slice(&series[field.start..field.end]),
-                (1, true) => refs(&field.value, &mut references)?,
+                (1, true) => varints(&field.value, &mut references).map_err(|e| format!("labels_refs: {e}"))?,
                 (2, _) => self.take_sample(&field)?,
-                (4, false) | (3, true) => histograms += 1,
+                (4, false) | (3, true) => {
+                    self.histogram_fields.extend_from_slice(&series[field.start..field.end]);
+                    histograms += 1;
+                }
                 (3, false) | (4, true) => self.exemplars += 1,
                 _ => {}
             }
         }
-        self.histograms += histograms;
         let samples = self.samples.len() - samples_start;
         if self.samples.len() > MAX_SAMPLES || self.series.len() >= MAX_SERIES {
             return Err(format!("a message must have at most {MAX_SERIES} series and {MAX_SAMPLES} samples, got more"));
@@ -184,19 +202,23 @@ impl Incoming {
                 symbols.unfold(&references, &mut self.labels, room)
             }
         };
-        if samples == 0 || unfolded.is_err() {
+        if samples + histograms == 0 || unfolded.is_err() {
             self.labels.truncate(labels_start);
             self.samples.truncate(samples_start);
+            self.histogram_fields.truncate(histograms_start);
             if let Err(reason) = unfolded {
-                self.refuse("invalid_labels", samples.max(histograms), || reason);
+                self.refuse("invalid_labels", samples + histograms, || reason);
             }
             return Ok(());
         }
+        self.histograms += histograms;
         let place = |range: Range<usize>| range.start as u32..range.end as u32;
         self.series.push(IncomingSeries {
             fingerprint: xxh3_128_with_seed(&self.labels[labels_start..], limits.seed),
             labels: place(labels_start..self.labels.len()),
             samples: place(samples_start..self.samples.len()),
+            histogram_fields: place(histograms_start..self.histogram_fields.len()),
+            histograms: u32::try_from(histograms).unwrap_or(u32::MAX),
         });
         Ok(())
     }

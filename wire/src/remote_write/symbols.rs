@@ -1,6 +1,6 @@
 //! The symbol table of a 2.0 message, and labels that refer to it.
 
-use super::fields::{Fields, Value, packed, put_string, put_varint};
+use crate::fields::{Fields, Value, put_string, put_varint};
 
 /// Strings of one message; its labels refer to them by number.
 pub(super) struct Symbols<'a>(Vec<&'a [u8]>);
@@ -59,18 +59,4 @@ impl<'a> Symbols<'a> {
         let symbol = usize::try_from(number).ok().and_then(|n| self.0.get(n));
         symbol.copied().ok_or_else(|| format!("labels_refs must lie below {}, got {number}", self.0.len()))
     }
-}
-
-/// Adds the numbers of a `labels_refs` field, packed or not.
-pub(super) fn refs(value: &Value<'_>, into: &mut Vec<u64>) -> Result<(), String> {
-    match value {
-        Value::Number(number) => into.push(*number),
-        Value::Bytes(bytes) => {
-            for number in packed(bytes) {
-                into.push(number?);
-            }
-        }
-        Value::Fixed64(_) | Value::Other => return Err("labels_refs must be numbers".to_owned()),
-    }
-    Ok(())
 }

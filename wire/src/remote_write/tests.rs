@@ -1,9 +1,12 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use forewarn_schema::{
+    BucketSpan, Buckets, HistogramSample, LabelSet, NativeHistogram, ResetHint, STALE_NAN_BITS, Sample, Timestamp,
+};
+use forewarn_testkit::native_histograms::{Counts, Histogram};
 use forewarn_testkit::remote_write::{self as wire, TimeSeries, WriteRequest, compress, v2};
 use proptest::prelude::*;
-
-use std::collections::BTreeMap;
-
-use forewarn_schema::{LabelSet, Sample, Timestamp};
 
 use super::*;
 
@@ -21,6 +24,7 @@ fn decode(body: &[u8], version: Version) -> Result<Decoded, DecodeError> {
     let mut incoming = read(body, version, LIMITS)?;
     let mut wanted = Vec::new();
     for series in incoming.series().to_vec() {
+        assert!(incoming.histograms(&series).count() <= series.histograms as usize);
         let samples = incoming.samples(&series).to_vec();
         match incoming.labels(&series) {
             Ok(labels) => wanted.push((labels, samples)),
@@ -151,7 +155,7 @@ fn references_that_lead_nowhere_cost_only_their_own_series() {
     ] {
         let mut request = good.clone();
         let samples = vec![wire::Sample { value: 1.0, timestamp: 1 }; 3];
-        request.timeseries.push(v2::TimeSeries { labels_refs: refs.clone(), samples });
+        request.timeseries.push(v2::TimeSeries { labels_refs: refs.clone(), samples, histograms: vec![] });
         let decoded = decode(&v2::compress(&request), Version::V2).unwrap();
         assert_eq!((decoded.wanted.len(), &decoded.refused), (1, &BTreeMap::from([("invalid_labels", 3)])), "{refs:?}");
         assert!(decoded.example.as_ref().unwrap().contains(says), "{decoded:?}");
@@ -169,7 +173,8 @@ fn a_small_message_cannot_unfold_into_much_memory() {
         timeseries: vec![
             v2::TimeSeries {
                 labels_refs: [1, 2].repeat(100),
-                samples: vec![wire::Sample { value: 1.0, timestamp: 1 }]
+                samples: vec![wire::Sample { value: 1.0, timestamp: 1 }],
+                histograms: vec![],
             };
             50
         ],
@@ -179,8 +184,98 @@ fn a_small_message_cannot_unfold_into_much_memory() {
     assert!(decoded.example.unwrap().contains("too many bytes"));
 }
 
+/// One series of one histogram, as either version sends it.
+fn histogram_body(histogram: &Histogram, version: Version) -> Vec<u8> {
+    match version {
+        Version::V1 => {
+            let labels = vec![wire::Label { name: "__name__".into(), value: "latency".into() }];
+            compress(&WriteRequest {
+                timeseries: vec![TimeSeries { labels, samples: vec![], histograms: vec![histogram.clone()] }],
+            })
+        }
+        Version::V2 => v2::compress(&v2::Request {
+            symbols: ["", "__name__", "latency"].map(str::to_owned).to_vec(),
+            timeseries: vec![v2::TimeSeries {
+                labels_refs: vec![1, 2],
+                samples: vec![],
+                histograms: vec![histogram.clone()],
+            }],
+        }),
+    }
+}
+
+fn read_histogram(histogram: &Histogram, version: Version) -> Result<HistogramSample, String> {
+    let incoming = read(&histogram_body(histogram, version), version, LIMITS).unwrap();
+    assert_eq!((incoming.series().len(), incoming.histograms), (1, 1));
+    let series = &incoming.series()[0];
+    assert_eq!(incoming.labels(series).unwrap().to_string(), "latency");
+    incoming.histograms(series).next().unwrap()
+}
+
+/// Buckets in spans, with gaps between them.
+fn buckets() -> impl Strategy<Value = Buckets> {
+    let spans = prop::collection::vec((-3_i32..4, 1_u32..4), 0..4);
+    (spans, prop::collection::vec(0_u32..1000, 12)).prop_map(|(spans, counts)| {
+        let mut spans: Vec<_> = spans.into_iter().map(|(offset, length)| BucketSpan { offset, length }).collect();
+        for span in spans.iter_mut().skip(1) {
+            span.offset = span.offset.abs() + 1;
+        }
+        let held: u32 = spans.iter().map(|span| span.length).sum();
+        Buckets { spans, counts: counts.into_iter().take(held as usize).map(f64::from).collect() }
+    })
+}
+
+#[test]
+fn a_histogram_that_cannot_be_one_says_why() {
+    let span = |length| forewarn_testkit::native_histograms::BucketSpan { offset: 0, length };
+    let good = Histogram {
+        count_int: Some(5),
+        positive_spans: vec![span(2)],
+        positive_deltas: vec![3, -1],
+        ..Histogram::default()
+    };
+    let counts = |histogram: &HistogramSample| histogram.histogram.positive.counts.clone();
+    assert_eq!(counts(&read_histogram(&good, Version::V1).unwrap()), [3.0, 2.0]);
+    for (histogram, says) in [
+        (Histogram { positive_deltas: vec![3], ..good.clone() }, "promise 2 buckets, got 1"),
+        (Histogram { positive_spans: vec![span(u32::MAX); 2], ..good.clone() }, "promise 8589934590"),
+        (Histogram { positive_deltas: vec![1, -2], ..good.clone() }, "must not be negative"),
+        (Histogram { positive_deltas: vec![i64::MAX, i64::MAX], ..good.clone() }, "does not fit 64 bits"),
+        (Histogram { positive_counts: vec![1.0], ..good.clone() }, "all be whole numbers or all be floats"),
+        (Histogram { count_int: Some(4), ..good.clone() }, "hold 5 observations, of 4 in all"),
+        (Histogram { zero_count_int: Some(1), ..good.clone() }, "hold 6 observations, of 5"),
+        (Histogram { count_int: None, count_float: Some(f64::NAN), ..Histogram::default() }, "negative, got NaN"),
+    ] {
+        for version in [Version::V1, Version::V2] {
+            let error = read_histogram(&histogram, version).unwrap_err();
+            assert!(error.contains(says), "{says}: {error}");
+        }
+    }
+    let stale = Histogram { sum: f64::from_bits(STALE_NAN_BITS), ..Histogram::default() };
+    assert!(read_histogram(&stale, Version::V2).unwrap().histogram.is_stale());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
+
+    /// What a chunk of a block says of the same histogram is held against the same writer in `tsdb`.
+    #[test]
+    fn a_histogram_is_the_same_by_either_version_and_either_kind_of_counts(
+        positive in buckets(), negative in buckets(), zero in 0_u32..100, schema in -4_i32..=8, hint in 0_u8..4, whole: bool,
+    ) {
+        let held: f64 = positive.counts.iter().chain(&negative.counts).sum::<f64>() + f64::from(zero);
+        let reset_hint = [ResetHint::Unknown, ResetHint::Yes, ResetHint::No, ResetHint::Gauge][usize::from(hint)];
+        let native = NativeHistogram {
+            reset_hint, schema, zero_threshold: 1e-9, zero_count: f64::from(zero), count: held + 1.0, sum: -7.5,
+            positive, negative, custom_bounds: vec![],
+        };
+        let sample = HistogramSample { at: Timestamp::from_millis(1_700_000_000_123), histogram: Arc::new(native) };
+        let counts = if whole { Counts::Integer } else { Counts::Float };
+        let sent = Histogram::new(sample.at.millis(), &sample.histogram, counts);
+        for version in [Version::V1, Version::V2] {
+            prop_assert_eq!(read_histogram(&sent, version).unwrap(), sample.clone());
+        }
+    }
 
     #[test]
     fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {

@@ -3,7 +3,7 @@
 use prost::encoding::{WireType, decode_key, decode_varint};
 
 /// What a field holds.
-pub(super) enum Value<'a> {
+pub(crate) enum Value<'a> {
     /// A varint.
     Number(u64),
     /// Eight bytes, little-endian.
@@ -15,23 +15,23 @@ pub(super) enum Value<'a> {
 }
 
 /// One field of a message.
-pub(super) struct Field<'a> {
-    pub(super) tag: u32,
-    pub(super) value: Value<'a>,
+pub(crate) struct Field<'a> {
+    pub(crate) tag: u32,
+    pub(crate) value: Value<'a>,
     /// Where it begins in the message, key included.
-    pub(super) start: usize,
+    pub(crate) start: usize,
     /// Where it ends.
-    pub(super) end: usize,
+    pub(crate) end: usize,
 }
 
 /// Walks `message`; ends after the first error.
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     message: &'a [u8],
     at: usize,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn of(message: &'a [u8]) -> Self {
+    pub(crate) fn of(message: &'a [u8]) -> Self {
         Self { message, at: 0 }
     }
 
@@ -83,7 +83,7 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 /// The numbers of a packed field.
-pub(super) fn packed(mut bytes: &[u8]) -> impl Iterator<Item = Result<u64, String>> + '_ {
+pub(crate) fn packed(mut bytes: &[u8]) -> impl Iterator<Item = Result<u64, String>> + '_ {
     std::iter::from_fn(move || {
         if bytes.is_empty() {
             return None;
@@ -96,14 +96,49 @@ pub(super) fn packed(mut bytes: &[u8]) -> impl Iterator<Item = Result<u64, Strin
     })
 }
 
+/// The eight-byte numbers of a repeated field: one, or many packed.
+pub(crate) fn fixed64s(value: &Value<'_>, into: &mut Vec<u64>) -> Result<(), String> {
+    match value {
+        Value::Fixed64(bits) => into.push(*bits),
+        Value::Bytes(bytes) => {
+            let (numbers, rest) = bytes.as_chunks::<8>();
+            if !rest.is_empty() {
+                return Err(format!("packed numbers of 8 bytes each, got {} bytes", bytes.len()));
+            }
+            into.extend(numbers.iter().map(|bytes| u64::from_le_bytes(*bytes)));
+        }
+        Value::Number(_) | Value::Other => return Err("numbers of 8 bytes are wanted".to_owned()),
+    }
+    Ok(())
+}
+
+/// The varints of a repeated field: one, or many packed.
+pub(crate) fn varints(value: &Value<'_>, into: &mut Vec<u64>) -> Result<(), String> {
+    match value {
+        Value::Number(number) => into.push(*number),
+        Value::Bytes(bytes) => {
+            for number in packed(bytes) {
+                into.push(number?);
+            }
+        }
+        Value::Fixed64(_) | Value::Other => return Err("varints are wanted".to_owned()),
+    }
+    Ok(())
+}
+
+/// A signed varint (`sint32`, `sint64`).
+pub(crate) fn zigzag(number: u64) -> i64 {
+    (number >> 1).cast_signed() ^ -((number & 1).cast_signed())
+}
+
 /// Appends a string field, as a sender writes it.
-pub(super) fn put_string(into: &mut Vec<u8>, tag: u8, text: &[u8]) {
+pub(crate) fn put_string(into: &mut Vec<u8>, tag: u8, text: &[u8]) {
     into.push(tag << 3 | 2);
     put_varint(into, text.len());
     into.extend_from_slice(text);
 }
 
-pub(super) fn put_varint(into: &mut Vec<u8>, mut number: usize) {
+pub(crate) fn put_varint(into: &mut Vec<u8>, mut number: usize) {
     while number >= 0x80 {
         into.push(number as u8 | 0x80);
         number >>= 7;
