@@ -17,6 +17,7 @@ use crate::error::AppError;
 use crate::metrics::Metrics;
 use crate::models::ModelSlots;
 use crate::options::ServerOptions;
+use crate::page::QualityCache;
 use crate::scoring::Scorer;
 use crate::state::{Decision, Outcome, StateStore, StoredRequest};
 
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
     pub(crate) decoders: tokio::sync::Semaphore,
     pub(crate) access: Access,
+    pub(crate) quality: QualityCache,
 }
 
 /// A label as it comes in; id and time are the server's.
@@ -288,9 +290,10 @@ impl AppState {
     }
 
     async fn model(&self, service: &str) -> Result<ServiceModel, AppError> {
-        let mut models = self.models().await?;
-        models.retain(|model| model.service == service);
-        models.pop().ok_or_else(|| AppError::NotFound { what: "service", id: service.to_owned() })
+        if !self.0.registry.services().await?.iter().any(|known| known == service) {
+            return Err(AppError::NotFound { what: "service", id: service.to_owned() });
+        }
+        Ok(self.0.slots.one(&self.0.registry, service).await?.0)
     }
 }
 

@@ -12,6 +12,7 @@ use forewarn_models::{Engine, EngineOutput, ModelBundle, TargetView};
 use forewarn_schema::{Prediction, RemediationRequest, Step, Timestamp};
 
 use crate::error::AppError;
+use crate::http::Rendered;
 
 /// Predictions that can still be looked up and labelled, beyond those that are stored.
 const RECENT_PREDICTIONS: usize = 20_000;
@@ -31,6 +32,8 @@ pub(crate) struct Scorer {
 #[derive(Default)]
 struct Said {
     current: Arc<Snapshot>,
+    /// Of the current one alone: it is as large as that again.
+    rendered: Arc<Rendered>,
     recent: VecDeque<Arc<Snapshot>>,
     recent_count: usize,
 }
@@ -108,6 +111,7 @@ impl Scorer {
     /// Shows what was said at `at`.
     pub(crate) fn publish(&self, at: Timestamp, mut predictions: Vec<Prediction>) {
         predictions.sort_by(soonest_first);
+        let rendered = Arc::new(Rendered::of(&predictions));
         let snapshot = Arc::new(Snapshot { at: Some(at), predictions });
         {
             let mut said = self.said.write().unwrap_or_else(PoisonError::into_inner);
@@ -118,6 +122,7 @@ impl Scorer {
                 said.recent_count -= dropped;
             }
             said.current = snapshot;
+            said.rendered = rendered;
         }
         let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
         arrivals.oldest_unscored = match (arrivals.oldest_unscored, arrivals.newest) {
@@ -129,11 +134,19 @@ impl Scorer {
     /// What is said now: empty where the last step is too old to count.
     pub(crate) fn current(&self, now: Timestamp) -> Arc<Snapshot> {
         let current = Arc::clone(&self.said().current);
+        if self.counts(&current, now) { current } else { Arc::default() }
+    }
+
+    /// [`current`](Self::current) as it leaves.
+    pub(crate) fn rendered(&self, now: Timestamp) -> Arc<Rendered> {
+        let said = self.said();
+        if self.counts(&said.current, now) { Arc::clone(&said.rendered) } else { Arc::default() }
+    }
+
+    /// Whether what was said then still counts.
+    fn counts(&self, snapshot: &Snapshot, now: Timestamp) -> bool {
         let stale_after = LOOKBACK.max(self.step.duration() * 2) + self.step.duration();
-        match current.at {
-            Some(at) if at + stale_after >= now => current,
-            _ => Arc::default(),
-        }
+        snapshot.at.is_some_and(|at| at + stale_after >= now)
     }
 
     /// The recent prediction of that id.

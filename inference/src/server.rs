@@ -111,6 +111,7 @@ impl Server {
             draining: AtomicBool::new(false),
             decoders: Semaphore::new(DECODERS),
             access: Access::new(options.access.clone()),
+            quality: Default::default(),
             options,
         }));
         if let Err(error) = app.reload().await {
@@ -238,7 +239,10 @@ impl ServerHandle {
             shared.metrics.request(request);
         }
         shared.metrics.step(false);
-        shared.scorer.publish(at, output.predictions);
+        let (scorer, predictions) = (Arc::clone(&shared.scorer), output.predictions);
+        if let Err(error) = blocking(move || scorer.publish(at, predictions)).await {
+            tracing::error!(error = chain(&error), step = %at, "step stored and not shown");
+        }
         if !fresh.is_empty() {
             shared.outbox.notify_one();
         }

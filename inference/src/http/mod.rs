@@ -2,6 +2,7 @@
 //! (caps, security headers, who may ask).
 
 mod alertmanager;
+pub(crate) mod deliver;
 mod feedback;
 mod guard;
 mod models;
@@ -9,6 +10,7 @@ mod openapi;
 mod operations;
 mod predictions;
 mod problem;
+mod rendered;
 mod requests;
 mod write;
 
@@ -18,6 +20,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, post};
 
 pub(crate) use self::problem::Problem;
+pub(crate) use self::rendered::Rendered;
 use crate::app::AppState;
 
 /// Every route but the page's: path, and what it answers to. [`openapi`] describes exactly these.
