@@ -214,6 +214,12 @@ impl AppState {
         Ok(self.0.registry.reports().await?)
     }
 
+    /// Reads the newest report's figures, where they are not known.
+    pub(crate) async fn look_at_quality(&self) -> Result<(), AppError> {
+        let reports = self.reports().await?;
+        self.0.quality.newest(self, &reports).await.map(drop)
+    }
+
     /// One file of one report.
     pub async fn report(&self, name: &str, file: &str) -> Result<Bytes, AppError> {
         if !self.reports().await?.iter().any(|known| known == name) {

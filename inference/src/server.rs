@@ -28,7 +28,7 @@ use crate::state::{ServerLock, StateStore};
 /// Requests this old may still cover an episode or count against a service's weekly budget.
 const REMEMBERED: Duration = Duration::from_secs(7 * 86_400);
 /// Remote writes decoded at the same time; each may hold its decompressed body.
-const DECODERS: usize = 4;
+pub(crate) const DECODERS: usize = 4;
 /// What is in flight when the server is told to stop may take this long.
 const DRAIN: Duration = Duration::from_secs(10);
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
@@ -187,6 +187,7 @@ impl ServerHandle {
         };
         let mut evaluated = 0;
         while let Some(at) = schedule.next(stepper.last, self.app.0.scorer.arrivals(), now) {
+            let begun = Instant::now();
             let scorer = Arc::clone(&self.app.0.scorer);
             let output = blocking(move || scorer.evaluate(at)).await.and_then(|result| result);
             stepper.last = Some(at);
@@ -203,6 +204,7 @@ impl ServerHandle {
             if !self.save(&mut stepper).await {
                 break;
             }
+            self.app.0.metrics.step_took(begun.elapsed());
         }
         evaluated
     }
@@ -298,6 +300,9 @@ async fn keep_house(handle: ServerHandle) {
             polled = Instant::now();
             if let Err(error) = shared.slots.poll(&shared.registry, &shared.scorer, &shared.metrics).await {
                 tracing::warn!(error = chain(&error), "registry not read, the same models serve");
+            }
+            if let Err(error) = handle.app.look_at_quality().await {
+                tracing::warn!(error = chain(&error), "newest report not read, its figures are not shown");
             }
         }
         if pruned.is_none_or(|at| at.elapsed() >= PRUNE_EVERY) {

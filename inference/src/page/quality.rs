@@ -37,6 +37,13 @@ struct Judged {
     candidate_alarms: Option<Alarms>,
     current_alarms: Option<Alarms>,
     rules_alarms: Option<Alarms>,
+    #[serde(default)]
+    drift: Vec<Drift>,
+}
+
+#[derive(Deserialize)]
+struct Drift {
+    moved: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -79,8 +86,16 @@ pub(super) struct Figures {
 }
 
 impl QualityCache {
+    /// Of each service that the report that is known is about: how many of its signals moved much.
+    pub(crate) fn drifted(&self) -> Vec<(String, usize)> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((_, evaluation)) = &*known else { return Vec::new() };
+        let much = |judged: &Judged| judged.drift.iter().filter(|d| d.moved.as_deref() == Some("much")).count();
+        evaluation.services.iter().map(|(service, judged)| (service.clone(), much(judged))).collect()
+    }
+
     /// Of the newest report of `reports` (newest first); `None` where there is none.
-    pub(super) async fn newest(&self, app: &AppState, reports: &[String]) -> Result<Option<Arc<Evaluation>>, AppError> {
+    pub(crate) async fn newest(&self, app: &AppState, reports: &[String]) -> Result<Option<Arc<Evaluation>>, AppError> {
         let Some(name) = reports.first() else { return Ok(None) };
         if let Some((known, evaluation)) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner)
             && known == name

@@ -4,6 +4,7 @@
 mod asking;
 #[path = "../../../models/tests/common/mod.rs"]
 mod bundles;
+mod contract;
 mod delivering;
 mod hostile;
 mod operating;
