@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub(crate) struct Scorer {
     said: RwLock<Said>,
     arrivals: Mutex<Arrivals>,
     fingerprint_seed: u64,
+    last_series: AtomicUsize,
+    last_held_back: AtomicU64,
 }
 
 /// What was said lately.
@@ -64,6 +67,8 @@ impl Scorer {
             said: RwLock::default(),
             arrivals: Mutex::default(),
             fingerprint_seed: RandomState::new().hash_one(0),
+            last_series: AtomicUsize::new(0),
+            last_held_back: AtomicU64::new(0),
         }
     }
 
@@ -163,16 +168,24 @@ impl Scorer {
         self.arrivals().newest
     }
 
+    /// As of the last time that no step was under way: who asks how the server is doing must not wait for one.
     pub(crate) fn series_count(&self) -> usize {
-        self.live().series_count()
+        if let Ok(live) = self.live.try_read() {
+            self.last_series.store(live.series_count(), Ordering::Relaxed);
+        }
+        self.last_series.load(Ordering::Relaxed)
     }
 
     pub(crate) fn view(&self, target_key: &str) -> Option<TargetView> {
         self.engine().view(target_key)
     }
 
+    /// As of the last time that no step was under way.
     pub(crate) fn held_back(&self) -> u64 {
-        self.engine().held_back()
+        if let Ok(engine) = self.engine.try_lock() {
+            self.last_held_back.store(engine.held_back(), Ordering::Relaxed);
+        }
+        self.last_held_back.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_bundle(&self, service: &str, bundle: Option<Arc<ModelBundle>>) {

@@ -115,7 +115,8 @@ fn paths() -> Value {
         }},
         "/api/v1/predictions": {"get": {
             "summary": "What is said of every target now, soonest breach first",
-            "responses": ok(list("Prediction")),
+            "description": "Written once a step; has an ETag.",
+            "responses": with(ok(list("Prediction")), &[("304", "The same as If-None-Match names")]),
         }},
         "/api/v1/predictions/{id}": {"get": {
             "summary": "One prediction, with its target's history, expectation and forecast while that is live",

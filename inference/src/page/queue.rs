@@ -16,6 +16,8 @@ use crate::app::AppState;
 use crate::error::AppError;
 use crate::state::StoredRequest;
 
+/// Cards; what comes later waits its turn.
+const MOST_OPEN: usize = 40;
 const EARLIER_A_PAGE: usize = 25;
 
 #[derive(Template)]
@@ -26,6 +28,8 @@ struct QueuePage {
     kinds: Vec<KindChoice>,
     back: String,
     open: Vec<RequestCard>,
+    /// How many there are, with those that are not shown.
+    waiting: usize,
     approved: Vec<RequestCard>,
     earlier: Vec<RequestCard>,
     pager: Pager,
@@ -65,7 +69,8 @@ async fn page(app: &AppState, query: &Query) -> Result<QueuePage, AppError> {
     Ok(QueuePage {
         shell,
         kinds: filter.kinds(),
-        open: open.iter().map(card).collect(),
+        waiting: open.len(),
+        open: open.iter().take(MOST_OPEN).map(card).collect(),
         approved: of(|status| status == RequestStatus::Approved).iter().map(card).collect(),
         earlier: earlier[shown].iter().map(card).collect(),
         has_any: !requests.is_empty(),

@@ -79,6 +79,13 @@ function toast(text, form) {
   leave();
 }
 
+// Why not, in the server's words: from its error page, or from what the guard before all pages says.
+function reason(response, body) {
+  if (response.headers.get("content-type")?.includes("json")) return `Not done: ${JSON.parse(body).detail}`;
+  const said = new DOMParser().parseFromString(body, "text/html").querySelectorAll(".error h1, .error .detail");
+  return [...said].map((part) => part.textContent.trim()).join(": ") || `The server answered ${response.status}`;
+}
+
 async function send(form, button) {
   const body = new URLSearchParams(new FormData(form, button));
   const { done = "Done", focus = "main" } = form.dataset;
@@ -89,9 +96,8 @@ async function send(form, button) {
     const response = await fetch(form.getAttribute("action"), { method: "POST", body });
     const html = await response.text();
     if (!response.ok) {
-      const said = new DOMParser().parseFromString(html, "text/html").querySelector(".error");
-      const text = [...(said?.querySelectorAll("h1, .detail") ?? [])].map((part) => part.textContent.trim()).join(": ");
-      toast(text || `The server answered ${response.status}`);
+      const text = reason(response, html);
+      toast(text);
       say(text);
       return;
     }

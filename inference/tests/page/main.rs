@@ -115,6 +115,17 @@ async fn a_breach_is_seen_labelled_and_decided_in_a_browser() {
     browser.wait_for("document.getElementById('status').textContent.startsWith('Rolled')").await;
     assert_eq!(serving("cart").await, None);
 
+    for page in ["labels", "reports"] {
+        browser.open(&format!("{}/{page}", shop.url)).await;
+        for (name, scheme, width) in [("light", "light", 1100), ("phone-dark", "dark", 375)] {
+            browser.emulate(scheme, width, 900).await;
+            keep_picture(&browser, &format!("{page}-{name}")).await;
+            assert_readable(&browser, page).await;
+        }
+        browser.emulate("light", 1100, 900).await;
+    }
+    assert!(shop.get("/reports").await.1.contains("The newest says: 1 of 1 candidates passes."));
+
     // A target in full.
     browser.open(&shop.url).await;
     browser.click("#breaches .card h3 a").await;
