@@ -264,6 +264,7 @@ fn value_extent(chart: &TimeChart, start: Timestamp, end: Timestamp) -> (Extent,
     let inside = |at: &Timestamp| start <= *at && *at <= end;
     let mut extent = Extent::EMPTY;
     chart.lines.iter().flat_map(|l| &l.samples).filter(|s| inside(&s.at)).for_each(|s| extent.add(s.value));
+    let nothing_seen = extent.is_empty();
     for point in chart.band.iter().filter(|b| inside(&b.at)) {
         extent.add(point.low);
         extent.add(point.high);
@@ -279,7 +280,14 @@ fn value_extent(chart: &TimeChart, start: Timestamp, end: Timestamp) -> (Extent,
     }
     // A fan that has run away would press what was seen into a line: it may add half of the range.
     let firm = extent;
-    let room = if firm.is_empty() { f64::INFINITY } else { (firm.high - firm.low).max(firm.high.abs() * 0.1) * 0.5 };
+    let room = if firm.is_empty() {
+        f64::INFINITY
+    } else if nothing_seen {
+        // A look at the future alone: the fan is what there is to see, as far as the limit's size allows.
+        firm.high.abs().max(firm.low.abs())
+    } else {
+        (firm.high - firm.low).max(firm.high.abs() * 0.1) * 0.5
+    };
     // Its points are far apart: of a close look at it none may lie inside.
     let at_the_edges = [start, end].into_iter().filter_map(|at| fan_at(&chart.fan, at));
     let inside_it = chart.fan.iter().filter(|f| inside(&f.at)).map(|f| [f.p10, f.p50, f.p90]);
