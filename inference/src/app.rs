@@ -19,6 +19,7 @@ use crate::error::AppError;
 use crate::metrics::Metrics;
 use crate::models::ModelSlots;
 use crate::options::ServerOptions;
+use crate::page::QualityCache;
 use crate::pull::Pulling;
 use crate::rates::Rate;
 use crate::receive::Timely;
@@ -55,6 +56,7 @@ pub(crate) struct Shared {
     /// How often one caller may ask, and send samples.
     pub(crate) requests: Rate,
     pub(crate) writes: Rate,
+    pub(crate) quality: QualityCache,
 }
 
 impl Shared {
@@ -245,6 +247,12 @@ impl AppState {
         Ok(self.0.registry.reports().await?)
     }
 
+    /// Reads the newest report's figures, where they are not known.
+    pub(crate) async fn look_at_quality(&self) -> Result<(), AppError> {
+        let reports = self.reports().await?;
+        self.0.quality.newest(self, &reports).await.map(drop)
+    }
+
     /// One file of one report.
     pub async fn report(&self, name: &str, file: &str) -> Result<Bytes, AppError> {
         if !self.reports().await?.iter().any(|known| known == name) {
@@ -328,9 +336,10 @@ impl AppState {
     }
 
     async fn model(&self, service: &str) -> Result<ServiceModel, AppError> {
-        let mut models = self.models().await?;
-        models.retain(|model| model.service == service);
-        models.pop().ok_or_else(|| AppError::NotFound { what: "service", id: service.to_owned() })
+        if !self.0.registry.services().await?.iter().any(|known| known == service) {
+            return Err(AppError::NotFound { what: "service", id: service.to_owned() });
+        }
+        Ok(self.0.slots.one(&self.0.registry, service).await?.0)
     }
 }
 

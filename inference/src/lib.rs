@@ -3,6 +3,39 @@
 //! [`Server::bind`] puts the parts together; [`Server::run`] serves until it is told to stop. Samples
 //! are held in memory (a restart starts warm only from what its caller replays); what was decided
 //! (predictions, requests, labels) is in the state database before anything acts on it.
+//!
+//! # In a program of one's own
+//!
+//! [`router`] is the whole interface, page included, as a function from request to answer: nest it, put layers around it,
+//! or call it in a test without a port. Time moves only when [`ServerHandle::tick`] says so.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use forewarn_features::SignalSet;
+//! use forewarn_inference::{Server, ServerOptions, router};
+//! use forewarn_models::{Engine, EngineOptions, ModelRegistry};
+//! use tower::ServiceExt as _;
+//!
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+//! # let folder = tempfile::tempdir()?;
+//! # let store = folder.path().display();
+//! # runtime.block_on(async {
+//! let signals = Arc::new(SignalSet::new(&["kubernetes".to_owned()], vec![])?);
+//! let engine = Engine::new(Arc::clone(&signals), EngineOptions::default());
+//! let registry = ModelRegistry::open(&format!("file://{store}")).await?;
+//! // State in memory; port 0 is any free one, and is not served before `run`.
+//! let options = ServerOptions { listen: ([127, 0, 0, 1], 0).into(), ..ServerOptions::default() };
+//! let server = Server::bind(options, signals, engine, registry).await?;
+//!
+//! let mine = axum::Router::new().nest("/forewarn", router(server.handle().app().clone()));
+//! let ask = axum::http::Request::get("/forewarn/api/v1/predictions").body(axum::body::Body::empty())?;
+//! let answer = mine.oneshot(ask).await?;
+//! assert_eq!(answer.status(), 200);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot set up its case has failed"))]
 
 mod access;
@@ -40,6 +73,7 @@ pub use error::{AppError, ServeError};
 pub use footprint::Footprint;
 pub use http::router;
 pub use maintenance::{MaintenanceWindow, NotWeekly, Weekly, When};
+pub use metrics::{MetricInfo, metrics_list};
 pub use options::{Alertmanagers, Clock, ServerOptions, Webhook, system_clock};
 pub use outbox::Outbox;
 pub use pull::{FedSeries, FeedError, SampleFeed};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use forewarn_models::ModelRegistry;
+use forewarn_models::registry::VersionInfo;
 use serde::Deserialize;
 
 use crate::app::{ReloadReport, ServiceModel};
@@ -81,21 +82,31 @@ impl ModelSlots {
     pub(crate) async fn list(&self, registry: &ModelRegistry) -> Result<Vec<ServiceModel>, AppError> {
         let mut models = Vec::new();
         for service in registry.services().await? {
-            let slot = self.slot(&service);
-            let mut versions: Vec<String> =
-                registry.versions(&service).await?.into_iter().map(|info| info.version.to_string()).collect();
-            versions.sort_by(|a, b| b.cmp(a));
-            models.push(ServiceModel {
-                current: registry.current(&service).await?.map(|version| version.to_string()),
-                candidate: registry.candidate(&service).await?.map(|version| version.to_string()),
-                serving: slot.serving,
-                error: slot.refused.map(|(_, reason)| reason),
-                versions,
-                service,
-            });
+            models.push(self.one(registry, &service).await?.0);
         }
         models.sort_by(|a, b| a.service.cmp(&b.service));
         Ok(models)
+    }
+
+    /// One service with a model: what serves it, and its versions, newest first.
+    pub(crate) async fn one(
+        &self,
+        registry: &ModelRegistry,
+        service: &str,
+    ) -> Result<(ServiceModel, Vec<VersionInfo>), AppError> {
+        let slot = self.slot(service);
+        let infos = registry.versions(service).await?;
+        let mut versions: Vec<String> = infos.iter().map(|info| info.version.to_string()).collect();
+        versions.sort_by(|a, b| b.cmp(a));
+        let model = ServiceModel {
+            current: registry.current(service).await?.map(|version| version.to_string()),
+            candidate: registry.candidate(service).await?.map(|version| version.to_string()),
+            serving: slot.serving,
+            error: slot.refused.map(|(_, reason)| reason),
+            versions,
+            service: service.to_owned(),
+        };
+        Ok((model, infos))
     }
 
     /// Service and version, for those served by a model.

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use forewarn_schema::{Mode, Prediction, RemediationRequest, Step, Timestamp};
 
 use crate::error::AppError;
 use crate::footprint::Footprint;
+use crate::http::Rendered;
 
 /// Predictions that can still be looked up and labelled, beyond those that are stored.
 const RECENT_PREDICTIONS: usize = 20_000;
@@ -34,12 +35,25 @@ pub(crate) struct Scorer {
     /// What of memory may be taken, and how many series there were when that was taken; 0 where it is not.
     max_memory: Option<u64>,
     full_at: AtomicU64,
+    last_series: AtomicUsize,
+    told: Mutex<Told>,
+    default_mode: Mode,
+}
+
+/// What is told of the last step, so that nobody who asks waits for one that is under way.
+#[derive(Default)]
+struct Told {
+    held_back: BTreeMap<HeldBy, u64>,
+    holding: Vec<Held>,
+    footprint: Footprint,
 }
 
 /// What was said lately.
 #[derive(Default)]
 struct Said {
     current: Arc<Snapshot>,
+    /// Of the current one alone: it is as large as that again.
+    rendered: Arc<Rendered>,
     recent: VecDeque<Arc<Snapshot>>,
     recent_count: usize,
 }
@@ -65,6 +79,7 @@ impl Scorer {
     pub(crate) fn new(step: Step, live: LiveSignals, engine: Engine, max_memory: Option<u64>) -> Self {
         Self {
             step,
+            default_mode: engine.options().mode,
             live: RwLock::new(live),
             engine: Mutex::new(engine),
             said: RwLock::default(),
@@ -72,6 +87,8 @@ impl Scorer {
             fingerprint_seed: RandomState::new().hash_one(0),
             max_memory,
             full_at: AtomicU64::new(0),
+            last_series: AtomicUsize::new(0),
+            told: Mutex::default(),
         }
     }
 
@@ -115,11 +132,14 @@ impl Scorer {
         let steps = self.live_mut().step(at).map_err(|e| AppError::Internal { source: Box::new(e) })?;
         let mut engine = self.engine();
         engine.set_guardrails(guardrails);
-        Ok(engine.step(at, &steps))
+        let output = engine.step(at, &steps);
+        let mut told = self.told();
+        told.held_back.clone_from(engine.held_back());
+        told.holding = engine.holding();
+        Ok(output)
     }
 
-    /// What it holds.
-    pub(crate) fn footprint(&self) -> Footprint {
+    fn measure(&self) -> Footprint {
         let (series, samples) = {
             let live = self.live();
             (live.series_count() as u64, live.sample_count() as u64)
@@ -137,8 +157,10 @@ impl Scorer {
 
     /// Refuses new series where what is held will take all that may be taken, until a twentieth of the series is gone.
     fn watch_memory(&self) {
+        let held = self.measure();
+        self.told().footprint = held;
         let Some(max) = self.max_memory else { return };
-        let (held, full_at) = (self.footprint(), self.full_at.load(Ordering::Relaxed));
+        let full_at = self.full_at.load(Ordering::Relaxed);
         let was_full = full_at > 0;
         let full = held.bytes() > max || was_full && held.series > full_at * 19 / 20;
         if full != was_full {
@@ -157,6 +179,7 @@ impl Scorer {
     /// Shows what was said at `at`.
     pub(crate) fn publish(&self, at: Timestamp, mut predictions: Vec<Prediction>) {
         predictions.sort_by(soonest_first);
+        let rendered = Arc::new(Rendered::of(&predictions));
         let snapshot = Arc::new(Snapshot { at: Some(at), predictions });
         {
             let mut said = self.said.write().unwrap_or_else(PoisonError::into_inner);
@@ -167,6 +190,7 @@ impl Scorer {
                 said.recent_count -= dropped;
             }
             said.current = snapshot;
+            said.rendered = rendered;
         }
         self.watch_memory();
         let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
@@ -179,11 +203,19 @@ impl Scorer {
     /// What is said now: empty where the last step is too old to count.
     pub(crate) fn current(&self, now: Timestamp) -> Arc<Snapshot> {
         let current = Arc::clone(&self.said().current);
+        if self.counts(&current, now) { current } else { Arc::default() }
+    }
+
+    /// [`current`](Self::current) as it leaves.
+    pub(crate) fn rendered(&self, now: Timestamp) -> Arc<Rendered> {
+        let said = self.said();
+        if self.counts(&said.current, now) { Arc::clone(&said.rendered) } else { Arc::default() }
+    }
+
+    /// Whether what was said then still counts.
+    fn counts(&self, snapshot: &Snapshot, now: Timestamp) -> bool {
         let stale_after = LOOKBACK.max(self.step.duration() * 2) + self.step.duration();
-        match current.at {
-            Some(at) if at + stale_after >= now => current,
-            _ => Arc::default(),
-        }
+        snapshot.at.is_some_and(|at| at + stale_after >= now)
     }
 
     /// The recent prediction of that id.
@@ -200,8 +232,12 @@ impl Scorer {
         self.arrivals().newest
     }
 
+    /// As of the last time that no step was under way: who asks how the server is doing must not wait for one.
     pub(crate) fn series_count(&self) -> usize {
-        self.live().series_count()
+        if let Ok(live) = self.live.try_read() {
+            self.last_series.store(live.series_count(), Ordering::Relaxed);
+        }
+        self.last_series.load(Ordering::Relaxed)
     }
 
     /// How far back samples are kept.
@@ -250,18 +286,28 @@ impl Scorer {
         self.engine().decisions()
     }
 
+    /// How many requests each reason has held back, as of the last step.
     pub(crate) fn held_back(&self) -> BTreeMap<HeldBy, u64> {
-        self.engine().held_back().clone()
+        self.told().held_back.clone()
     }
 
-    /// What is due and held back since the last step.
+    /// What was due and held back at the last step.
     pub(crate) fn holding(&self) -> Vec<Held> {
-        self.engine().holding()
+        self.told().holding.clone()
+    }
+
+    /// What it held at the last step.
+    pub(crate) fn footprint(&self) -> Footprint {
+        self.told().footprint
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How far a request may act where nobody said otherwise.
     pub(crate) fn default_mode(&self) -> Mode {
-        self.engine().options().mode
+        self.default_mode
     }
 
     pub(crate) fn set_bundle(&self, service: &str, bundle: Option<Arc<ModelBundle>>) {

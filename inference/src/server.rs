@@ -32,7 +32,7 @@ use crate::state::{ServerLock, StateStore};
 /// Requests this old may still cover an episode or count against a service's weekly budget.
 const REMEMBERED: Duration = Duration::from_secs(7 * 86_400);
 /// Remote writes decoded at the same time; each may hold its decompressed body.
-const DECODERS: usize = 4;
+pub(crate) const DECODERS: usize = 4;
 /// What is in flight when the server is told to stop may take this long.
 const DRAIN: Duration = Duration::from_secs(10);
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
@@ -132,6 +132,7 @@ impl Server {
             pulling: options.feed.clone().map(Pulling::new),
             requests: Rate::new(options.rates.requests_per_second),
             writes: Rate::new(options.rates.writes_per_second),
+            quality: Default::default(),
             options,
         }));
         if let Err(error) = app.reload().await {
@@ -240,6 +241,7 @@ impl ServerHandle {
                     break;
                 }
             };
+            let begun = Instant::now();
             let scorer = Arc::clone(&self.app.0.scorer);
             let output = blocking(move || scorer.evaluate(at, guardrails)).await.and_then(|result| result);
             stepper.last = Some(at);
@@ -256,6 +258,7 @@ impl ServerHandle {
             if !self.save(&mut stepper).await {
                 break;
             }
+            self.app.0.metrics.step_took(begun.elapsed());
         }
         evaluated
     }
@@ -326,7 +329,10 @@ impl ServerHandle {
             shared.metrics.request(request);
         }
         shared.metrics.step(false);
-        shared.scorer.publish(at, output.predictions);
+        let (scorer, predictions) = (Arc::clone(&shared.scorer), output.predictions);
+        if let Err(error) = blocking(move || scorer.publish(at, predictions)).await {
+            tracing::error!(error = chain(&error), step = %at, "step stored and not shown");
+        }
         if !fresh.is_empty() {
             self.app.ring();
         }
@@ -404,6 +410,9 @@ async fn keep_house(handle: ServerHandle) {
             polled = Instant::now();
             if let Err(error) = shared.slots.poll(&shared.registry, &shared.scorer, &shared.metrics).await {
                 tracing::warn!(error = chain(&error), "registry not read, the same models serve");
+            }
+            if let Err(error) = handle.app.look_at_quality().await {
+                tracing::warn!(error = chain(&error), "newest report not read, its figures are not shown");
             }
         }
         if pruned.is_none_or(|at| at.elapsed() >= PRUNE_EVERY) {

@@ -59,6 +59,19 @@ impl Svg {
         );
     }
 
+    /// A rectangle with numbers for a script.
+    pub(crate) fn data_rect(&mut self, class: &str, x: f64, y: f64, width: f64, height: f64, data: &[(&str, i64)]) {
+        let data: String = data.iter().map(|(name, value)| format!(r#" {name}="{value}""#)).collect();
+        let _ = write!(
+            self.out,
+            r#"<rect class="{class}" x="{}" y="{}" width="{}" height="{}"{data}/>"#,
+            number(x),
+            number(y),
+            number(width.max(0.0)),
+            number(height.max(0.0))
+        );
+    }
+
     pub(crate) fn circle(&mut self, class: &str, x: f64, y: f64, radius: f64, title: &str) {
         let _ = write!(
             self.out,

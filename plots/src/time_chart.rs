@@ -121,6 +121,9 @@ pub struct TimeChart {
     pub range: Option<TimeRange>,
     /// Samples farther apart are not joined; `None`: five times their usual distance.
     pub max_gap: Option<Duration>,
+    /// Whether a script may turn pixels into times: an invisible `rect.fw-plot` over the plot then says what it spans,
+    /// in Unix milliseconds, as `data-from` and `data-to`.
+    pub interactive: bool,
 }
 
 impl Default for TimeChart {
@@ -140,6 +143,7 @@ impl Default for TimeChart {
             now: None,
             range: None,
             max_gap: None,
+            interactive: false,
         }
     }
 }
@@ -201,6 +205,11 @@ pub fn time_chart(chart: &TimeChart) -> String {
     draw_series(&mut svg, chart, &frame);
     svg.close_clip();
     draw_limit(&mut svg, chart, &frame, limit_is_shown);
+    if chart.interactive {
+        // Under the pins: they keep their tooltips.
+        let span = [("data-from", start.millis()), ("data-to", end.millis())];
+        svg.data_rect("fw-plot", left, top, right - left, bottom - top, &span);
+    }
     draw_strip(&mut svg, chart, &frame);
     svg.finish()
 }
@@ -255,6 +264,7 @@ fn value_extent(chart: &TimeChart, start: Timestamp, end: Timestamp) -> (Extent,
     let inside = |at: &Timestamp| start <= *at && *at <= end;
     let mut extent = Extent::EMPTY;
     chart.lines.iter().flat_map(|l| &l.samples).filter(|s| inside(&s.at)).for_each(|s| extent.add(s.value));
+    let nothing_seen = extent.is_empty();
     for point in chart.band.iter().filter(|b| inside(&b.at)) {
         extent.add(point.low);
         extent.add(point.high);
@@ -270,9 +280,19 @@ fn value_extent(chart: &TimeChart, start: Timestamp, end: Timestamp) -> (Extent,
     }
     // A fan that has run away would press what was seen into a line: it may add half of the range.
     let firm = extent;
-    let room = if firm.is_empty() { f64::INFINITY } else { (firm.high - firm.low).max(firm.high.abs() * 0.1) * 0.5 };
-    for point in chart.fan.iter().filter(|f| inside(&f.at)) {
-        for value in [point.p10, point.p50, point.p90].into_iter().filter(|v| drawable(*v)) {
+    let room = if firm.is_empty() {
+        f64::INFINITY
+    } else if nothing_seen {
+        // A look at the future alone: the fan is what there is to see, as far as the limit's size allows.
+        firm.high.abs().max(firm.low.abs())
+    } else {
+        (firm.high - firm.low).max(firm.high.abs() * 0.1) * 0.5
+    };
+    // Its points are far apart: of a close look at it none may lie inside.
+    let at_the_edges = [start, end].into_iter().filter_map(|at| fan_at(&chart.fan, at));
+    let inside_it = chart.fan.iter().filter(|f| inside(&f.at)).map(|f| [f.p10, f.p50, f.p90]);
+    for values in inside_it.chain(at_the_edges) {
+        for value in values.into_iter().filter(|v| drawable(*v)) {
             let never_below = if firm.low >= 0.0 { 0.0 } else { f64::NEG_INFINITY };
             extent.add(value.clamp((firm.low - room).max(never_below), (firm.high + room).max(never_below)));
         }
@@ -351,7 +371,7 @@ fn draw_series(svg: &mut Svg, chart: &TimeChart, frame: &Frame) {
 
     // Seasonal expectations may come at any spacing: their own, not that of the samples.
     let band_gap = usual_gap(&chart.band.iter().map(|b| b.at.millis()).collect::<Vec<_>>());
-    let band = chart.band.iter().filter(|b| frame.shows(b.at));
+    let band = around(&chart.band, |b| b.at, frame.start, frame.end).iter();
     svg.path("fw-band", &area_path(&runs(band.clone().map(|b| edge(b.at, b.low, b.high)), |e| e.millis, band_gap)));
     svg.path("fw-band-mid", &line_path(&runs(band.map(|b| dot(b.at, b.mid)), |d| d.millis, band_gap)));
 
@@ -360,11 +380,28 @@ fn draw_series(svg: &mut Svg, chart: &TimeChart, frame: &Frame) {
 
     // The first line is drawn last, on top.
     for (i, line) in chart.lines.iter().enumerate().rev() {
-        let shown: Vec<&Sample> = line.samples.iter().filter(|s| frame.shows(s.at)).collect();
+        let shown = around(&line.samples, |s| s.at, frame.start, frame.end);
         let gap = gap_of(&shown.iter().map(|s| s.at.millis()).collect::<Vec<_>>());
-        let dots = shown.into_iter().map(|s| dot(s.at, s.value));
+        let dots = shown.iter().map(|s| dot(s.at, s.value));
         svg.path(LINE_CLASSES[i % LINE_CLASSES.len()], &line_path(&runs(dots, |d| d.millis, gap)));
     }
+}
+
+/// The points of `points` (sorted by time) from `start` to `end`, and the next one on either side: what leads out of the
+/// plot is drawn up to its edge.
+fn around<T>(points: &[T], at: impl Fn(&T) -> Timestamp, start: Timestamp, end: Timestamp) -> &[T] {
+    let from = points.partition_point(|p| at(p) < start).saturating_sub(1);
+    let to = points.partition_point(|p| at(p) <= end).saturating_add(1).min(points.len());
+    points.get(from..to).unwrap_or_default()
+}
+
+/// Where the fan (sorted by time) is at `at`, on the straight line between its points; `None` outside.
+fn fan_at(fan: &[FanPoint], at: Timestamp) -> Option<[f64; 3]> {
+    let next = fan.partition_point(|f| f.at < at);
+    let (a, b) = (fan.get(next.checked_sub(1)?)?, fan.get(next)?);
+    let share = at.seconds_since(a.at) / b.at.seconds_since(a.at);
+    let between = |from: f64, to: f64| from + share * (to - from);
+    Some([between(a.p10, b.p10), between(a.p50, b.p50), between(a.p90, b.p90)])
 }
 
 fn draw_breach(svg: &mut Svg, chart: &TimeChart, frame: &Frame) {
@@ -497,6 +534,21 @@ mod tests {
             ..TimeChart::default()
         });
         assert!(!svg.contains("<script") && !svg.contains("\"1\""), "{svg}");
+    }
+
+    #[test]
+    fn a_close_look_between_two_points_of_the_fan_shows_it() {
+        let point = |m: i64, v: f64| FanPoint { at: minute(m), p10: v - 1.0, p50: v, p90: v + 1.0 };
+        let chart = TimeChart {
+            lines: vec![line((0..60).map(|m| (m, 10.0)))],
+            fan: vec![point(60, 10.0), point(180, 22.0)],
+            limit: Some(Limit { value: 20.0, name: "limit".to_owned() }),
+            ..TimeChart::default()
+        };
+        let (extent, _) = value_extent(&chart, minute(90), minute(120));
+        assert!(extent.low < 12.0 && extent.high > 20.0, "{extent:?}");
+        assert_eq!(fan_at(&chart.fan, minute(120)), Some([15.0, 16.0, 17.0]));
+        assert_eq!(fan_at(&chart.fan, minute(181)), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! (caps, security headers, who may ask).
 
 mod alertmanager;
+pub(crate) mod deliver;
 mod feedback;
 mod guard;
 mod models;
@@ -11,6 +12,7 @@ mod otlp;
 mod outbox;
 mod predictions;
 mod problem;
+mod rendered;
 mod requests;
 mod safety;
 mod write;
@@ -21,6 +23,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, post, put};
 
 pub(crate) use self::problem::Problem;
+pub(crate) use self::rendered::Rendered;
 pub(crate) use self::write::ROOM as BODY_ROOM;
 use crate::app::AppState;
 

@@ -2,7 +2,10 @@
 //! holds it against the routes.
 
 use axum::Json;
+use axum::http;
 use serde_json::{Map, Value, json};
+
+use crate::access::Role;
 
 pub(super) async fn serve() -> Json<Value> {
     Json(document())
@@ -10,6 +13,78 @@ pub(super) async fn serve() -> Json<Value> {
 
 /// The document.
 pub(super) fn document() -> Value {
+    let mut document = written();
+    if let Some(schemas) = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut) {
+        schemas.values_mut().for_each(require_all);
+    }
+    if let Some(paths) = document.pointer_mut("/paths").and_then(Value::as_object_mut) {
+        for (path, operations) in paths {
+            for (method, operation) in operations.as_object_mut().into_iter().flatten() {
+                complete(path, method, operation);
+            }
+        }
+    }
+    document
+}
+
+/// What holds for every operation, so that none has to say it: its name, who may ask, and that a store may fail. An
+/// answer that is written out stays.
+fn complete(path: &str, method: &str, operation: &mut Value) {
+    let needed = http::Method::from_bytes(method.to_uppercase().as_bytes()).ok().and_then(|m| Role::needed(&m, path));
+    let has = |name: &str| operation.get(name).is_some();
+    let (has_body, is_open) = (has("requestBody"), needed.is_none());
+    let takes_id = path.contains('{');
+    let mut common = Vec::new();
+    if let Some(role) = needed {
+        operation["security"] = json!([{}, {"token": []}, {"password": []}]);
+        operation["x-role"] = json!(format!("{role:?}").to_lowercase());
+        common.extend([
+            ("401", "Who asks must say so, and be known"),
+            ("403", "The caller's role, or the page it comes from, may not"),
+            ("429", "Too many wrong secrets from this address"),
+        ]);
+    }
+    if takes_id {
+        common.push(("400", "The path cannot be read"));
+    }
+    if has_body {
+        common.extend([
+            ("400", "The body cannot be read"),
+            ("413", "The body is over the cap"),
+            ("415", "The body is of another type"),
+            ("422", "The body can be read and is not what is wanted"),
+        ]);
+    }
+    if !is_open {
+        common.push(("503", "The state or the registry cannot be reached; nothing was changed"));
+    }
+    if method != "get" && !is_open {
+        common.push(("507", "The state's disk is full; nothing was changed"));
+    }
+    let words = path.split(['/', '{', '}', '-', '.']).filter(|word| !matches!(*word, "" | "api" | "v1"));
+    operation["operationId"] = json!(words.fold(method.to_owned(), |id, word| format!("{id}_{word}")));
+    let written = operation["responses"].take();
+    let mut all = with(json!({}), &common);
+    if let (Some(all), Value::Object(written)) = (all.as_object_mut(), written) {
+        all.extend(written);
+    }
+    operation["responses"] = all;
+}
+
+/// What the server gives it gives whole: an object that does not say which members it must have must have all of them.
+fn require_all(schema: &mut Value) {
+    let Some(members) = schema.as_object_mut() else { return };
+    if let Some(properties) = members.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.values_mut().for_each(require_all);
+        let names: Vec<Value> = properties.keys().map(|name| json!(name)).collect();
+        members.entry("required").or_insert(Value::Array(names));
+    }
+    if let Some(items) = members.get_mut("items") {
+        require_all(items);
+    }
+}
+
+fn written() -> Value {
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -18,7 +93,13 @@ pub(super) fn document() -> Value {
             "description": "Samples in, predictions and remediation requests out, labels back.",
         },
         "paths": paths(),
-        "components": {"schemas": schemas()},
+        "components": {
+            "schemas": schemas(),
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "password": {"type": "http", "scheme": "basic"},
+            },
+        },
     })
 }
 
@@ -42,12 +123,13 @@ fn paths() -> Value {
         }},
         "/api/v1/predictions": {"get": {
             "summary": "What is said of every target now, soonest breach first",
-            "responses": ok(list("Prediction")),
+            "description": "Written once a step; has an ETag.",
+            "responses": with(ok(list("Prediction")), &[("304", "The same as If-None-Match names")]),
         }},
         "/api/v1/predictions/{id}": {"get": {
             "summary": "One prediction, with its target's history, expectation and forecast while that is live",
             "parameters": [path("id")],
-            "responses": one("Prediction"),
+            "responses": one("PredictionInFull"),
         }},
         "/api/v1/requests": {"get": {
             "summary": "Remediation requests, newest first, at most 500",
@@ -188,7 +270,7 @@ fn schemas() -> Value {
     let kind = json!({"enum": ["oom", "pool_exhaustion", "error_rate", "disk_full", "certificate_expiry", "custom"]});
     let seconds = json!({"type": ["object", "null"], "description": "Seconds; null: no breach in sight",
         "properties": {"p10": number, "p50": number, "p90": number}});
-    let explanation = json!({"type": "object", "properties": {
+    let explanation = json!({"type": "object", "required": ["summary", "signals", "forecast"], "properties": {
         "summary": text, "forecast": text,
         "signals": {"type": "array", "items": {"type": "object", "properties": {
             "signal": text, "seen": number, "expected": {"type": ["number", "null"]}, "weight": unit}}},
@@ -206,19 +288,27 @@ fn schemas() -> Value {
         "StoredRequest": {"type": "object", "properties": {
             "id": text, "prediction_id": text, "at": time, "service": text, "signal": text, "kind": kind, "labels": labels,
             "predicted_breach": {"type": "object", "properties": {"p10": time, "p50": time, "p90": time}},
-            "probability": unit, "evidence": explanation, "playbook": maybe_text, "window": {"type": ["object", "null"]},
+            "probability": unit, "evidence": explanation, "playbook": maybe_text, "window": {"type": ["object", "null"], "properties": {"start": time, "end": time}},
             "mode": {"enum": ["dry_run", "approval", "automatic"]}, "expires_at": time, "outcome_url": maybe_text,
             "status": {"enum": ["open", "approved", "rejected", "succeeded", "failed", "expired"]}, "status_at": time,
             "note": maybe_text, "delivered_at": {"type": ["string", "null"], "format": "date-time"},
             "attempts": {"type": "integer"}, "last_error": maybe_text}},
-        "Note": {"type": "object", "additionalProperties": false, "properties": {"note": text}},
+        "PredictionInFull": {"allOf": [reference("Prediction")], "type": "object", "required": [], "properties": {"target": reference("Target")}},
+        "Target": {"type": "object", "description": "What the target did and where it goes, while it is live", "properties": {
+            "prediction_id": text, "at": time, "direction": {"enum": ["above", "below"]}, "limit": number,
+            "history": points(&[("value", true)]), "expected": points(&[("low", false), ("mid", false), ("high", false)]),
+            "forecast": points(&[("p10", false), ("p50", false), ("p90", false)])}},
+        "Note": {"type": "object", "additionalProperties": false, "required": [], "properties": {"note": text}},
         "Outcome": {"type": "object", "additionalProperties": false, "required": ["outcome"],
             "properties": {"outcome": {"enum": ["succeeded", "failed"]}, "note": text}},
         "NewFeedback": {"type": "object", "additionalProperties": false, "required": ["verdict"],
             "description": "Either prediction_id, or service, kind and at with verdict missed",
             "properties": {"prediction_id": text, "service": text, "kind": kind, "at": time,
                 "verdict": {"enum": ["true_positive", "false_positive", "missed", "unclear"]}, "note": text}},
-        "Feedback": {"type": "object", "properties": {"id": text, "subject": {"type": "object"}, "verdict": text,
+        "Feedback": {"type": "object", "properties": {"id": text, "subject": {"oneOf": [
+                {"type": "object", "properties": {"of": {"const": "prediction"}, "prediction_id": text}, "required": ["of", "prediction_id"]},
+                {"type": "object", "properties": {"of": {"const": "breach"}, "service": text, "kind": kind, "at": time}, "required": ["of", "service", "kind", "at"]},
+            ]}, "verdict": text,
             "note": maybe_text, "source": {"enum": ["api", "page", "shell", "alertmanager"]}, "created_at": time}},
         "Safety": {"type": "object", "properties": {
             "stopped": {"type": ["object", "null"], "properties": {"since": time, "who": text, "note": maybe_text}},
@@ -252,6 +342,15 @@ fn schemas() -> Value {
         "ServiceModel": {"type": "object", "properties": {"service": text, "current": maybe_text, "serving": maybe_text,
             "candidate": maybe_text, "versions": {"type": "array", "items": text}, "error": maybe_text}},
     })
+}
+
+/// A list of instants with numbers; of those with `true` a gap is null.
+fn points(numbers: &[(&str, bool)]) -> Value {
+    let mut properties = json!({"at": {"type": "string", "format": "date-time"}});
+    for (name, may_be_a_gap) in numbers {
+        properties[*name] = if *may_be_a_gap { json!({"type": ["number", "null"]}) } else { json!({"type": "number"}) };
+    }
+    json!({"type": "array", "items": {"type": "object", "properties": properties}})
 }
 
 fn reference(schema: &str) -> Value {

@@ -2,16 +2,17 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use forewarn_models::TargetView;
-use forewarn_schema::Prediction;
 use serde_json::{Value, json};
 
 use super::Problem;
 use crate::app::AppState;
 use crate::error::AppError;
 
-pub(super) async fn list(State(app): State<AppState>) -> Json<Vec<Prediction>> {
-    Json(app.predictions().await)
+pub(super) async fn list(State(app): State<AppState>, headers: HeaderMap) -> Response {
+    app.0.scorer.rendered(app.now()).answer(&headers)
 }
 
 /// A prediction; while its target is live, with the target's history, expectation and forecast as they

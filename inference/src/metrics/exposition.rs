@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::list::{Metric, Type};
+use super::histogram::Histogram;
+use super::list::Metric;
 
 /// Sorted, so that two expositions of the same facts are the same text.
 pub(super) type Labels = BTreeMap<String, String>;
@@ -19,13 +20,8 @@ impl Exposition {
             return;
         }
         let (name, r#type, help) = metric.describe();
-        let r#type = match r#type {
-            Type::Counter => "counter",
-            Type::Gauge => "gauge",
-            Type::Summary => "summary",
-        };
         // Writing into a String cannot fail.
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {type}");
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {}", r#type.as_str());
         for (labels, value) in samples {
             self.0.push_str(name);
             if !labels.is_empty() {
@@ -34,6 +30,17 @@ impl Exposition {
             }
             let _ = writeln!(self.0, " {}", number(*value));
         }
+    }
+
+    /// One histogram without labels.
+    pub(super) fn histogram(&mut self, metric: Metric, histogram: &Histogram) {
+        let (name, r#type, help) = metric.describe();
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {}", r#type.as_str());
+        for (bound, count) in histogram.cumulative() {
+            let _ = writeln!(self.0, "{name}_bucket{{le=\"{bound}\"}} {count}");
+        }
+        let _ = writeln!(self.0, "{name}_bucket{{le=\"+Inf\"}} {}", histogram.count);
+        let _ = writeln!(self.0, "{name}_sum {}\n{name}_count {}", number(histogram.sum), histogram.count);
     }
 
     pub(super) fn finish(self) -> String {

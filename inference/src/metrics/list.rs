@@ -38,6 +38,13 @@ pub(super) enum Metric {
     ModelInfo,
     ModelsRefused,
     StateFailures,
+    StepDuration,
+    RequestsOpen,
+    OutboxOldest,
+    ModelAge,
+    DriftedSignals,
+    DecodersBusy,
+    ResidentMemory,
 }
 
 /// How Prometheus should treat it.
@@ -46,6 +53,19 @@ pub(super) enum Type {
     Counter,
     Gauge,
     Summary,
+    Histogram,
+}
+
+impl Type {
+    /// As Prometheus writes it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Summary => "summary",
+            Self::Histogram => "histogram",
+        }
+    }
 }
 
 /// Counters without labels.
@@ -59,7 +79,7 @@ pub(super) const UNLABELLED_COUNTERS: [Metric; 6] = [
 ];
 
 impl Metric {
-    pub(super) const ALL: [Self; 35] = [
+    pub(super) const ALL: [Self; 42] = [
         Self::BuildInfo,
         Self::Ready,
         Self::WriteRequests,
@@ -95,11 +115,18 @@ impl Metric {
         Self::ModelInfo,
         Self::ModelsRefused,
         Self::StateFailures,
+        Self::StepDuration,
+        Self::RequestsOpen,
+        Self::OutboxOldest,
+        Self::ModelAge,
+        Self::DriftedSignals,
+        Self::DecodersBusy,
+        Self::ResidentMemory,
     ];
 
     /// Name, type, help.
     pub(super) fn describe(self) -> (&'static str, Type, &'static str) {
-        use Type::{Counter, Gauge, Summary};
+        use Type::{Counter, Gauge, Histogram, Summary};
         match self {
             Self::BuildInfo => ("forewarn_build_info", Gauge, "Always 1; the version of the program."),
             Self::Ready => ("forewarn_ready", Gauge, "Whether samples are taken and decisions stored (1) or not (0)."),
@@ -208,6 +235,29 @@ impl Metric {
                 Counter,
                 "Steps whose decisions could not be stored at the first try.",
             ),
+            Self::StepDuration => {
+                ("forewarn_step_duration_seconds", Histogram, "Time to evaluate, score and store a step.")
+            }
+            Self::RequestsOpen => ("forewarn_requests_open", Gauge, "Remediation requests that wait for a decision."),
+            Self::OutboxOldest => (
+                "forewarn_outbox_oldest_seconds",
+                Gauge,
+                "How long the oldest remediation request has waited for its delivery; 0 where none waits.",
+            ),
+            Self::ModelAge => (
+                "forewarn_model_age_seconds",
+                Gauge,
+                "How long ago the data ended that the model serving a service was trained on.",
+            ),
+            Self::DriftedSignals => (
+                "forewarn_drifted_signals",
+                Gauge,
+                "Signals of a service that the newest evaluation found to have moved much since the training.",
+            ),
+            Self::DecodersBusy => {
+                ("forewarn_write_decoders_busy", Gauge, "Remote writes being decoded now; at most 4.")
+            }
+            Self::ResidentMemory => ("process_resident_memory_bytes", Gauge, "Memory that the process uses."),
         }
     }
 }

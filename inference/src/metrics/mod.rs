@@ -2,19 +2,24 @@
 //! each with its unit in its name.
 
 mod exposition;
+mod histogram;
 mod list;
+mod process;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use forewarn_models::guardrails::HeldBy;
-use forewarn_schema::{LabelSource, Prediction, RemediationRequest, Verdict};
+use forewarn_schema::{LabelSource, Prediction, RemediationRequest, RequestStatus, Timestamp, Verdict};
 
 use self::exposition::{Exposition, Labels};
+use self::histogram::Histogram;
 use self::list::Metric;
 use crate::app::AppState;
 use crate::pull::Pulling;
 use crate::receive::Account;
+use crate::state::StoredRequest;
 
 /// Targets that are exposed at most, soonest breach first: a gauge per target is a series per target
 /// in whoever scrapes this.
@@ -24,6 +29,7 @@ const MAX_TARGETS: usize = 2_000;
 #[derive(Default)]
 pub(crate) struct Metrics {
     counters: Mutex<BTreeMap<(Metric, Labels), u64>>,
+    steps: Mutex<Histogram>,
 }
 
 impl Metrics {
@@ -78,6 +84,11 @@ impl Metrics {
         self.add(metric, Labels::new(), 1);
     }
 
+    /// How long a step took, from its evaluation until it was stored and shown.
+    pub(crate) fn step_took(&self, took: Duration) {
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner).observe(took);
+    }
+
     pub(crate) fn state_failed(&self) {
         self.add(Metric::StateFailures, Labels::new(), 1);
     }
@@ -111,10 +122,17 @@ impl Metrics {
     /// Everything, in Prometheus' text format 0.0.4.
     pub(crate) async fn expose(&self, app: &AppState) -> String {
         let status = app.status().await;
-        let predictions = app.predictions().await;
+        let snapshot = app.0.scorer.current(status.now);
+        let predictions = &snapshot.predictions;
+        let requests = app.requests().await.unwrap_or_default();
         let mut out = Exposition::default();
         let gauge = |value: f64| vec![(Labels::new(), value)];
         for metric in Metric::ALL {
+            if metric == Metric::StepDuration {
+                let steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                out.histogram(metric, &steps);
+                continue;
+            }
             let samples = match metric {
                 Metric::BuildInfo => vec![(labels([("version", status.version)]), 1.0)],
                 Metric::Ready => gauge(f64::from(u8::from(status.ready))),
@@ -159,7 +177,24 @@ impl Metrics {
                     let targets = predictions.iter().take(MAX_TARGETS);
                     targets.map(|p| (target_labels(p), p.breach_probability.get())).collect()
                 }
-                Metric::AnomalyScore => anomaly_scores(&predictions),
+                Metric::AnomalyScore => anomaly_scores(predictions),
+                Metric::RequestsOpen => {
+                    gauge(requests.iter().filter(|r| r.status == RequestStatus::Open).count() as f64)
+                }
+                Metric::OutboxOldest => gauge(if status.webhook { oldest_waiting(&requests, status.now) } else { 0.0 }),
+                Metric::ModelAge => {
+                    let serving = app.0.slots.serving();
+                    let age = |version: &str| Some(status.now.seconds_since(trained_until(version)?));
+                    serving.iter().filter_map(|(s, v)| Some((labels([("service", s)]), age(v)?))).collect()
+                }
+                Metric::DriftedSignals => {
+                    let drifted = app.0.quality.drifted();
+                    drifted.iter().map(|(service, count)| (labels([("service", service)]), *count as f64)).collect()
+                }
+                Metric::DecodersBusy => {
+                    gauge(crate::server::DECODERS.saturating_sub(app.0.decoders.available_permits()) as f64)
+                }
+                Metric::ResidentMemory => process::resident_bytes().map_or_else(Vec::new, gauge),
                 counter => self.counted(counter),
             };
             out.family(metric, &samples);
@@ -187,6 +222,42 @@ fn held_now(app: &AppState) -> Vec<(Labels, f64)> {
     let waiting = HeldBy::ALL.into_iter().filter(|by| *by != HeldBy::WeeklyBudget);
     let count = |by: HeldBy| held.iter().filter(|h| h.by == by).count() as f64;
     waiting.map(|by| (labels([("reason", by.as_str())]), count(by))).collect()
+}
+
+/// A metric of the server as a dashboard or a rule may name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricInfo {
+    /// With its unit.
+    pub name: &'static str,
+    /// `counter`, `gauge`, `summary` or `histogram`.
+    pub kind: &'static str,
+    /// What it says, in a sentence.
+    pub help: &'static str,
+}
+
+/// Every metric that `/metrics` may have.
+pub fn metrics_list() -> Vec<MetricInfo> {
+    let info = |metric: Metric| {
+        let (name, kind, help) = metric.describe();
+        MetricInfo { name, kind: kind.as_str(), help }
+    };
+    Metric::ALL.into_iter().map(info).collect()
+}
+
+/// How long the request has waited that was not delivered and still could be.
+fn oldest_waiting(requests: &[StoredRequest], now: Timestamp) -> f64 {
+    let waits = |r: &&StoredRequest| {
+        let is_alive = matches!(r.status, RequestStatus::Open | RequestStatus::Approved) && r.request.expires_at >= now;
+        is_alive && r.delivered_at.is_none()
+    };
+    requests.iter().filter(waits).map(|r| now.seconds_since(r.request.at).max(0.0)).fold(0.0, f64::max)
+}
+
+/// The end of the data that a version was trained on, which its name begins with.
+fn trained_until(version: &str) -> Option<Timestamp> {
+    let (time, _) = version.split_once('-')?;
+    let parsed = chrono::NaiveDateTime::parse_from_str(time, "%Y%m%dT%H%M%SZ").ok()?;
+    Some(Timestamp::from_millis(parsed.and_utc().timestamp_millis()))
 }
 
 fn labels<const N: usize>(pairs: [(&str, &str); N]) -> Labels {
@@ -222,4 +293,26 @@ fn anomaly_scores(predictions: &[Prediction]) -> Vec<(Labels, f64)> {
         *score = score.max(p.anomaly_score.get());
     }
     by_service.into_iter().map(|(service, score)| (labels([("service", service)]), score)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_says_how_old_its_data_is() {
+        let until = trained_until("20260119T000000Z-1a3d8cad").unwrap();
+        assert_eq!(until.to_rfc3339(), "2026-01-19T00:00:00Z");
+        assert_eq!(trained_until("rules"), None);
+    }
+
+    #[test]
+    fn names_are_unique_and_say_their_unit() {
+        let list = metrics_list();
+        for (i, metric) in list.iter().enumerate() {
+            assert!(list[..i].iter().all(|other| other.name != metric.name), "{} is there twice", metric.name);
+            assert_eq!(metric.kind == "counter", metric.name.ends_with("_total"), "{}", metric.name);
+            assert!(metric.help.ends_with('.'), "{}", metric.name);
+        }
+    }
 }

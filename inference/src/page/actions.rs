@@ -9,6 +9,7 @@ use forewarn_schema::{FeedbackSubject, LabelSource, Verdict};
 use serde::Deserialize;
 
 use super::error::PageError;
+use super::toast::with_label;
 use crate::app::{AppState, NewFeedback};
 use crate::error::AppError;
 use crate::state::Decision;
@@ -39,6 +40,7 @@ pub(super) struct DecisionForm {
 #[derive(Deserialize)]
 pub(super) struct ModelForm {
     service: String,
+    back: Option<String>,
 }
 
 /// `POST /actions/label`.
@@ -53,7 +55,10 @@ pub(super) async fn label(State(app): State<AppState>, form: Input<LabelForm>) -
         note: form.note.map(|note| note.trim().to_owned()).filter(|note| !note.is_empty()),
         source: LabelSource::Page,
     };
-    done(&app, app.add_feedback(new).await, form.back).await
+    match app.add_feedback(new).await {
+        Ok(label) => Redirect::to(&with_label(way_back(form.back.as_deref()), &label.id)).into_response(),
+        Err(error) => PageError::of(&app, error).await.into_response(),
+    }
 }
 
 /// `POST /actions/unlabel`. A label that is gone already was taken back by somebody else: no error.
@@ -75,7 +80,7 @@ pub(super) async fn decide(State(app): State<AppState>, form: Input<DecisionForm
 /// `POST /actions/promote`.
 pub(super) async fn promote(State(app): State<AppState>, form: Input<ModelForm>) -> Response {
     match form {
-        Ok(Form(form)) => done(&app, app.promote(&form.service).await, Some("/#models".to_owned())).await,
+        Ok(Form(form)) => done(&app, app.promote(&form.service).await, form.back).await,
         Err(rejection) => refused(&app, &rejection).await,
     }
 }
@@ -83,7 +88,7 @@ pub(super) async fn promote(State(app): State<AppState>, form: Input<ModelForm>)
 /// `POST /actions/rollback`.
 pub(super) async fn rollback(State(app): State<AppState>, form: Input<ModelForm>) -> Response {
     match form {
-        Ok(Form(form)) => done(&app, app.rollback(&form.service).await, Some("/#models".to_owned())).await,
+        Ok(Form(form)) => done(&app, app.rollback(&form.service).await, form.back).await,
         Err(rejection) => refused(&app, &rejection).await,
     }
 }
@@ -101,7 +106,7 @@ async fn refused(app: &AppState, rejection: &FormRejection) -> Response {
 
 /// Only to a page of ours: a form field must not send a reader elsewhere.
 fn way_back(back: Option<&str>) -> &str {
-    let is_ours = |path: &str| path == "/" || path.starts_with("/#") || path.starts_with("/targets/");
+    let is_ours = |path: &str| path.starts_with('/') && !path.starts_with("//");
     let is_plain = |path: &str| path.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
     back.filter(|path| is_ours(path) && is_plain(path)).unwrap_or("/")
 }
@@ -115,6 +120,8 @@ mod tests {
         for evil in ["//evil.example", "https://evil.example", "/\\evil.example", "/targets/\r\nSet-Cookie: a", ""] {
             assert_eq!(way_back(Some(evil)), "/", "{evil:?}");
         }
-        assert_eq!(way_back(Some("/targets/cart%2Fmemory#l-1")), "/targets/cart%2Fmemory#l-1");
+        for ours in ["/targets/cart%2Fmemory#l-1", "/?service=cart&page=2", "/requests#r-1"] {
+            assert_eq!(way_back(Some(ours)), ours);
+        }
     }
 }

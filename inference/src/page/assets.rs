@@ -1,4 +1,4 @@
-//! The three files that the page loads, compiled in.
+//! The files that the page loads, compiled in.
 
 use std::sync::LazyLock;
 
@@ -9,14 +9,21 @@ use axum::response::{IntoResponse, Response};
 /// The charts' rules first: the page may override them.
 static STYLE: LazyLock<String> =
     LazyLock::new(|| format!("{}{}", forewarn_plots::STYLE, include_str!("../../templates/assets/page.css")));
-const SCRIPT: &str = include_str!("../../templates/assets/page.js");
+const PAGE: &str = include_str!("../../templates/assets/page.js");
+const MORPH: &str = include_str!("../../templates/assets/morph.js");
+const KEYS: &str = include_str!("../../templates/assets/keys.js");
+const ZOOM: &str = include_str!("../../templates/assets/zoom.js");
+const SCRIPT: &str = "text/javascript; charset=utf-8";
 const ICON: &str = include_str!("../../templates/assets/icon.svg");
 
 /// `GET /assets/{file}`.
 pub(super) async fn file(Path(file): Path<String>) -> Response {
     let (kind, body): (_, &'static str) = match file.as_str() {
         "page.css" => ("text/css; charset=utf-8", STYLE.as_str()),
-        "page.js" => ("text/javascript; charset=utf-8", SCRIPT),
+        "page.js" => (SCRIPT, PAGE),
+        "morph.js" => (SCRIPT, MORPH),
+        "keys.js" => (SCRIPT, KEYS),
+        "zoom.js" => (SCRIPT, ZOOM),
         "icon.svg" => ("image/svg+xml", ICON),
         _ => return StatusCode::NOT_FOUND.into_response(),
     };

@@ -1,13 +1,12 @@
 //! A target's chart: history, what is normal, forecast, limit, predicted breach, and what happened on
 //! the way (requests and labels).
 
-use std::time::Duration;
-
 use forewarn_models::TargetView;
 use forewarn_plots::{BreachInterval, Limit, Line, Marker, Size, TimeChart, Unit, time_chart};
 use forewarn_schema::{TimeRange, Timestamp};
 
 use super::words;
+use super::zoom::Zoom;
 
 /// One chart for each width of screen: text in a chart that is scaled down cannot be read.
 #[derive(Clone, Debug, Default)]
@@ -19,22 +18,19 @@ pub(super) struct Charts {
 const WIDE: Size = Size { width: 960, height: 300 };
 const NARROW: Size = Size { width: 344, height: 280 };
 
-/// The last `past` of `view` and what is ahead; `None`: all that is remembered.
-pub(super) fn charts(view: &TargetView, unit: Unit, past: Option<Duration>, markers: &[Marker]) -> Charts {
-    let draw = |size| time_chart(&chart(view, unit, past, markers, size));
+/// What `zoom` asks for of `view`.
+pub(super) fn charts(view: &TargetView, unit: Unit, zoom: &Zoom, markers: &[Marker]) -> Charts {
+    let draw = |size| time_chart(&chart(view, unit, zoom, markers, size));
     Charts { wide: draw(WIDE), narrow: draw(NARROW) }
 }
 
-fn chart(view: &TargetView, unit: Unit, past: Option<Duration>, markers: &[Marker], size: Size) -> TimeChart {
+fn chart(view: &TargetView, unit: Unit, zoom: &Zoom, markers: &[Marker], size: Size) -> TimeChart {
     let now = view.prediction.at;
-    let first = view.history.first().map_or(now, |s| s.at);
-    let start = past.map_or(first, |past| (now - past).max(first));
     let breach = view.prediction.time_to_breach_seconds.map(|ttb| BreachInterval {
         p10: words::ahead(now, ttb.p10()),
         p50: words::ahead(now, ttb.p50()),
         p90: words::ahead(now, ttb.p90()),
     });
-    let end = shown_until(view, start, now, breach);
     let name = words::kind(view.kind, &view.signal);
     TimeChart {
         title: format!("{name}: {} {}", view.service, words::target(&view.labels, &view.service)).trim_end().to_owned(),
@@ -48,9 +44,18 @@ fn chart(view: &TargetView, unit: Unit, past: Option<Duration>, markers: &[Marke
         breach,
         markers: markers.to_vec(),
         now: Some(now),
-        range: TimeRange::new(start, end).ok().filter(|range| !range.is_empty()),
+        range: zoom.between(view).or_else(|| back_from_now(view, zoom, breach)).filter(|range| !range.is_empty()),
+        interactive: true,
         ..TimeChart::default()
     }
+}
+
+fn back_from_now(view: &TargetView, zoom: &Zoom, breach: Option<BreachInterval>) -> Option<TimeRange> {
+    let Zoom::Back(_, past) = zoom else { return None };
+    let now = view.prediction.at;
+    let first = view.history.first().map_or(now, |s| s.at);
+    let start = past.map_or(first, |past| (now - past).max(first));
+    TimeRange::new(start, shown_until(view, start, now, breach)).ok()
 }
 
 /// As far as the breach and a little more, or as the forecast; never so far that the past is squeezed

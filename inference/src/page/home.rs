@@ -1,47 +1,48 @@
-//! `GET /`: everything that matters now, most urgent first.
-
-use std::time::Duration;
+//! `GET /`: what will breach, soonest first; then everything that is watched, a page at a time.
 
 use askama::Template;
-use axum::extract::State;
+use axum::extract::{Query as UrlQuery, State};
 use axum::response::{IntoResponse, Response};
 use forewarn_plots::format_utc;
-use forewarn_schema::RequestStatus;
+use forewarn_schema::{Prediction, Timestamp};
 
 use super::chart::{self, Charts};
 use super::error::PageError;
-use super::labels::{GivenLabel, LabelBook};
-use super::requests::RequestCard;
-use super::view::{Card, Row, Shell, request_markers, request_of, will_breach};
+use super::filter::{Filter, KindChoice, Pager, Query};
+use super::labels::LabelBook;
+use super::toast::Toast;
+use super::view::{Card, Row, Shell, count_open, request_markers, request_of, will_breach};
+use super::zoom::Zoom;
 use super::{html, view, words};
-use crate::app::{AppState, ServiceModel, Status};
+use crate::app::{AppState, Status};
 use crate::error::AppError;
+use crate::state::StoredRequest;
 
-/// Cards with charts; more would make the page slow to load and to read.
-const MOST_CARDS: usize = 12;
-const MOST_ROWS: usize = 500;
-const MOST_LABELS: usize = 20;
-const MOST_REPORTS: usize = 50;
-const MOST_OLDER_REQUESTS: usize = 30;
-/// The past that a card's chart shows.
-pub(super) const CARD_PAST: Duration = Duration::from_secs(86_400);
+/// Cards with charts, on the first page of the list; more would make the page slow to load and to read.
+const MOST_CARDS: usize = 6;
+const ROWS_A_PAGE: usize = 50;
+/// Services to choose from while typing.
+const MOST_SUGGESTIONS: usize = 300;
 
 #[derive(Template)]
 #[template(path = "home.html")]
 struct HomePage {
     shell: Shell,
-    back: &'static str,
+    headline: String,
+    subline: String,
+    is_calm: bool,
+    filter: Filter,
+    kinds: Vec<KindChoice>,
+    services: Vec<String>,
+    /// With the filter: where forms lead back to.
+    back: String,
     warming: Option<Warming>,
-    quiet_line: String,
     cards: Vec<Card>,
     more_cards: usize,
-    requests: Vec<RequestCard>,
-    older_requests: Vec<RequestCard>,
     rows: Vec<Row>,
-    hidden_rows: usize,
-    models: Vec<ModelRow>,
-    given: Vec<GivenLabel>,
-    reports: Vec<ReportLink>,
+    matching: usize,
+    watched: usize,
+    pager: Pager,
 }
 
 /// Why nothing is said yet.
@@ -51,77 +52,79 @@ struct Warming {
     snippet: Option<String>,
 }
 
-struct ModelRow {
-    anchor: String,
-    service: String,
-    serving: String,
-    candidate: Option<String>,
-    can_roll_back: bool,
-    error: Option<String>,
-}
-
-struct ReportLink {
-    name: String,
-    href: String,
-}
-
 /// `GET /`.
-pub(super) async fn show(State(app): State<AppState>) -> Response {
-    match page(&app).await {
+pub(super) async fn show(State(app): State<AppState>, UrlQuery(query): UrlQuery<Query>) -> Response {
+    match page(&app, &query).await {
         Ok(page) => html(&page),
         Err(error) => PageError::of(&app, error).await.into_response(),
     }
 }
 
-async fn page(app: &AppState) -> Result<HomePage, AppError> {
+async fn page(app: &AppState, query: &Query) -> Result<HomePage, AppError> {
     let (status, now) = (app.status().await, app.now());
-    let predictions = app.predictions().await;
+    let snapshot = app.0.scorer.current(now);
+    let predictions = &snapshot.predictions;
     let requests = app.requests().await?;
     let book = LabelBook::read(app).await?;
 
-    let urgent: Vec<_> = predictions.iter().filter(|p| will_breach(p)).collect();
+    let filter = Filter::read(query);
+    let matching: Vec<&Prediction> = predictions.iter().filter(|p| filter.takes(p)).collect();
+    let (pager, shown) = Pager::of(&filter, "/", matching.len(), ROWS_A_PAGE);
+    let back = format!("/{}", filter.query(pager.page));
+    // Sorted by when, what will breach is on the first page.
+    let urgent: Vec<&Prediction> =
+        if pager.page == 1 { matching.iter().copied().filter(|p| will_breach(p)).collect() } else { Vec::new() };
     let mut cards = Vec::new();
     for prediction in urgent.iter().take(MOST_CARDS) {
-        let charts = match app.view(&prediction.target_key()).await {
-            Some(view) => {
-                let mut markers = request_markers(&view, &requests);
-                markers.extend(book.markers(&prediction.target_key()));
-                chart::charts(&view, words::unit(app.signals(), &view.signal), Some(CARD_PAST), &markers)
-            }
-            None => Charts::default(),
-        };
-        let labels = book.of_target(prediction, &view::anchor(prediction), "/");
-        cards.push(Card::new(prediction, app.signals(), charts, request_of(prediction, &requests), labels, now));
+        cards.push(card(app, prediction, &requests, &book, &back, now).await);
     }
 
-    let (open, over): (Vec<_>, Vec<_>) =
-        requests.iter().partition(|r| matches!(r.status, RequestStatus::Open | RequestStatus::Approved));
-    let request_card = |r: &&_| RequestCard::new(r, &predictions, &book, status.webhook, now, "/");
-    // What cannot be read must not take the rest of the page with it.
-    let (models, models_problem) = apart(app.models().await);
-    let (reports, reports_problem) = apart(app.reports().await);
-
-    let mut shell = Shell::new(
-        &status,
-        headline(urgent.len()).as_str(),
-        open.iter().filter(|r| r.status == RequestStatus::Open).count(),
-    );
-    shell.alerts.extend([models_problem, reports_problem].into_iter().flatten().take(1));
+    let all_urgent: Vec<&Prediction> = predictions.iter().filter(|p| will_breach(p)).collect();
+    let headline = headline(all_urgent.len());
+    let mut shell = Shell::new(&status, "breaches", &headline, count_open(&requests));
+    shell.toast = Toast::of(query, &book, &back);
+    let mut services: Vec<String> = predictions.iter().map(|p| p.service.clone()).collect();
+    services.sort();
+    services.dedup();
+    services.truncate(MOST_SUGGESTIONS);
     Ok(HomePage {
         shell,
-        back: "/",
+        subline: subline(&all_urgent, &status, now),
+        is_calm: all_urgent.is_empty(),
+        headline,
+        kinds: filter.kinds(),
+        services,
+        back,
         warming: warming(app, &status, predictions.is_empty()),
-        quiet_line: quiet_line(&status),
         more_cards: urgent.len().saturating_sub(cards.len()),
         cards,
-        requests: open.iter().map(request_card).collect(),
-        older_requests: over.iter().take(MOST_OLDER_REQUESTS).map(request_card).collect(),
-        hidden_rows: predictions.len().saturating_sub(MOST_ROWS),
-        rows: predictions.iter().take(MOST_ROWS).map(|p| Row::new(p, app.signals(), now)).collect(),
-        models: models.unwrap_or_default().into_iter().map(model_row).collect(),
-        given: book.newest(MOST_LABELS),
-        reports: reports.unwrap_or_default().into_iter().take(MOST_REPORTS).map(report_link).collect(),
+        rows: matching[shown].iter().map(|p| Row::new(p, app.signals(), now)).collect(),
+        matching: matching.len(),
+        watched: predictions.len(),
+        pager,
+        filter,
     })
+}
+
+async fn card(
+    app: &AppState,
+    prediction: &Prediction,
+    requests: &[StoredRequest],
+    book: &LabelBook,
+    back: &str,
+    now: Timestamp,
+) -> Card {
+    let charts = match app.view(&prediction.target_key()).await {
+        Some(view) => {
+            let mut markers = request_markers(&view, requests);
+            markers.extend(book.markers(&prediction.target_key()));
+            let usual = Zoom::read(&Query::new());
+            chart::charts(&view, words::unit(app.signals(), &view.signal), &usual, &markers)
+        }
+        None => Charts::default(),
+    };
+    let labels = book.of_target(prediction, &view::anchor(prediction), back);
+    Card::new(prediction, app.signals(), charts, request_of(prediction, requests), labels, now)
 }
 
 fn headline(urgent: usize) -> String {
@@ -132,19 +135,19 @@ fn headline(urgent: usize) -> String {
     }
 }
 
-fn apart<T>(result: Result<T, AppError>) -> (Option<T>, Option<String>) {
-    match result {
-        Ok(value) => (Some(value), None),
-        Err(error) => {
-            tracing::warn!(error = crate::error::chain(&error), "part of the page not read");
-            (
-                None,
-                Some(
-                    "The model registry cannot be read: what serves keeps serving, models and reports are not shown."
-                        .to_owned(),
-                ),
-            )
-        }
+/// The next breach in a sentence; without one, how many are watched.
+fn subline(urgent: &[&Prediction], status: &Status, now: Timestamp) -> String {
+    let next = urgent.first().and_then(|p| Some((p, words::when(p.time_to_breach_seconds?, p.at, now))));
+    if let Some((p, when)) = next {
+        let kind = words::kind(p.kind, &p.signal).to_lowercase();
+        let which = if urgent.len() == 1 { "It comes" } else { "The next comes" };
+        return format!("{which} {}: {}, {kind}.", when.headline, p.service);
+    }
+    let targets =
+        if status.targets == 1 { "1 target is".to_owned() } else { format!("{} targets are", status.targets) };
+    match status.evaluated_at {
+        Some(at) => format!("{targets} watched. Last looked at {}.", format_utc(at)),
+        None => format!("{targets} watched."),
     }
 }
 
@@ -178,28 +181,4 @@ fn warming(app: &AppState, status: &Status, is_silent: bool) -> Option<Warming> 
             snippet: None,
         },
     })
-}
-
-fn quiet_line(status: &Status) -> String {
-    let targets =
-        if status.targets == 1 { "1 target is".to_owned() } else { format!("{} targets are", status.targets) };
-    match status.evaluated_at {
-        Some(at) => format!("{targets} watched. Last looked at {}.", format_utc(at)),
-        None => format!("{targets} watched."),
-    }
-}
-
-fn model_row(model: ServiceModel) -> ModelRow {
-    ModelRow {
-        anchor: forewarn_schema::stable_id("s", &[&model.service]),
-        serving: model.serving.unwrap_or_else(|| "rules".to_owned()),
-        candidate: model.candidate,
-        can_roll_back: model.current.is_some(),
-        error: model.error,
-        service: model.service,
-    }
-}
-
-fn report_link(name: String) -> ReportLink {
-    ReportLink { href: format!("/reports/{}", words::percent_encoded(&name)), name }
 }

@@ -57,9 +57,19 @@ impl LabelBook {
         Ok(Self { feedback, predictions, now: app.now() })
     }
 
-    /// The newest `most`, as they are shown.
-    pub(super) fn newest(&self, most: usize) -> Vec<GivenLabel> {
-        self.feedback.iter().take(most).map(|f| self.given(f)).collect()
+    /// Those at `places`, newest first, as they are shown.
+    pub(super) fn shown(&self, places: std::ops::Range<usize>) -> Vec<GivenLabel> {
+        self.feedback.iter().skip(places.start).take(places.len()).map(|f| self.given(f)).collect()
+    }
+
+    /// The label of that id.
+    pub(super) fn find(&self, id: &str) -> Option<GivenLabel> {
+        self.feedback.iter().find(|f| f.id == id).map(|f| self.given(f))
+    }
+
+    /// How many there are, of those that are read.
+    pub(super) fn len(&self) -> usize {
+        self.feedback.len()
     }
 
     /// The box of a prediction that is made anew at every step: a label on an earlier prediction of the

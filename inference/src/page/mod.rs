@@ -1,7 +1,7 @@
 //! The page: what will breach, when and why; requests to decide; predictions to label; models; reports.
 //!
-//! Rendered on the server, complete without a script; the script only refreshes it and sends its forms
-//! without a page load. It shows what [`AppState`] says and changes nothing by itself: every change is
+//! Rendered on the server, complete without a script; the script only refreshes it, sends its forms without a
+//! page load and lets a chart be dragged. It shows what [`AppState`] says and changes nothing by itself: every change is
 //! a form that goes through the same methods as the API. Cross-site requests are refused before they
 //! come here (`http::guard`).
 
@@ -9,20 +9,29 @@ mod actions;
 mod assets;
 mod chart;
 mod error;
+mod filter;
+mod fleet;
+mod given;
 mod home;
 mod labels;
+mod quality;
+mod queue;
 mod reports;
 mod requests;
 mod target;
+mod toast;
 mod view;
 mod words;
+mod zoom;
 
 use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 
+pub(crate) use self::quality::QualityCache;
 use crate::app::AppState;
+use crate::http::deliver;
 
 /// Scripts and styles only from this server and never inline; nothing from anywhere else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -33,6 +42,10 @@ pub fn router() -> Router<AppState> {
     Router::new()
         .route("/", get(home::show))
         .route("/targets/{*key}", get(target::show))
+        .route("/requests", get(queue::show))
+        .route("/models", get(fleet::show))
+        .route("/labels", get(given::show))
+        .route("/reports", get(reports::list))
         .route("/reports/{name}/{file}", get(reports::file))
         .route("/assets/{file}", get(assets::file))
         .route("/actions/label", post(actions::label))
@@ -40,6 +53,7 @@ pub fn router() -> Router<AppState> {
         .route("/actions/decide", post(actions::decide))
         .route("/actions/promote", post(actions::promote))
         .route("/actions/rollback", post(actions::rollback))
+        .layer(axum::middleware::from_fn(deliver::deliver))
 }
 
 /// A template as an answer. `Err` only where the template itself is wrong, which the tests would show.

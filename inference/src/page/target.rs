@@ -1,17 +1,18 @@
 //! `GET /targets/{key}`: one target in full.
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query as UrlQuery, State};
 use axum::response::{IntoResponse, Response};
 use forewarn_plots::format_utc;
-use forewarn_schema::RequestStatus;
 
 use super::chart;
 use super::error::PageError;
-use super::home::CARD_PAST;
+use super::filter::Query;
 use super::labels::LabelBook;
 use super::requests::RequestCard;
-use super::view::{Card, Shell, concerns, request_markers, request_of};
+use super::toast::Toast;
+use super::view::{Card, Shell, concerns, count_open, request_markers, request_of};
+use super::zoom::{RangeChoice, Zoom};
 use super::{html, view, words};
 use crate::app::AppState;
 use crate::error::AppError;
@@ -24,22 +25,30 @@ struct TargetPage {
     shell: Shell,
     back: String,
     card: Card,
-    history_wide: String,
-    history_narrow: String,
+    path: String,
+    /// What else is watched of the service.
+    service_href: String,
+    ranges: Vec<RangeChoice>,
+    /// Between which times, where it is not a range back from now.
+    zoomed: Option<String>,
     requests: Vec<RequestCard>,
     prediction_id: String,
     made_at: String,
 }
 
 /// `GET /targets/{key}`.
-pub(super) async fn show(State(app): State<AppState>, Path(key): Path<String>) -> Response {
-    match page(&app, &key).await {
+pub(super) async fn show(
+    State(app): State<AppState>,
+    Path(key): Path<String>,
+    UrlQuery(query): UrlQuery<Query>,
+) -> Response {
+    match page(&app, &key, &query).await {
         Ok(page) => html(&page),
         Err(error) => PageError::of(&app, error).await.into_response(),
     }
 }
 
-async fn page(app: &AppState, key: &str) -> Result<TargetPage, AppError> {
+async fn page(app: &AppState, key: &str, query: &Query) -> Result<TargetPage, AppError> {
     let target = app.view(key).await.ok_or_else(|| AppError::NotFound { what: "live target", id: key.to_owned() })?;
     let (status, now) = (app.status().await, app.now());
     let requests = app.requests().await?;
@@ -49,25 +58,24 @@ async fn page(app: &AppState, key: &str) -> Result<TargetPage, AppError> {
     let mut markers = request_markers(&target, &requests);
     markers.extend(book.markers(key));
     let unit = words::unit(app.signals(), &target.signal);
-    let charts = chart::charts(&target, unit, Some(CARD_PAST), &markers);
-    let remembered = target.history.first().map_or(0.0, |first| prediction.at.seconds_since(first.at));
-    let history = if remembered > CARD_PAST.as_secs_f64() * 1.1 {
-        chart::charts(&target, unit, None, &markers)
-    } else {
-        chart::Charts::default()
-    };
-
-    let back = format!("/targets/{}", words::percent_encoded(key));
+    let zoom = Zoom::read(query);
+    let charts = chart::charts(&target, unit, &zoom, &markers);
+    let path = format!("/targets/{}", words::percent_encoded(key));
+    let back = format!("{path}{}", zoom.query());
     let labels = book.of_target(prediction, &view::anchor(prediction), &back);
-    let open = requests.iter().filter(|r| r.status == RequestStatus::Open).count();
+    let title = format!("{} {}", target.service, words::kind(target.kind, &target.signal).to_lowercase());
+    let mut shell = Shell::new(&status, "", &title, count_open(&requests));
+    shell.toast = Toast::of(query, &book, &back);
     Ok(TargetPage {
-        shell: Shell::new(&status, &format!("{} {}", target.service, target.signal), open),
+        shell,
+        ranges: zoom.choices(&path),
+        zoomed: zoom.between(&target).map(|range| words::times(range.start, range.end)),
+        service_href: format!("/?service={}", words::percent_encoded(&target.service)),
+        path,
         card: Card {
             has_heading: false,
             ..Card::new(prediction, app.signals(), charts, request_of(prediction, &requests), labels, now)
         },
-        history_wide: history.wide,
-        history_narrow: history.narrow,
         requests: requests
             .iter()
             .filter(|r| concerns(r, prediction))

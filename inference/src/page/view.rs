@@ -7,6 +7,7 @@ use forewarn_schema::{Direction, Prediction, RequestStatus, Timestamp};
 
 use super::chart::Charts;
 use super::labels::LabelBox;
+use super::toast::Toast;
 use super::words::{self, When};
 use crate::app::{AppState, Status};
 use crate::state::StoredRequest;
@@ -22,17 +23,20 @@ pub(super) struct Shell {
     pub(super) state: String,
     pub(super) alerts: Vec<String>,
     pub(super) open_requests: usize,
+    /// The page's place in the navigation; empty for those that have none.
+    pub(super) place: &'static str,
+    pub(super) toast: Option<Toast>,
 }
 
 impl Shell {
     pub(super) async fn of(app: &AppState, title: &str) -> Self {
         let status = app.status().await;
         // An error here is shown where requests are: the frame must stand without them.
-        let open = app.requests().await.map_or(0, |all| all.iter().filter(|r| r.status == RequestStatus::Open).count());
-        Self::new(&status, title, open)
+        let open = app.requests().await.map_or(0, |all| count_open(&all));
+        Self::new(&status, "", title, open)
     }
 
-    pub(super) fn new(status: &Status, title: &str, open_requests: usize) -> Self {
+    pub(super) fn new(status: &Status, place: &'static str, title: &str, open_requests: usize) -> Self {
         let mut alerts = Vec::new();
         if let Some(reason) = &status.not_ready {
             alerts.push(format!("The server does not take samples: {reason}."));
@@ -67,8 +71,15 @@ impl Shell {
             state,
             alerts,
             open_requests,
+            place,
+            toast: None,
         }
     }
+}
+
+/// How many wait for somebody to decide.
+pub(super) fn count_open(requests: &[StoredRequest]) -> usize {
+    requests.iter().filter(|r| r.status == RequestStatus::Open).count()
 }
 
 /// One signal's part in a prediction.
@@ -83,8 +94,11 @@ pub(super) struct Evidence {
 /// The request that stands for a target.
 pub(super) struct RequestLink {
     pub(super) id: String,
-    pub(super) anchor: String,
+    pub(super) href: String,
     pub(super) status: &'static str,
+    pub(super) tone: &'static str,
+    pub(super) playbook: Option<String>,
+    pub(super) is_open: bool,
 }
 
 /// A target in full.
@@ -153,8 +167,11 @@ impl Card {
             evidence: evidence.collect(),
             request: request.map(|r| RequestLink {
                 id: r.request.id.clone(),
-                anchor: format!("r-{}", r.request.id),
+                href: format!("/requests#r-{}", r.request.id),
                 status: words::status(r.status),
+                tone: words::status_tone(r.status),
+                playbook: r.request.playbook.clone(),
+                is_open: r.status == RequestStatus::Open,
             }),
             chart_wide: charts.wide,
             chart_narrow: charts.narrow,
@@ -165,6 +182,7 @@ impl Card {
 
 /// A target in a line.
 pub(super) struct Row {
+    pub(super) anchor: String,
     pub(super) href: String,
     pub(super) service: String,
     pub(super) kind: String,
@@ -181,6 +199,7 @@ impl Row {
     pub(super) fn new(prediction: &Prediction, signals: &SignalSet, now: Timestamp) -> Self {
         let unit = words::unit(signals, &prediction.signal);
         Self {
+            anchor: anchor(prediction),
             href: href(prediction),
             service: prediction.service.clone(),
             kind: words::kind(prediction.kind, &prediction.signal),

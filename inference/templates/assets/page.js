@@ -1,109 +1,175 @@
-// Keeps the page fresh and sends its forms without a page load. Without this script the page works
-// by plain forms and links, and by loading it again.
-(() => {
-  "use strict";
-  const EVERY_MS = 10_000;
-  const status = document.getElementById("status");
-  let paused = false;
-  let busy = false;
+// Keeps the page fresh, follows its filters and sends its forms, all without a page load. Without this script the page
+// works by plain forms and links, and by loading it again.
+import { morph } from "./morph.js";
+import { keys } from "./keys.js";
+import { zoom } from "./zoom.js";
 
-  const say = (text) => { status.textContent = text; };
+const EVERY_MS = 5_000;
+const TOAST_MS = 12_000;
+const $ = (selector) => document.querySelector(selector);
+let [paused, busy, tag] = [false, false, null];
 
-  // Takes main and the clock from a whole page; what the reader opened or focused stays so.
-  const show = (html) => {
-    const page = new DOMParser().parseFromString(html, "text/html");
-    const fresh = page.querySelector("main");
-    if (!fresh) return false;
-    for (const details of document.querySelectorAll("details[id][open]")) {
-      fresh.querySelector(`details[id="${CSS.escape(details.id)}"]`)?.setAttribute("open", "");
+document.documentElement.classList.add("js");
+
+const say = (text) => { $("#status").textContent = text; };
+const offline = (is) => document.body.classList.toggle("offline", is);
+
+// Takes what differs from a whole page.
+function show(html) {
+  const page = new DOMParser().parseFromString(html, "text/html");
+  if (!page.querySelector("main")) return null;
+  const focused = document.activeElement;
+  for (const selector of ["main", "#nav", "#clock"]) {
+    const [old, fresh] = [$(selector), page.querySelector(selector)];
+    if (old && fresh) morph(old, fresh);
+  }
+  document.title = page.title;
+  // What moved in the tree has lost the focus on the way.
+  if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
+  zoom(swap);
+  return page;
+}
+
+async function load(url) {
+  const headers = { accept: "text/html", ...(tag && { "if-none-match": tag }) };
+  const response = await fetch(url, { headers, cache: "no-store" });
+  if (response.status === 304) return;
+  tag = response.headers.get("etag");
+  show(await response.text());
+}
+
+// An error stays until it is read; a hidden page asks for nothing.
+const rests = () => busy || paused || document.hidden || $("main .error");
+
+async function refresh() {
+  if (rests()) return;
+  busy = true;
+  try {
+    await load(location.pathname + location.search);
+    offline(false);
+  } catch {
+    offline(true);
+  } finally {
+    busy = false;
+  }
+}
+
+// Another state of the same page: a filter, a page of the list, a stretch of time.
+async function swap(url, how = "push") {
+  tag = null;
+  history[how === "push" ? "pushState" : "replaceState"](null, "", url);
+  try {
+    await load(url);
+    offline(false);
+  } catch {
+    offline(true);
+  }
+}
+
+// A sentence, and what the page sent to undo it with.
+function toast(text, form) {
+  const box = document.createElement("div");
+  box.className = "toast";
+  const line = document.createElement("p");
+  line.textContent = text;
+  box.append(line);
+  if (form) box.append(form);
+  $("#toast").replaceChildren(box);
+  const leave = () => setTimeout(() => (box.matches(":hover, :focus-within") ? leave() : box.remove()), TOAST_MS);
+  leave();
+}
+
+// Why not, in the server's words: from its error page, or from what the guard before all pages says.
+function reason(response, body) {
+  if (response.headers.get("content-type")?.includes("json")) return `Not done: ${JSON.parse(body).detail}`;
+  const said = new DOMParser().parseFromString(body, "text/html").querySelectorAll(".error h1, .error .detail");
+  return [...said].map((part) => part.textContent.trim()).join(": ") || `The server answered ${response.status}`;
+}
+
+async function send(form, button) {
+  const body = new URLSearchParams(new FormData(form, button));
+  const { done = "Done", focus = "main" } = form.dataset;
+  const buttons = [...form.querySelectorAll("button")];
+  for (const one of buttons) one.disabled = true;
+  busy = true;
+  try {
+    const response = await fetch(form.getAttribute("action"), { method: "POST", body });
+    const html = await response.text();
+    if (!response.ok) {
+      const text = reason(response, html);
+      toast(text);
+      say(text);
+      return;
     }
-    const focused = path(document.activeElement);
-    document.querySelector("main").replaceWith(fresh);
-    for (const selector of ["#clock", "nav"]) {
-      const part = page.querySelector(selector);
-      if (part) document.querySelector(selector)?.replaceWith(part);
-    }
-    document.title = page.title;
-    focused?.()?.focus({ preventScroll: true });
-    return true;
-  };
+    tag = null;
+    const fresh = show(html)?.querySelector("#toast .toast");
+    toast(fresh?.querySelector("p").textContent ?? `${done}.`, fresh?.querySelector("form"));
+    say(done);
+    offline(false);
+    const target = document.getElementById(focus) ?? $("main");
+    if (!target.hasAttribute("tabindex")) target.setAttribute("tabindex", "-1");
+    target.focus({ preventScroll: true });
+  } catch {
+    offline(true);
+    toast("The server did not answer. Nothing was stored.");
+    say("The server did not answer. Nothing was stored.");
+  } finally {
+    for (const one of buttons) one.disabled = false;
+    busy = false;
+  }
+}
 
-  // How to find an element again: the nth focusable one of the nearest element with an id.
-  const path = (element) => {
-    const home = element?.closest("main [id]");
-    if (!home) return null;
-    const list = (root) => [root, ...root.querySelectorAll("a, button, input, summary, [tabindex]")];
-    const index = list(home).indexOf(element);
-    return () => {
-      const again = document.getElementById(home.id);
-      return again && list(again)[index];
-    };
-  };
+// The filter as a URL: what is empty is left out.
+function filtered(form) {
+  const query = new URLSearchParams([...new FormData(form)].filter(([, value]) => value.trim()));
+  return form.getAttribute("action") + (query.size ? `?${query}` : "");
+}
 
-  const isEdited = () =>
-    [...document.querySelectorAll("main input:not([type=hidden])")].some((i) => i.value || i === document.activeElement);
-
-  // An error stays until it is read, and what is being written is not taken away.
-  const isBusy = () => busy || paused || document.hidden || document.querySelector("main .error") || isEdited();
-
-  const refresh = async () => {
-    if (isBusy()) return;
-    busy = true;
-    try {
-      const response = await fetch(location.pathname, { headers: { accept: "text/html" } });
-      const html = await response.text();
-      // A form may have been sent or a note begun meanwhile.
-      if (!paused && !isEdited()) show(html);
-      document.body.classList.remove("offline");
-    } catch {
-      document.body.classList.add("offline");
-    } finally {
-      busy = false;
-    }
-  };
-
-  document.addEventListener("submit", async (event) => {
-    const form = event.target;
-    if (form.method !== "post") return;
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.method === "post") {
     event.preventDefault();
-    const body = new URLSearchParams(new FormData(form, event.submitter));
-    for (const button of form.querySelectorAll("button")) button.disabled = true;
-    busy = true;
-    try {
-      const response = await fetch(form.getAttribute("action"), { method: "POST", body });
-      const html = await response.text();
-      const { done, focus } = form.dataset;
-      if (!show(html)) throw new Error("no page in the answer");
-      if (response.ok) {
-        say(done ?? "Done");
-        const target = document.getElementById(focus ?? "main");
-        if (target && !target.hasAttribute("tabindex")) target.setAttribute("tabindex", "-1");
-        target?.focus({ preventScroll: true });
-      } else {
-        document.getElementById("main")?.focus();
-        scrollTo(0, 0);
-      }
-    } catch {
-      for (const button of form.querySelectorAll("button")) button.disabled = false;
-      document.body.classList.add("offline");
-      say("The server did not answer. Nothing was stored.");
-    } finally {
-      busy = false;
-    }
-  });
+    send(form, event.submitter);
+  } else if ("live" in form.dataset) {
+    event.preventDefault();
+    swap(filtered(form));
+  }
+});
 
-  const pause = document.createElement("button");
-  pause.className = "small";
-  pause.textContent = "Pause";
-  pause.setAttribute("aria-pressed", "false");
-  pause.title = "Stop refreshing the page";
-  pause.addEventListener("click", () => {
-    paused = !paused;
-    pause.setAttribute("aria-pressed", String(paused));
-    pause.textContent = paused ? "Paused" : "Pause";
-    if (!paused) refresh();
-  });
-  document.querySelector(".bar")?.append(pause);
-  setInterval(refresh, EVERY_MS);
-  document.addEventListener("visibilitychange", refresh);
-})();
+let typing;
+document.addEventListener("input", (event) => {
+  const form = event.target.form;
+  if (!form || !("live" in form.dataset)) return;
+  clearTimeout(typing);
+  typing = setTimeout(() => swap(filtered(form), "replace"), event.target.type === "search" ? 250 : 0);
+});
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-swap]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  swap(link.getAttribute("href")).then(() => { if (link.closest(".pager")) $("#targets, main")?.scrollIntoView(); });
+});
+addEventListener("popstate", async () => {
+  await swap(location.pathname + location.search, "replace");
+  // The filter shows what the URL says, not what was typed last.
+  for (const form of document.querySelectorAll("form[data-live]")) form.reset();
+});
+
+const pause = document.createElement("button");
+pause.className = "small";
+pause.textContent = "Pause";
+pause.setAttribute("aria-pressed", "false");
+pause.title = "Stop refreshing the page";
+pause.addEventListener("click", () => {
+  paused = !paused;
+  pause.setAttribute("aria-pressed", String(paused));
+  pause.textContent = paused ? "Paused" : "Pause";
+  refresh();
+});
+$(".bar")?.append(pause);
+
+keys();
+zoom(swap);
+setInterval(refresh, EVERY_MS);
+document.addEventListener("visibilitychange", refresh);

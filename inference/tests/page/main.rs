@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot set up its case has failed")]
 
 mod shop;
+mod using;
 mod webdriver;
 
 use std::path::PathBuf;
@@ -82,6 +83,13 @@ async fn a_breach_is_seen_labelled_and_decided_in_a_browser() {
     browser.wait_for("document.querySelector('#breaches .card [data-verdict=unclear]')").await;
 
     // A request is approved.
+    browser.open(&format!("{}/requests", shop.url)).await;
+    for (name, scheme, width) in [("requests-light", "light", 1100), ("requests-phone-dark", "dark", 375)] {
+        browser.emulate(scheme, width, 900).await;
+        keep_picture(&browser, name).await;
+        assert_readable(&browser, name).await;
+    }
+    browser.emulate("light", 1100, 900).await;
     assert!(browser.script("return document.querySelectorAll('#requests [data-status=open]').length").await != 0);
     browser.click("#requests button[value=approve]").await;
     browser.wait_for("document.querySelector('#requests [data-status=approved]')").await;
@@ -89,6 +97,13 @@ async fn a_breach_is_seen_labelled_and_decided_in_a_browser() {
     assert_eq!(requests.iter().filter(|r| r.status == RequestStatus::Approved).count(), 1);
 
     // A candidate is promoted and taken back.
+    browser.open(&format!("{}/models", shop.url)).await;
+    for (name, scheme, width) in [("models-light", "light", 1100), ("models-phone-dark", "dark", 375)] {
+        browser.emulate(scheme, width, 900).await;
+        keep_picture(&browser, name).await;
+        assert_readable(&browser, name).await;
+    }
+    browser.emulate("light", 1100, 900).await;
     browser.click("#models form[action='/actions/promote'] button").await;
     browser.wait_for("document.getElementById('status').textContent.startsWith('Promoted')").await;
     let serving = |service: &'static str| {
@@ -96,11 +111,23 @@ async fn a_breach_is_seen_labelled_and_decided_in_a_browser() {
         async move { app.models().await.unwrap().into_iter().find(|m| m.service == service).unwrap().serving }
     };
     assert!(serving("cart").await.is_some());
-    browser.click("#models tr:has(form[action='/actions/rollback']) button").await;
+    browser.click("#models article:has(form[action='/actions/rollback']) button").await;
     browser.wait_for("document.getElementById('status').textContent.startsWith('Rolled')").await;
     assert_eq!(serving("cart").await, None);
 
+    for page in ["labels", "reports"] {
+        browser.open(&format!("{}/{page}", shop.url)).await;
+        for (name, scheme, width) in [("light", "light", 1100), ("phone-dark", "dark", 375)] {
+            browser.emulate(scheme, width, 900).await;
+            keep_picture(&browser, &format!("{page}-{name}")).await;
+            assert_readable(&browser, page).await;
+        }
+        browser.emulate("light", 1100, 900).await;
+    }
+    assert!(shop.get("/reports").await.1.contains("The newest says: 1 of 1 candidates passes."));
+
     // A target in full.
+    browser.open(&shop.url).await;
     browser.click("#breaches .card h3 a").await;
     browser.wait_for("document.querySelector('.crumbs')").await;
     for (name, scheme, width) in [("target-light", "light", 1100), ("target-phone-dark", "dark", 375)] {
@@ -151,8 +178,11 @@ async fn forms_work_without_a_script_and_only_from_our_own_page() {
         ("note", " <b>no</b> "),
         ("back", "/#l-1"),
     ];
-    assert_eq!(shop.submit("/actions/label", &fields).await, (303, "/#l-1".to_owned()));
-    let (_, page) = shop.get("/").await;
+    let (status, back) = shop.submit("/actions/label", &fields).await;
+    assert!(status == 303 && back.starts_with("/?labelled=f-") && back.ends_with("#l-1"), "{status} {back}");
+    let (_, page) = shop.get(back.trim_end_matches("#l-1")).await;
+    assert!(page.contains("False positive stored for"), "no way to undo is offered: {page}");
+    let (_, page) = shop.get("/labels").await;
     assert!(page.contains("&#60;b&#62;no&#60;/b&#62;") && !page.contains("<b>no</b>"), "the note is not escaped");
     let label = shop.handle.app().feedback().await.unwrap().swap_remove(0);
     let undo = [("id", label.id.as_str()), ("back", "https://evil.example/")];

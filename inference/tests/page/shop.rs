@@ -13,7 +13,7 @@ use forewarn_models::bundle::BundleManifest;
 use forewarn_models::ensemble::{AnomalyEnsemble, Detector, RawScores};
 use forewarn_models::isolation_forest::IsolationForestParams;
 use forewarn_models::{Engine, EngineOptions, ForecastModel, ModelBundle, ModelRegistry};
-use forewarn_schema::{Sample, Step, TimeRange, Timestamp};
+use forewarn_schema::{LabelSet, Sample, Step, TimeRange, Timestamp};
 use forewarn_testkit::{Shop, ShopParams, remote_write};
 
 /// Long enough for a profile of the week.
@@ -36,6 +36,24 @@ impl RunningShop {
     /// Nothing has been sent to it yet.
     pub(crate) async fn empty() -> Self {
         Self::start(None).await
+    }
+
+    /// The leaks go on for `minutes`.
+    pub(crate) async fn goes_on(&mut self, minutes: u64) {
+        let now = Timestamp::from_millis(self.clock.load(Ordering::SeqCst)).align_down(Step::MINUTE);
+        let next = now + Step::MINUTE.duration();
+        self.send_live(TimeRange::new(next, next + Duration::from_secs(60 * minutes)).unwrap()).await;
+    }
+
+    /// Sends a scrape of `series` at each of `minutes` of the live time.
+    pub(crate) async fn send_series(
+        &self,
+        minutes: std::ops::Range<u64>,
+        series: impl Fn(u64) -> Vec<(LabelSet, f64)>,
+    ) {
+        for minute in minutes {
+            self.send_scrape(ShopParams::demo_live_start() + Duration::from_secs(60 * minute), &series(minute)).await;
+        }
     }
 
     /// Two leaks have been under way for an hour or two, and the requests for them are out.
@@ -63,10 +81,17 @@ impl RunningShop {
             registry.promote("checkout", &promoted, live_start, "for the test").await.unwrap();
             let candidate = registry.publish(&fit("cart", &history["cart"], &signals, range)).await.unwrap();
             // What the gate said, as the server reads it.
-            let judged = serde_json::json!({"services": [{
+            let alarms = |predicted: u32, false_alarms: f64, error: f64| {
+                serde_json::json!({"breaches": 6, "predicted": predicted, "false_alarms_per_week": false_alarms,
+                    "median_lead_seconds": 7860.0, "median_time_to_breach_error": error, "interval_coverage": 0.79})
+            };
+            let judged = serde_json::json!({"headline": "1 of 1 candidates passes.", "services": [{
                 "service": "cart",
                 "candidate": {"version": candidate.to_string()},
+                "current_version": "rules",
                 "verdict": {"verdict": "pass", "reason": "beats the rules"},
+                "candidate_alarms": alarms(6, 0.25, 0.17),
+                "rules_alarms": alarms(5, 1.5, 0.31),
             }]});
             let report = [
                 ("report.html".to_owned(), "<!doctype html><title>Report</title><p>Recall 1.0".into()),
@@ -99,18 +124,21 @@ impl RunningShop {
         let shop = self.shop.take().expect("only a shop with data is sent");
         let mut at = range.start;
         while at < range.end {
-            self.clock.store((at + LATENESS).millis(), Ordering::SeqCst);
-            let mut request = self.client.post(format!("{}/api/v1/write", self.url));
-            for (name, value) in remote_write::HEADERS {
-                request = request.header(name, value);
-            }
-            let body = remote_write::encode_scrape(at, &shop.scrape(at));
-            let response = request.body(body).send().await.unwrap();
-            assert!(response.status().is_success(), "{}", response.text().await.unwrap());
-            self.handle.tick(at + LATENESS).await;
+            self.send_scrape(at, &shop.scrape(at)).await;
             at = at + Step::MINUTE.duration();
         }
         self.shop = Some(shop);
+    }
+
+    async fn send_scrape(&self, at: Timestamp, series: &[(LabelSet, f64)]) {
+        self.clock.store((at + LATENESS).millis(), Ordering::SeqCst);
+        let mut request = self.client.post(format!("{}/api/v1/write", self.url));
+        for (name, value) in remote_write::HEADERS {
+            request = request.header(name, value);
+        }
+        let response = request.body(remote_write::encode_scrape(at, series)).send().await.unwrap();
+        assert!(response.status().is_success(), "{}", response.text().await.unwrap());
+        self.handle.tick(at + LATENESS).await;
     }
 
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {

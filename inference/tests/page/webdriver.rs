@@ -94,6 +94,29 @@ impl Browser {
         self.post("/actions", json!({"actions": [{"type": "key", "id": "keyboard", "actions": actions}]})).await;
     }
 
+    /// Drags over the element that `selector` finds, from one share of its width to another, at half of its height.
+    pub(crate) async fn drag(&self, selector: &str, from: f64, to: f64) {
+        self.script(&format!("document.querySelector({}).scrollIntoView({{block: 'center'}})", json!(selector))).await;
+        let script = format!(
+            "const b = document.querySelector({}).getBoundingClientRect(); return [b.left, b.width, b.top + b.height / 2]",
+            json!(selector)
+        );
+        let place = self.script(&script).await;
+        let number = |i: usize| place[i].as_f64().unwrap();
+        let at = |share: f64| json!({"type": "pointerMove", "duration": 50, "x": (number(0) + share * number(1)) as i64, "y": number(2) as i64});
+        let actions = json!([at(from), {"type": "pointerDown", "button": 0}, at((from + to) / 2.0), at(to), {"type": "pointerUp", "button": 0}]);
+        self.post("/actions", json!({"actions": [{"type": "pointer", "id": "mouse", "actions": actions}]})).await;
+    }
+
+    /// What the page has cost so far in script, style and layout, in seconds of the browser's main thread.
+    pub(crate) async fn scripting_seconds(&self) -> f64 {
+        self.devtools("Performance.enable", json!({})).await;
+        let metrics = self.devtools("Performance.getMetrics", json!({})).await;
+        let wanted = ["ScriptDuration", "LayoutDuration", "RecalcStyleDuration"];
+        let all = metrics["metrics"].as_array().unwrap();
+        all.iter().filter(|m| wanted.iter().any(|w| m["name"] == *w)).map(|m| m["value"].as_f64().unwrap()).sum()
+    }
+
     /// Waits until `condition` (an expression) is true; panics with the page's text after 10 s.
     pub(crate) async fn wait_for(&self, condition: &str) {
         let begun = Instant::now();

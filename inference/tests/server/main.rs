@@ -5,6 +5,7 @@ mod alerting;
 mod asking;
 #[path = "../../../models/tests/common/mod.rs"]
 mod bundles;
+mod contract;
 mod dead_letters;
 mod delivering;
 mod door;

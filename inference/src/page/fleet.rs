@@ -1,0 +1,132 @@
+//! `GET /models`: what serves each service, how good it was on history it had not seen, and the two ways to change it.
+
+use askama::Template;
+use axum::extract::{Query as UrlQuery, State};
+use axum::response::{IntoResponse, Response};
+use forewarn_models::registry::{VersionInfo, VersionState};
+use forewarn_plots::format_day_time;
+
+use super::error::PageError;
+use super::filter::{Filter, Pager, Query};
+use super::quality::{Evaluation, Figures, Gate};
+use super::view::{Shell, count_open};
+use super::{html, words};
+use crate::app::{AppState, ServiceModel};
+use crate::error::AppError;
+
+/// The registry is asked for each of them.
+const SERVICES_A_PAGE: usize = 20;
+const MOST_VERSIONS: usize = 12;
+
+#[derive(Template)]
+#[template(path = "fleet.html")]
+struct FleetPage {
+    shell: Shell,
+    filter: Filter,
+    back: String,
+    models: Vec<ModelCard>,
+    pager: Pager,
+    in_registry: usize,
+}
+
+struct ModelCard {
+    anchor: String,
+    service: String,
+    /// `rules` where no model does.
+    serving: String,
+    candidate: Option<String>,
+    gate: Option<Gate>,
+    figures: Vec<Figures>,
+    report: Option<String>,
+    can_roll_back: bool,
+    error: Option<String>,
+    versions: Vec<VersionRow>,
+    more_versions: usize,
+}
+
+struct VersionRow {
+    version: String,
+    state: &'static str,
+    tone: &'static str,
+    /// Of the data it was trained on.
+    data: String,
+    made_by: String,
+    problem: Option<String>,
+}
+
+/// `GET /models`.
+pub(super) async fn show(State(app): State<AppState>, UrlQuery(query): UrlQuery<Query>) -> Response {
+    match page(&app, &query).await {
+        Ok(page) => html(&page),
+        Err(error) => PageError::of(&app, error).await.into_response(),
+    }
+}
+
+async fn page(app: &AppState, query: &Query) -> Result<FleetPage, AppError> {
+    let status = app.status().await;
+    let requests = app.requests().await?;
+    let shared = &app.0;
+    let services = shared.registry.services().await?;
+    let filter = Filter { kind: None, ahead: false, ..Filter::read(query) };
+    let matching: Vec<&String> = services.iter().filter(|service| filter.takes_service(service)).collect();
+    let (pager, shown) = Pager::of(&filter, "/models", matching.len(), SERVICES_A_PAGE);
+    let reports = app.reports().await?;
+    let evaluation = shared.quality.newest(app, &reports).await?;
+    let mut models = Vec::new();
+    for service in &matching[shown] {
+        let (model, versions) = shared.slots.one(&shared.registry, service).await?;
+        let mut card = card(model, &versions, evaluation.as_deref());
+        if !card.figures.is_empty() {
+            card.report = reports.first().map(|name| super::reports::href(name));
+        }
+        models.push(card);
+    }
+    Ok(FleetPage {
+        shell: Shell::new(&status, "models", "Models", count_open(&requests)),
+        back: format!("/models{}", filter.query(pager.page)),
+        in_registry: services.len(),
+        models,
+        pager,
+        filter,
+    })
+}
+
+fn card(model: ServiceModel, versions: &[VersionInfo], evaluation: Option<&Evaluation>) -> ModelCard {
+    let gate = |version: &String| evaluation?.gate(&model.service, version);
+    ModelCard {
+        anchor: forewarn_schema::stable_id("s", &[&model.service]),
+        gate: model.candidate.as_ref().and_then(gate),
+        figures: evaluation.map(|evaluation| evaluation.figures(&model.service)).unwrap_or_default(),
+        report: None,
+        serving: model.serving.unwrap_or_else(|| "rules".to_owned()),
+        candidate: model.candidate,
+        can_roll_back: model.current.is_some(),
+        error: model.error,
+        more_versions: versions.len().saturating_sub(MOST_VERSIONS),
+        versions: versions.iter().take(MOST_VERSIONS).map(row).collect(),
+        service: model.service,
+    }
+}
+
+fn row(info: &VersionInfo) -> VersionRow {
+    let (state, tone) = match info.state {
+        VersionState::Current => ("Promoted", "good"),
+        VersionState::Candidate => ("Candidate", "warn"),
+        VersionState::Previous => ("Previous", ""),
+        VersionState::RolledBack => ("Rolled back", "bad"),
+        VersionState::Stored => ("Stored", ""),
+    };
+    let manifest = info.manifest.as_ref();
+    VersionRow {
+        version: info.version.to_string(),
+        state,
+        tone,
+        data: manifest.map_or_else(String::new, |manifest| {
+            let range = manifest.created_from;
+            let span = words::span(range.end.seconds_since(range.start));
+            format!("{span} up to {}", format_day_time(range.end))
+        }),
+        made_by: manifest.map_or_else(String::new, |manifest| manifest.forewarn_version.clone()),
+        problem: info.problem.clone(),
+    }
+}
