@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use crate::access::Access;
 use crate::error::AppError;
+use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::models::ModelSlots;
 use crate::options::ServerOptions;
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
     pub(crate) decoders: tokio::sync::Semaphore,
     pub(crate) access: Access,
+    pub(crate) leadership: Leadership,
 }
 
 /// A label as it comes in; id and time are the server's.
@@ -95,6 +97,8 @@ pub struct Status {
     pub outbox_pending: u64,
     /// Whether requests go anywhere.
     pub webhook: bool,
+    /// Whether this server asks and delivers; of several on one database only one does.
+    pub leads: bool,
 }
 
 /// What a reload did, per service with a model.
@@ -266,6 +270,7 @@ impl AppState {
             targets: current.predictions.len(),
             outbox_pending: self.0.store.outbox_pending().await.unwrap_or(0),
             webhook: self.0.options.webhook.is_some(),
+            leads: self.0.leadership.leads(),
         }
     }
 

@@ -10,6 +10,7 @@ pub mod app;
 mod delivery;
 mod error;
 mod http;
+mod leader;
 mod metrics;
 mod models;
 mod options;

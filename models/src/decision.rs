@@ -111,6 +111,22 @@ impl RequestPolicy {
         self.restored.extend_from_slice(requests);
     }
 
+    /// Requests that another made of the same steps up to `at`, while this one only watched: they are what was announced,
+    /// and nothing else is. An episode of theirs is not announced again; one that they do not hold will be.
+    pub fn adopt(&mut self, at: Timestamp, requests: &[RemediationRequest]) {
+        self.emitted.clear();
+        self.restored.clear();
+        self.restore(requests);
+        for ((service, signal, labels), episode) in &mut self.episodes {
+            let of_target = requests.iter().filter(|r| concerns(r, service, signal, labels));
+            // What was asked since urgency began is of this episode, also where it has expired.
+            let since = episode.since;
+            let covers = |r: &RemediationRequest| r.expires_at > at || since.is_some_and(|since| r.at >= since);
+            episode.covered = of_target.clone().any(covers);
+            episode.announced = of_target.map(|r| r.at).max();
+        }
+    }
+
     /// How many requests the budget has held back so far.
     pub fn held_back(&self) -> u64 {
         self.held_back
@@ -165,9 +181,7 @@ impl RequestPolicy {
     }
 
     fn episode(&mut self, p: &Prediction) -> &mut Episode {
-        let covered = self.restored.iter().any(|r| {
-            r.service == p.service && r.signal == p.signal && r.labels.iter().all(|(k, v)| p.labels.get(k) == Some(v))
-        });
+        let covered = self.restored.iter().any(|r| concerns(r, &p.service, &p.signal, &p.labels));
         let key = (p.service.clone(), p.signal.clone(), p.labels.clone());
         self.episodes.entry(key).or_insert_with(|| Episode { covered, ..Episode::default() })
     }
@@ -223,6 +237,11 @@ impl RequestPolicy {
         emitted.retain(|t| *t + WEEK > at);
         emitted.len() < self.params.weekly_budget as usize
     }
+}
+
+/// Whether a request is about that target: its own, or its whole workload's.
+fn concerns(r: &RemediationRequest, service: &str, signal: &str, labels: &LabelSet) -> bool {
+    r.service == service && r.signal == signal && r.labels.iter().all(|(k, v)| labels.get(k) == Some(v))
 }
 
 fn soonest(predictions: &[Prediction], of: &[usize]) -> Option<usize> {
@@ -393,5 +412,30 @@ mod tests {
         let mut restarted = policy();
         restarted.restore(&[open]);
         assert_eq!(run(&mut restarted, 5..100, &[("a", Some(3.0))]), []);
+    }
+
+    #[test]
+    fn a_watcher_that_takes_over_announces_what_was_not_and_only_that() {
+        let pods = [("a", Some(3.0)), ("b", Some(80.0))];
+        let (mut leader, mut watcher) = (policy(), policy());
+        let announced = |policy: &mut RequestPolicy, minutes: std::ops::Range<i64>| {
+            let of = |m: i64| {
+                let at = Timestamp::from_seconds(m * 60);
+                let mut predictions: Vec<_> = pods.iter().map(|(pod, hours)| prediction(at, pod, *hours)).collect();
+                policy.decide(at, &mut predictions).into_iter().map(|a| a.request).collect::<Vec<_>>()
+            };
+            minutes.flat_map(of).collect::<Vec<_>>()
+        };
+        let of_leader = announced(&mut leader, 0..40);
+        assert_eq!(of_leader.len(), 1);
+        // It began to watch later, and has not come to a decision.
+        assert_eq!(announced(&mut watcher, 20..40).len(), 0);
+        watcher.adopt(Timestamp::from_seconds(40 * 60), &of_leader);
+        assert_eq!(announced(&mut watcher, 40..400).len(), 0, "the leader's request covers the episode");
+
+        let mut watcher = policy();
+        assert_eq!(announced(&mut watcher, 0..40).len(), 1);
+        watcher.adopt(Timestamp::from_seconds(40 * 60), &[]);
+        assert_eq!(announced(&mut watcher, 40..100).len(), 1, "what the leader died with is announced after all");
     }
 }

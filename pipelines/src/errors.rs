@@ -76,18 +76,22 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
         return pick(e.is_in_use(), e.is_storage_full(), e.is_unreachable());
     }
     if let Some(e) = error.downcast_ref::<StateError>() {
-        return pick(e.is_in_use(), e.is_storage_full(), false);
+        return pick(e.is_in_use(), e.is_storage_full(), e.is_unreachable());
     }
-    if let Some(ServeError::RemoteNotAllowed { .. } | ServeError::Webhook { .. } | ServeError::OutOfReach(_)) =
-        error.downcast_ref::<ServeError>()
+    if let Some(
+        ServeError::RemoteNotAllowed { .. }
+        | ServeError::Webhook { .. }
+        | ServeError::OutOfReach(_)
+        | ServeError::NoSharedSecret,
+    ) = error.downcast_ref::<ServeError>()
     {
         return Some(USAGE);
     }
     if let Some(e) = error.downcast_ref::<ServeError>() {
-        return pick(e.is_in_use(), e.is_storage_full(), false);
+        return pick(e.is_in_use(), e.is_storage_full(), e.is_unreachable());
     }
     if let Some(AppError::State(e)) = error.downcast_ref::<AppError>() {
-        return pick(e.is_in_use(), e.is_storage_full(), false);
+        return pick(e.is_in_use(), e.is_storage_full(), e.is_unreachable());
     }
     match error.downcast_ref::<io::Error>().map(io::Error::kind) {
         Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Some(STORAGE_FULL),

@@ -97,6 +97,7 @@ impl Metrics {
             let samples = match metric {
                 Metric::BuildInfo => vec![(labels([("version", status.version)]), 1.0)],
                 Metric::Ready => gauge(f64::from(u8::from(status.ready))),
+                Metric::Leads => gauge(f64::from(u8::from(status.leads))),
                 Metric::LiveSeries => gauge(status.live_series as f64),
                 Metric::Targets => gauge(status.targets as f64),
                 Metric::OutboxPending => gauge(status.outbox_pending as f64),

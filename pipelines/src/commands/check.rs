@@ -48,10 +48,10 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
     let services = registry.services().await.with_context(|| format!("store {}", config.store_url))?;
     text.push_str(&format!("store {}: reachable, models of {} services\n", config.store_url, services.len()));
     text.push_str(&match store.probe_conditions().await? {
-        _ if store.is_folder() => format!("state {}\n", config.state_url),
-        Conditions::Kept => format!("  conditional writes: kept\nstate {}\n", config.state_url),
+        _ if store.is_folder() => format!("state {}\n", config.state_shown),
+        Conditions::Kept => format!("  conditional writes: kept\nstate {}\n", config.state_shown),
         Conditions::Ignored(header) => {
-            format!("  ignores {header}: its pointers lie in the state database\nstate {}\n", config.state_url)
+            format!("  ignores {header}: its pointers lie in the state database\nstate {}\n", config.state_shown)
         }
     });
     for source in open::sources(config, None, &dataset).await? {
@@ -133,7 +133,8 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
             "seconds_to_fetch": estimate.duration.as_secs_f64(),
         }));
     }
-    let json = json!({"config": config.path, "store": config.store_url, "state": config.state_url, "sources": sources});
+    let json =
+        json!({"config": config.path, "store": config.store_url, "state": config.state_shown, "sources": sources});
     Ok(Outcome::new(text, json))
 }
 

@@ -4,22 +4,22 @@
 use std::path::Path;
 
 use anyhow::bail;
-use forewarn_inference::{NewFeedback, StateStore};
+use forewarn_inference::NewFeedback;
 use forewarn_schema::{FeedbackSubject, LabelSource};
 
-use super::now;
+use super::{now, open};
 use crate::cli::Label;
 use crate::config::Config;
 use crate::outcome::Outcome;
 
 pub(super) async fn label(config: &Config, arguments: &Label) -> anyhow::Result<Outcome> {
     // A label of a state that nobody ever served from can only be a wrong path.
-    if let Some(path) = config.state_url.strip_prefix("sqlite://")
+    if let Some(path) = config.state_url.expose().strip_prefix("sqlite://")
         && !Path::new(path).exists()
     {
         bail!("there is no state at {path}; `forewarn serve` makes it");
     }
-    let state = StateStore::open(&config.state_url).await?;
+    let state = open::state(config).await?;
     let new = NewFeedback {
         subject: FeedbackSubject::Prediction { prediction_id: arguments.prediction_id.clone() },
         verdict: arguments.verdict,

@@ -16,6 +16,7 @@ mod rollback;
 mod run;
 mod score;
 mod serve;
+mod state;
 mod train;
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -52,6 +53,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Outcome> {
             Command::Backtest(arguments) => backtest::backtest(&config()?, arguments).await,
             Command::Serve(arguments) => serve::serve(&config()?, arguments).await,
             Command::Label(arguments) => label::label(&config()?, arguments).await,
+            Command::State(command) => state::state(&config()?, command).await,
             Command::Score(arguments) => score::score(arguments),
             Command::Bench(arguments) => bench::bench(arguments),
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use forewarn_datasets::{Fetch, TlsOptions};
 use forewarn_features::promql::Expression;
 use forewarn_features::{Calendar, CalendarError, SignalSet};
-use forewarn_inference::{Credential, CredentialError, CredentialKind, Reach};
+use forewarn_inference::{Credential, CredentialError, CredentialKind, Reach, StateStore};
 use forewarn_schema::LabelMatcher;
 use url::Url;
 
@@ -98,6 +98,10 @@ pub(super) fn resolve(
     let state = file.store.state.as_deref().map(|s| place.expand(s)).transpose();
     let state = state.map_err(|e| place.wrong("store", 0, "state", e))?;
     let state_url = state_url(state.as_deref(), &store_url).map_err(|e| place.wrong("store", 0, "state", e))?;
+    let password = (file.store.state_password.as_ref(), file.store.state_password_file.as_ref());
+    let password = place.secret("store", 0, "state_password", password.0, password.1)?;
+    let state_shown = StateStore::shown(&state_url);
+    let state_url = with_password(state_url, password).map_err(|e| place.wrong("store", 0, "state", e))?;
     if file.dataset.history.0 < file.dataset.step.duration() {
         let what = format!("must hold at least one step of {}", file.dataset.step);
         return Err(place.wrong("dataset", 0, "history", what));
@@ -128,6 +132,7 @@ pub(super) fn resolve(
         requests: requests(&place, &file)?,
         store_url,
         state_url,
+        state_shown,
         step: file.dataset.step,
         history: file.dataset.history.0,
         calendar,
@@ -147,6 +152,7 @@ pub(super) fn resolve(
             listen,
             access: access(&place, &file.serve.access)?,
             public_url: file.serve.public_url,
+            shard: file.serve.shard,
             allow_unauthenticated_remote: file.serve.allow_unauthenticated_remote,
             lateness: file.serve.lateness.0,
             max_series: file.serve.max_series,
@@ -398,8 +404,19 @@ fn directory_url(path: &str) -> Result<String, String> {
 /// Beside a `file://` store by default; of another store, in `./forewarn-data`.
 fn state_url(text: Option<&str>, store_url: &str) -> Result<String, String> {
     match text {
-        Some(text) if text.starts_with("sqlite:///") || text.starts_with("postgres://") => Ok(text.to_owned()),
-        Some(text) => Err(format!("wanted sqlite:///path or postgres://…, got {text:?}")),
+        Some(text) if text.starts_with("sqlite:///") => Ok(text.to_owned()),
+        Some(text) if text.starts_with("postgres://") || text.starts_with("postgresql://") => {
+            let url = Url::parse(text).map_err(|e| format!("wanted postgres://user@host/database: {e}"))?;
+            match url.path().trim_matches('/') {
+                "" => Err("wanted postgres://user@host/database, got no database".to_owned()),
+                _ => Ok(text.to_owned()),
+            }
+        }
+        // Of something else only the scheme is shown: a password may follow.
+        Some(text) => {
+            let scheme = text.split_once("://").map_or(text, |(scheme, _)| scheme);
+            Err(format!("wanted sqlite:///path or postgres://user@host/database, got {scheme:?}"))
+        }
         None => {
             let directory = match Url::parse(store_url).ok().filter(|u| u.scheme() == "file") {
                 Some(url) => url.to_file_path().map_err(|()| format!("not a path: {store_url:?}"))?,
@@ -408,6 +425,20 @@ fn state_url(text: Option<&str>, store_url: &str) -> Result<String, String> {
             Ok(format!("sqlite://{}", directory.join("state.db").display()))
         }
     }
+}
+
+/// The URL with a password that was given apart.
+fn with_password(url: String, password: Option<Secret>) -> Result<Secret, String> {
+    let Some(password) = password else { return Ok(Secret::new(url)) };
+    let mut parsed = Url::parse(&url).map_err(|e| e.to_string())?;
+    if parsed.scheme() == "sqlite" {
+        return Err("state_password is for postgres://…".to_owned());
+    }
+    if parsed.password().is_some() {
+        return Err("give the password here or in state_password, not both".to_owned());
+    }
+    parsed.set_password(Some(password.expose())).map_err(|()| "a password needs a host".to_owned())?;
+    Ok(Secret::new(parsed))
 }
 
 /// `Sun 03:00 UTC`.
