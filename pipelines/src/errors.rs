@@ -47,6 +47,11 @@ pub(crate) fn one_line(error: &anyhow::Error) -> String {
     line.split('\n').map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
+/// What was asked for may work later: somebody else does not answer.
+pub(crate) fn is_unreachable(error: &anyhow::Error) -> bool {
+    exit_code(error) == UNREACHABLE
+}
+
 fn exit_code(error: &anyhow::Error) -> u8 {
     error.chain().find_map(code_of).unwrap_or(FAILED)
 }

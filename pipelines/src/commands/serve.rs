@@ -2,11 +2,12 @@
 //! one, until it is told to stop.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use forewarn_datasets::Dataset;
 use forewarn_inference::{Server, ServerHandle, ServerOptions, Webhook, WebhookSecret};
-use forewarn_models::Engine;
+use forewarn_models::{Engine, ModelRegistry};
 use forewarn_schema::{TimeRange, Timestamp};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,9 +20,7 @@ use crate::outcome::Outcome;
 
 pub(super) async fn serve(config: &Config, arguments: &Serve) -> anyhow::Result<Outcome> {
     let mut options = server_options(config, arguments)?;
-    let registry = open::moving_registry(config).await?;
-    let mut engine = open::engine(config, &registry).await?;
-    options.warmed_until = warm(config, &mut engine).await?;
+    let (registry, engine) = prepare(config, &mut options).await?;
     let server = Server::bind(options, Arc::clone(&config.signals), engine, registry).await?;
     let listen = server.local_addr();
     let reload = tokio::spawn(reload_on_hangup(server.handle())?);
@@ -30,6 +29,28 @@ pub(super) async fn serve(config: &Config, arguments: &Serve) -> anyhow::Result<
     reload.abort();
     served?;
     Ok(Outcome::new("", json!({"listen": listen.to_string()})))
+}
+
+/// Opens what the server needs. While the store or the state's database cannot be reached it is tried again: the senders of
+/// samples keep theirs until somebody listens, and nobody has to start this process once more.
+async fn prepare(config: &Config, options: &mut ServerOptions) -> anyhow::Result<(ModelRegistry, Engine)> {
+    const AGAIN: Duration = Duration::from_secs(2);
+    loop {
+        let error = match try_to_prepare(config, options).await {
+            Err(error) if crate::errors::is_unreachable(&error) => error,
+            result => return result,
+        };
+        tracing::error!(error = %crate::errors::one_line(&error), "not serving yet, trying again in {AGAIN:?}");
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+async fn try_to_prepare(config: &Config, options: &mut ServerOptions) -> anyhow::Result<(ModelRegistry, Engine)> {
+    open::state(config).await?.close().await;
+    let registry = open::moving_registry(config).await?;
+    let mut engine = open::engine(config, &registry).await?;
+    options.warmed_until = warm(config, &mut engine).await?;
+    Ok((registry, engine))
 }
 
 pub(super) fn server_options(config: &Config, arguments: &Serve) -> Result<ServerOptions, ConfigError> {
