@@ -95,7 +95,7 @@ fn a_state_over_tls_believes_only_the_authority_that_it_was_given() {
     let (certificate, key) = (dir.path().join("server.crt"), dir.path().join("server.key"));
     let made = std::process::Command::new("openssl")
         .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"])
-        .args(["-addext", "subjectAltName=IP:127.0.0.1", "-keyout"])
+        .args(["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
         .arg(&key)
         .arg("-out")
         .arg(&certificate)
@@ -183,6 +183,6 @@ fn a_server_waits_for_its_database_and_for_its_store() {
     let port = spare_port().unwrap();
     let _server = Waiting::start(&config, port, &log, &settings);
     until("the complaint", || said().contains("not serving yet"));
-    gate.open();
+    gate.open().unwrap();
     until("readiness", || is_ready(port));
 }

@@ -1,24 +1,27 @@
-//! A gate before a server: everything passes while it is open; shut, whoever comes is turned away and whoever was inside
-//! is cut off, as when a machine or the way to it goes away.
+//! A gate before a server: everything passes while it is open; shut, connections are refused and whoever was inside is cut
+//! off, as when a machine goes away.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// On a spare loopback port; shut for ever when dropped.
 #[derive(Debug)]
 pub struct Gate {
     address: SocketAddr,
-    inner: Arc<Inner>,
+    upstream: SocketAddr,
+    keeper: Mutex<Option<Keeper>>,
 }
 
+/// Who lets in, while it is open.
 #[derive(Debug)]
-struct Inner {
-    upstream: SocketAddr,
-    open: AtomicBool,
-    gone: AtomicBool,
-    inside: Mutex<Vec<TcpStream>>,
+struct Keeper {
+    leave: Arc<AtomicBool>,
+    inside: Arc<Mutex<Vec<TcpStream>>>,
+    thread: JoinHandle<()>,
 }
 
 impl Gate {
@@ -26,24 +29,7 @@ impl Gate {
     pub fn start(upstream: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
-        let (open, gone) = (AtomicBool::new(true), AtomicBool::new(false));
-        let inner = Arc::new(Inner { upstream, open, gone, inside: Mutex::default() });
-        let shared = Arc::clone(&inner);
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                if shared.gone.load(Ordering::SeqCst) {
-                    return;
-                }
-                // A connection that fails is the caller's to notice.
-                let _ = stream.and_then(|stream| shared.let_in(stream));
-            }
-        });
-        Ok(Self { address, inner })
-    }
-
-    /// Where to knock.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+        Ok(Self { address, upstream, keeper: Mutex::new(Some(Keeper::start(listener, upstream))) })
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -52,39 +38,63 @@ impl Gate {
     }
 
     /// Lets everybody in again.
-    pub fn open(&self) {
-        self.inner.open.store(true, Ordering::SeqCst);
+    pub fn open(&self) -> io::Result<()> {
+        let mut keeper = self.keeper();
+        if keeper.is_none() {
+            // Somebody's connection may have got the port for a moment.
+            let mut tries = (0..50).map(|_| TcpListener::bind(self.address).inspect_err(|_| pause()));
+            let listener = tries.find_map(Result::ok).ok_or_else(|| io::Error::other("the gate's port is taken"))?;
+            *keeper = Some(Keeper::start(listener, self.upstream));
+        }
+        Ok(())
     }
 
-    /// Cuts off and turns away.
+    /// Cuts off and refuses.
     pub fn shut(&self) {
-        self.inner.open.store(false, Ordering::SeqCst);
-        for stream in self.inner.inside.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        let Some(keeper) = self.keeper().take() else { return };
+        keeper.leave.store(true, Ordering::SeqCst);
+        // Wakes the thread that waits for the next one.
+        let _ = TcpStream::connect(self.address);
+        let _ = keeper.thread.join();
+        for stream in keeper.inside.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
+    }
+
+    fn keeper(&self) -> MutexGuard<'_, Option<Keeper>> {
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        self.inner.gone.store(true, Ordering::SeqCst);
         self.shut();
-        // Wakes the thread that waits for the next one.
-        let _ = TcpStream::connect(self.address);
     }
 }
 
-impl Inner {
-    fn let_in(&self, caller: TcpStream) -> io::Result<()> {
-        if !self.open.load(Ordering::SeqCst) {
-            return caller.shutdown(Shutdown::Both);
-        }
-        let server = TcpStream::connect(self.upstream)?;
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner).extend([caller.try_clone()?, server.try_clone()?]);
-        pass(caller.try_clone()?, server.try_clone()?);
-        pass(server, caller);
-        Ok(())
+impl Keeper {
+    fn start(listener: TcpListener, upstream: SocketAddr) -> Self {
+        let (leave, inside) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::default()));
+        let (told, seen) = (Arc::clone(&leave), Arc::clone(&inside));
+        let thread = std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if told.load(Ordering::SeqCst) {
+                    return;
+                }
+                // A connection that fails is the caller's to notice.
+                let _ = stream.and_then(|stream| let_in(stream, upstream, &seen));
+            }
+        });
+        Self { leave, inside, thread }
     }
+}
+
+fn let_in(caller: TcpStream, upstream: SocketAddr, inside: &Mutex<Vec<TcpStream>>) -> io::Result<()> {
+    let server = TcpStream::connect(upstream)?;
+    inside.lock().unwrap_or_else(PoisonError::into_inner).extend([caller.try_clone()?, server.try_clone()?]);
+    pass(caller.try_clone()?, server.try_clone()?);
+    pass(server, caller);
+    Ok(())
 }
 
 fn pass(mut from: TcpStream, mut to: TcpStream) {
@@ -92,4 +102,8 @@ fn pass(mut from: TcpStream, mut to: TcpStream) {
         let _ = io::copy(&mut from, &mut to);
         let _ = to.shutdown(Shutdown::Write);
     });
+}
+
+fn pause() {
+    std::thread::sleep(Duration::from_millis(100));
 }

@@ -101,11 +101,7 @@ pub(super) async fn open(place: &Place, url: &str, max_bytes: Option<u64>) -> Re
     sqlx::any::install_default_drivers();
     let pool = match place {
         Place::Memory | Place::File(_) => open_sqlite(place, max_bytes).await.map_err(|e| failed(e.into()))?,
-        Place::Server(_) => {
-            // sqlx takes whichever provider the process has.
-            forewarn_storage::install_crypto_provider();
-            open_postgres(url).await.map_err(|e| failed(e.into()))?
-        }
+        Place::Server(_) => open_postgres(url).await.map_err(|e| failed(e.into()))?,
     };
     bring_up_to_date(&place.migrations(), &pool).await.map_err(|e| failed(e.into()))?;
     Ok(pool)
@@ -152,11 +148,32 @@ async fn open_sqlite(place: &Place, max_bytes: Option<u64>) -> Result<AnyPool, s
         .await
 }
 
+/// What a server says that it is; of SQLite `None`. Nothing is made there.
+pub(super) async fn greet(place: &Place, url: &str) -> Result<Option<String>, StateError> {
+    if !matches!(place, Place::Server(_)) {
+        return Ok(None);
+    }
+    let version = async {
+        let mut connection = connect(&url.parse()?).await?;
+        let version: String = sqlx::query_scalar("SHOW server_version").fetch_one(&mut connection).await?;
+        connection.close().await?;
+        Ok(Some(format!("PostgreSQL {version}")))
+    };
+    version.await.map_err(|e: sqlx::Error| StateError::Open { path: place.shown(), source: e.into() })
+}
+
+async fn connect(options: &AnyConnectOptions) -> Result<AnyConnection, sqlx::Error> {
+    sqlx::any::install_default_drivers();
+    // sqlx takes whichever provider the process has.
+    forewarn_storage::install_crypto_provider();
+    let connecting = tokio::time::timeout(CONNECT, AnyConnection::connect_with(options));
+    connecting.await.map_err(|_| sqlx::Error::PoolTimedOut)?
+}
+
 async fn open_postgres(url: &str) -> Result<AnyPool, sqlx::Error> {
     let options: AnyConnectOptions = url.parse()?;
     // Once by hand: the pool tries again until its time is over, and then says only that.
-    let first = tokio::time::timeout(CONNECT, AnyConnection::connect_with(&options));
-    first.await.map_err(|_| sqlx::Error::PoolTimedOut)??.close().await?;
+    connect(&options).await?.close().await?;
     let pool = AnyPoolOptions::new()
         .max_connections(8)
         .acquire_timeout(CONNECT)

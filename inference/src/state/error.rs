@@ -113,7 +113,9 @@ impl StateError {
             _ => source.downcast_ref::<sqlx::Error>(),
         };
         match error {
-            Some(sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut) => true,
+            // Invalid is what TLS calls a certificate that it does not believe: that is no matter of time.
+            Some(sqlx::Error::Io(error)) => error.kind() != std::io::ErrorKind::InvalidData,
+            Some(sqlx::Error::PoolTimedOut) => true,
             // Of PostgreSQL: it starts up or shuts down, or has no connection left.
             Some(error) => sql_state(error).is_some_and(|state| state.starts_with("57P") || state == "53300"),
             None => false,

@@ -66,6 +66,11 @@ impl StateStore {
         Self { shard: shard.into(), ..self }
     }
 
+    /// Whether a database server answers, and which it is; `None` of a file. Nothing is made or changed.
+    pub async fn greet(url: &str) -> Result<Option<String>, StateError> {
+        database::greet(&Place::of(url)?, url).await
+    }
+
     /// How a state URL is shown: without password and parameters.
     pub fn shown(url: &str) -> String {
         match Place::of(url) {

@@ -1,5 +1,7 @@
 //! Which predictions are kept, and how they are read back.
 
+use std::time::Duration;
+
 use forewarn_models::EngineOutput;
 use forewarn_schema::Prediction;
 use sqlx::Row;
@@ -10,6 +12,9 @@ use super::{AnyRow, Change, StateError, StateStore, corrupt, plain};
 const KEPT_FROM: f64 = 0.5;
 /// At most one a target in this time.
 const KEPT_EVERY_MS: i64 = 600_000;
+/// For the database to store a step.
+const PATIENCE: Duration = Duration::from_secs(30);
+const STEP: &str = "store the predictions and requests of a step";
 
 impl StateStore {
     /// Stores what one step decided, all of it or nothing: its requests with the message that
@@ -18,7 +23,13 @@ impl StateStore {
     /// stays as it is. Returns the ids of the requests that are new. Where another server leads it is
     /// [`StateError::NotLeading`], and nothing is stored.
     pub(crate) async fn save_step(&self, output: &EngineOutput, announce: bool) -> Result<Vec<String>, StateError> {
-        const WHAT: &str = "store the predictions and requests of a step";
+        // A machine that vanished answers nothing, and the next connection may lead to another one.
+        let stored = tokio::time::timeout(PATIENCE, self.store_step(output, announce)).await;
+        stored.unwrap_or_else(|_| Err(self.failed(STEP, sqlx::Error::PoolTimedOut)))
+    }
+
+    async fn store_step(&self, output: &EngineOutput, announce: bool) -> Result<Vec<String>, StateError> {
+        const WHAT: &str = STEP;
         let likely = output.predictions.iter().filter(|p| p.breach_probability.get() >= KEPT_FROM);
         let announced: Vec<&Prediction> = output
             .predictions

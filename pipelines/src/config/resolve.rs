@@ -127,9 +127,14 @@ pub(super) fn resolve(
         SignalSet::new(&file.signals.presets, file.signal.clone()).map_err(|e| signal_error(&place, &file, e))?;
     let max_body_bytes = usize::try_from(file.serve.max_body.0)
         .map_err(|_| place.wrong("serve", 0, "max_body", "does not fit this machine's memory"))?;
+    let requests = requests(&place, &file)?;
+    if !state_url.expose().starts_with("sqlite:") && requests.webhook.as_ref().is_some_and(|w| w.secret.is_none()) {
+        let what = "is needed where the state is in PostgreSQL: every server signs with the same secret";
+        return Err(place.wrong("requests", 0, "webhook_secret_file", what));
+    }
     Ok(Config {
         path: path.to_owned(),
-        requests: requests(&place, &file)?,
+        requests,
         store_url,
         state_url,
         state_shown,
@@ -470,7 +475,7 @@ mod tests {
     fn an_empty_file_is_a_configuration() {
         let config = load("").unwrap();
         assert!(config.store_url.starts_with("file:///") && config.store_url.ends_with("/forewarn-data"));
-        assert!(config.state_url.ends_with("/forewarn-data/state.db"), "{}", config.state_url);
+        assert!(config.state_url.expose().ends_with("/forewarn-data/state.db"), "{}", config.state_shown);
         assert_eq!(config.requests.weekly_budget, 5);
         assert_eq!(config.serve.listen.to_string(), "127.0.0.1:9797");
         assert!(config.signals.get("memory").is_some());
@@ -613,6 +618,31 @@ mod tests {
         assert_eq!(config.sources[0].url, "http://thanos:9090");
         assert_eq!(config.sources[0].token.as_ref().unwrap().expose(), "hunter2");
         assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn the_state_may_be_in_postgresql_and_its_password_is_not_shown() {
+        let text =
+            "[store]\nstate = \"postgres://forewarn@db/state?sslmode=verify-full\"\nstate_password = \"${PW}\"\n";
+        let config = load_with(text, &[("PW", "hunter2:/@")]).unwrap();
+        assert_eq!(config.state_url.expose(), "postgres://forewarn:hunter2%3A%2F%40@db/state?sslmode=verify-full");
+        assert_eq!(config.state_shown, "postgres://forewarn@db/state");
+        assert!(!format!("{config:?}").contains("hunter2"));
+        for (text, expected) in [
+            (
+                "state = \"postgres://u:a@db/x\"\nstate_password = \"b\"",
+                "state: give the password here or in state_password",
+            ),
+            ("state = \"sqlite:///x\"\nstate_password = \"b\"", "state: state_password is for postgres://"),
+            ("state = \"postgres://u:a@db\"", "state: wanted postgres://user@host/database, got no database"),
+            (
+                "state = \"postgres://db/x\"\n[requests]\nwebhook = \"http://127.0.0.1/\"",
+                "webhook_secret_file: is needed where the state is in PostgreSQL",
+            ),
+        ] {
+            let error = load(&format!("[store]\n{text}\n")).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]

@@ -75,12 +75,14 @@ impl Traffic {
     pub(crate) fn start(servers: Vec<String>, leaks: Leaks) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
+        // A server shows its newest 1,000 labels: a round has fewer.
+        let pause = Duration::from_millis(if servers.len() > 1 { 40 } else { 10 });
         for url in servers {
             let (told, stopping) = (leaks.clone(), Arc::clone(&stop));
             let to = url.clone();
             threads.push(std::thread::spawn(move || tell(&to, &told, &stopping)));
             let stopping = Arc::clone(&stop);
-            threads.push(std::thread::spawn(move || operate(&url, &stopping)));
+            threads.push(std::thread::spawn(move || operate(&url, pause, &stopping)));
         }
         Self { stop, threads }
     }
@@ -110,8 +112,8 @@ fn tell(url: &str, leaks: &Leaks, stop: &AtomicBool) -> Ledger {
     Ledger::default()
 }
 
-/// Labels as fast as they are taken, up to 100 a second; and every open request is approved.
-fn operate(url: &str, stop: &AtomicBool) -> Ledger {
+/// Labels one after the other, with a pause between them; and every open request is approved.
+fn operate(url: &str, pause: Duration, stop: &AtomicBool) -> Ledger {
     let mut ledger = Ledger::default();
     let json_type = [("content-type", "application/json")];
     while !stop.load(Ordering::SeqCst) {
@@ -124,7 +126,7 @@ fn operate(url: &str, stop: &AtomicBool) -> Ledger {
                 let label: Value = serde_json::from_slice(&answer.body).unwrap();
                 ledger.label(&label);
             }
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(pause);
         }
         let Ok(answer) = http::get(&format!("{url}/api/v1/requests")) else { continue };
         let Ok(Value::Array(requests)) = serde_json::from_slice(&answer.body) else { continue };
