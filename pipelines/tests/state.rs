@@ -31,7 +31,6 @@ fn a_copy_made_while_serving_is_the_state_again_when_put_in_its_place() {
     let dir = tempfile::tempdir().unwrap();
     let config = write_config(dir.path(), SIGNALS);
     let state = dir.path().join("store/state.db");
-    std::fs::create_dir_all(dir.path().join("store")).unwrap();
     let copy = dir.path().join("copy.db");
     let to = copy.display().to_string();
     let nothing = run(&["state", "backup", "--to", &to], Some(&config)).expect_code(1);

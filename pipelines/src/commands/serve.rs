@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use forewarn_datasets::Dataset;
-use forewarn_inference::{Server, ServerHandle, ServerOptions, Webhook, WebhookSecret};
+use forewarn_inference::{Server, ServerHandle, ServerOptions, StateStore, Webhook, WebhookSecret};
 use forewarn_models::{Engine, ModelRegistry};
 use forewarn_schema::{TimeRange, Timestamp};
 use serde_json::json;
@@ -46,7 +46,7 @@ async fn prepare(config: &Config, options: &mut ServerOptions) -> anyhow::Result
 }
 
 async fn try_to_prepare(config: &Config, options: &mut ServerOptions) -> anyhow::Result<(ModelRegistry, Engine)> {
-    open::state(config).await?.close().await;
+    StateStore::greet(config.state_url.expose()).await?;
     let registry = open::moving_registry(config).await?;
     let mut engine = open::engine(config, &registry).await?;
     options.warmed_until = warm(config, &mut engine).await?;
