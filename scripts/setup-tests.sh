@@ -10,6 +10,7 @@ declare -A PACKAGE_OF=(
   [chromium]=chromium
   [chromedriver]=chromium-driver
   [openssl]=openssl
+  [postgres]=postgresql
   [cc]=build-essential
   [pkg-config]=pkg-config
   [python3]=python3
@@ -28,6 +29,8 @@ missing_programs() {
   for program in "${!PACKAGE_OF[@]}"; do
     case $program in
       python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null || echo "$program" ;;
+      # Debian keeps them out of the way, by version.
+      postgres) compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || echo "$program" ;;
       *) command -v "$program" >/dev/null || echo "$program" ;;
     esac
   done | sort
@@ -54,7 +57,7 @@ setup_programs() {
   fi
 }
 
-# Debian starts Prometheus and Alertmanager when they are installed; the tests start their own. A policy of "101" is Debian's way to
+# Debian starts Prometheus, Alertmanager and PostgreSQL when they are installed; the tests start their own. A policy of "101" is Debian's way to
 # say no, for as long as the installation takes; one that is there already stays.
 install_without_starting_services() {
   local policy=/usr/sbin/policy-rc.d ours=0

@@ -16,6 +16,7 @@ use crate::access::Access;
 use crate::delivery::Instance;
 use crate::door::Door;
 use crate::error::AppError;
+use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::models::ModelSlots;
 use crate::options::ServerOptions;
@@ -57,6 +58,7 @@ pub(crate) struct Shared {
     pub(crate) requests: Rate,
     pub(crate) writes: Rate,
     pub(crate) quality: QualityCache,
+    pub(crate) leadership: Leadership,
 }
 
 impl Shared {
@@ -123,6 +125,8 @@ pub struct Status {
     pub webhook: bool,
     /// Since when requests are stopped; `None`: they are not.
     pub stopped: Option<Timestamp>,
+    /// Whether this server asks and delivers; of several on one database only one does.
+    pub leads: bool,
 }
 
 /// What a reload did, per service with a model.
@@ -308,6 +312,7 @@ impl AppState {
             outbox_pending: self.0.store.outbox_pending().await.unwrap_or(0),
             webhook: self.0.options.webhook.is_some(),
             stopped: self.0.store.stopped().await.ok().flatten().map(|stop| stop.since),
+            leads: self.0.leadership.leads(),
         }
     }
 

@@ -50,6 +50,11 @@ pub enum ServeError {
     /// The host of the webhook or of an Alertmanager is an address that may not be reached.
     #[error("requests.webhook or requests.alertmanager cannot be used")]
     OutOfReach(#[from] OutOfReach),
+    /// Several servers sign with one secret.
+    #[error(
+        "requests.webhook_secret_file is needed where the state is in PostgreSQL: every server signs with the same secret"
+    )]
+    NoSharedSecret,
     /// The webhook's secret could not be made, kept or read.
     #[error("webhook secret {path} cannot be used")]
     Secret {
@@ -81,6 +86,11 @@ impl ServeError {
             Self::Listen { source, .. } => source.kind() == std::io::ErrorKind::AddrInUse,
             _ => false,
         }
+    }
+
+    /// The state database's server does not answer; the same call may work later.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::State(error) if error.is_unreachable())
     }
 
     /// There is no room.

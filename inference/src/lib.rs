@@ -46,6 +46,7 @@ mod door;
 mod error;
 mod footprint;
 mod http;
+mod leader;
 mod maintenance;
 mod metrics;
 mod models;

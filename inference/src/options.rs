@@ -71,8 +71,10 @@ pub struct ServerOptions {
     pub rates: RateOptions,
     /// Whether to listen beyond this machine although nobody is asked who they are.
     pub allow_unauthenticated_remote: bool,
-    /// `sqlite:///path/state.db`.
+    /// `sqlite:///path/state.db`, or `postgres://…` for several servers; it may hold a password.
     pub state_url: String,
+    /// Servers of one shard score the same targets, and one of them asks and delivers. Only where they share a database.
+    pub shard: String,
     /// The size that the state database may grow to, in bytes; `None`: the disk's.
     pub state_max_bytes: Option<u64>,
     /// Whom to tell of remediation requests; `None`: they are only stored and shown.
@@ -132,6 +134,7 @@ impl Default for ServerOptions {
             rates: RateOptions::default(),
             allow_unauthenticated_remote: false,
             state_url: "sqlite::memory:".to_owned(),
+            shard: String::new(),
             state_max_bytes: None,
             webhook: None,
             alertmanagers: None,
@@ -162,7 +165,7 @@ impl fmt::Debug for ServerOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerOptions")
             .field("listen", &self.listen)
-            .field("state_url", &self.state_url)
+            .field("state_url", &crate::StateStore::shown(&self.state_url))
             .field("webhook", &self.webhook.as_ref().map(|w| w.url.host_str()))
             .field("step", &self.step)
             .field("lateness", &self.lateness)

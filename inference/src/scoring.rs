@@ -318,6 +318,11 @@ impl Scorer {
         self.engine().restore(requests);
     }
 
+    /// What another server announced of the same samples up to `at`: this one goes on from there.
+    pub(crate) fn adopt(&self, at: Timestamp, requests: &[RemediationRequest]) {
+        self.engine().adopt(at, requests);
+    }
+
     fn said(&self) -> RwLockReadGuard<'_, Said> {
         self.said.read().unwrap_or_else(PoisonError::into_inner)
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use forewarn_features::SignalSet;
 use forewarn_features::live::LiveSignals;
 use forewarn_models::{Engine, EngineOutput, ModelRegistry};
-use forewarn_schema::Timestamp;
+use forewarn_schema::{Prediction, Timestamp};
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio::task::JoinHandle;
@@ -21,13 +21,14 @@ use crate::checkpoint::{self, Checkpoint, CheckpointError, Made};
 use crate::delivery::{self, WebhookSecret};
 use crate::door::{Door, DoorListener, Peer};
 use crate::error::{AppError, ServeError, chain};
+use crate::leader::{self, Leadership};
 use crate::metrics::Metrics;
 use crate::models::ModelSlots;
 use crate::options::ServerOptions;
 use crate::pull::Pulling;
 use crate::rates::Rate;
 use crate::scoring::{Schedule, Scorer, blocking};
-use crate::state::{ServerLock, StateStore};
+use crate::state::{ServerLock, StateError, StateStore};
 
 /// Requests this old may still cover an episode or count against a service's weekly budget.
 const REMEMBERED: Duration = Duration::from_secs(7 * 86_400);
@@ -94,9 +95,11 @@ impl Server {
             }
         }
         let live = LiveSignals::new(Arc::clone(&signals), options.step, options.max_series)?;
-        let store = StateStore::open_capped(&options.state_url, options.state_max_bytes).await?;
+        let store =
+            StateStore::open_capped(&options.state_url, options.state_max_bytes).await?.of_shard(&options.shard);
         let lock = store.lock_server()?;
         let secret = match &options.webhook {
+            Some(webhook) if store.is_shared() && webhook.secret.is_none() => return Err(ServeError::NoSharedSecret),
             Some(webhook) => Some(delivery::secret_for(webhook.secret.clone(), store.path())?),
             None => None,
         };
@@ -117,6 +120,7 @@ impl Server {
             public_url,
             signals,
             scorer,
+            leadership: Leadership::new(&store),
             store,
             registry,
             slots: ModelSlots::default(),
@@ -183,6 +187,10 @@ impl Server {
         if self.app.0.door.has_files() {
             tasks.add(tokio::spawn(crate::door::watch(self.app.clone())));
         }
+        if self.app.0.leadership.is_shared() {
+            let name = format!("{}#{}", self.app.0.public_url, crate::unique_id::unique_id(self.app.now()));
+            tasks.add(tokio::spawn(leader::keep_leading(handle.clone(), name)));
+        }
         for delivery in delivery::start(&self.app, self.secret)? {
             tasks.add(delivery);
         }
@@ -205,6 +213,7 @@ impl Server {
         let stepper = self.stepper.lock().await;
         tasks.stop();
         handle.put_checkpoint(stepper.last).await;
+        self.app.0.leadership.resign(&self.app.0.store).await;
         self.app.0.store.close().await;
         drop((stepper, self.lock));
         tracing::info!("stopped");
@@ -307,16 +316,47 @@ impl ServerHandle {
         &self.app
     }
 
-    /// Stores and shows what the last step said; `false` where it could not be stored.
+    pub(crate) fn leadership(&self) -> &Leadership {
+        &self.app.0.leadership
+    }
+
+    pub(crate) fn store(&self) -> &StateStore {
+        &self.app.0.store
+    }
+
+    /// Goes on from what another server announced; between two steps, `lead` is called.
+    pub(crate) async fn go_on(&self, lead: impl FnOnce()) -> Result<(), StateError> {
+        let _between_steps = self.stepper.lock().await;
+        let announced = self.app.0.store.requests_since(self.app.now() - REMEMBERED).await?;
+        let announced: Vec<_> = announced.into_iter().map(|stored| stored.request).collect();
+        self.app.0.scorer.adopt(self.app.now(), &announced);
+        lead();
+        self.app.0.outbox.notify_one();
+        Ok(())
+    }
+
+    /// Stores and shows what the last step said; `false` where it could not be stored. While another server leads it is
+    /// only shown, and what this one would have asked for is not.
     async fn save(&self, stepper: &mut Stepper) -> bool {
         let Some((at, mut output)) = stepper.unsaved.take() else { return true };
         let shared = &self.app.0;
+        if shared.leadership.watches() {
+            shared.metrics.step(false);
+            shared.scorer.publish(at, unasked(output));
+            return true;
+        }
         for request in &mut output.requests {
             let url = format!("{}/api/v1/requests/{}/outcome", shared.public_url, request.id);
             request.outcome_url.get_or_insert(url);
         }
         let fresh = match shared.store.save_step(&output, shared.options.webhook.is_some()).await {
             Ok(fresh) => fresh,
+            Err(error) if error.is_not_leading() => {
+                shared.leadership.watch(&shared.store);
+                shared.metrics.step(false);
+                shared.scorer.publish(at, unasked(output));
+                return true;
+            }
             Err(error) => {
                 tracing::error!(error = chain(&error), step = %at, "decisions not stored, trying again");
                 shared.metrics.state_failed();
@@ -342,6 +382,14 @@ impl ServerHandle {
 
 fn instance(url: url::Url) -> Arc<delivery::Instance> {
     Arc::new(delivery::Instance::new(url))
+}
+
+/// What a server says that does not lead: there may be no request of that id.
+fn unasked(mut output: EngineOutput) -> Vec<Prediction> {
+    for prediction in &mut output.predictions {
+        prediction.request_id = None;
+    }
+    output.predictions
 }
 
 /// Tasks that end with the server.
@@ -403,7 +451,8 @@ async fn keep_house(handle: ServerHandle) {
     let mut pruned: Option<Instant> = None;
     loop {
         interval.tick().await;
-        if let Err(error) = shared.store.expire(handle.app.now()).await {
+        let leads = shared.leadership.leads();
+        if leads && let Err(error) = shared.store.expire(handle.app.now()).await {
             tracing::error!(error = chain(&error), "requests not expired");
         }
         if shared.options.registry_poll.is_some_and(|every| polled.elapsed() >= every) {
@@ -415,7 +464,7 @@ async fn keep_house(handle: ServerHandle) {
                 tracing::warn!(error = chain(&error), "newest report not read, its figures are not shown");
             }
         }
-        if pruned.is_none_or(|at| at.elapsed() >= PRUNE_EVERY) {
+        if leads && pruned.is_none_or(|at| at.elapsed() >= PRUNE_EVERY) {
             pruned = Some(Instant::now());
             if let Err(error) = shared.store.prune(handle.app.now()).await {
                 tracing::error!(error = chain(&error), "old rows not dropped");

@@ -5,11 +5,18 @@
 use bytes::Bytes;
 use forewarn_inference::StateStore;
 use forewarn_storage::PointerStore as _;
+use forewarn_testkit::postgres::Postgres;
 
 #[tokio::test]
 async fn of_two_that_saw_the_same_only_one_moves_the_pointer() {
     let folder = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}/state.db", folder.path().display());
+    only_one_moves_it(format!("sqlite://{}/state.db", folder.path().display())).await;
+    if let Some(server) = Postgres::shared() {
+        only_one_moves_it(server.database().unwrap()).await;
+    }
+}
+
+async fn only_one_moves_it(url: String) {
     // Two that open a new database at once, as two pulls do.
     let (one, two) = tokio::join!(StateStore::open(&url), StateStore::open(&url));
     let (one, two) = (one.unwrap(), two.unwrap());

@@ -176,6 +176,22 @@ impl RequestPolicy {
         self.holding.values()
     }
 
+    /// Requests that another made of the same steps up to `at`, while this one only watched: they are what was announced,
+    /// and nothing else is. An episode of theirs is not announced again; one that they do not hold will be.
+    pub fn adopt(&mut self, at: Timestamp, requests: &[RemediationRequest]) {
+        self.emitted.clear();
+        self.restored.clear();
+        self.restore(requests);
+        for ((service, signal, labels), episode) in &mut self.episodes {
+            let of_target = requests.iter().filter(|r| concerns(r, service, signal, labels));
+            // What was asked since urgency began is of this episode, also where it has expired.
+            let since = episode.since;
+            let covers = |r: &RemediationRequest| r.expires_at > at || since.is_some_and(|since| r.at >= since);
+            episode.covered = of_target.clone().any(covers);
+            episode.announced = of_target.map(|r| r.at).max();
+        }
+    }
+
     /// Marks the predictions that emit a request, appends one for a workload where several targets
     /// share it, and returns the requests. `predictions` are all of one time.
     pub fn decide(&mut self, at: Timestamp, predictions: &mut Vec<Prediction>) -> Vec<Announcement> {
@@ -290,9 +306,7 @@ impl RequestPolicy {
     }
 
     fn episode(&mut self, p: &Prediction) -> &mut Episode {
-        let covered = self.restored.iter().any(|r| {
-            r.service == p.service && r.signal == p.signal && r.labels.iter().all(|(k, v)| p.labels.get(k) == Some(v))
-        });
+        let covered = self.restored.iter().any(|r| concerns(r, &p.service, &p.signal, &p.labels));
         self.episodes.entry(target_of(p)).or_insert_with(|| Episode { covered, ..Episode::default() })
     }
 
@@ -361,6 +375,11 @@ impl RequestPolicy {
 
 fn target_of(p: &Prediction) -> Target {
     (p.service.clone(), p.signal.clone(), Arc::clone(&p.labels))
+}
+
+/// Whether a request is about that target: its own, or its whole workload's.
+fn concerns(r: &RemediationRequest, service: &str, signal: &str, labels: &LabelSet) -> bool {
+    r.service == service && r.signal == signal && r.labels.iter().all(|(k, v)| labels.get(k) == Some(v))
 }
 
 fn soonest(predictions: &[Prediction], of: &[usize]) -> Option<usize> {

@@ -127,6 +127,12 @@ impl Engine {
         self.policy.restore(requests);
     }
 
+    /// Requests that another engine made of the same steps up to `at`: only they were announced, see
+    /// [`RequestPolicy::adopt`].
+    pub fn adopt(&mut self, at: Timestamp, requests: &[RemediationRequest]) {
+        self.policy.adopt(at, requests);
+    }
+
     /// Takes steps without saying anything: warm-up.
     pub fn observe(&mut self, at: Timestamp, steps: &[ServiceStep]) {
         self.refresh_prior();

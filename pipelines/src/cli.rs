@@ -87,9 +87,31 @@ pub(crate) enum Command {
     Label(Label),
     /// List messages that did not leave; send one again
     Outbox(Outbox),
+    /// The state database: predictions, requests, labels
+    #[command(subcommand)]
+    State(State),
     /// Measure this machine: JSON on standard output
     #[command(subcommand)]
     Bench(Bench),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum State {
+    /// Copy a SQLite state into one file, also while a server is using it
+    Backup(StateBackup),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  forewarn state backup --to /backup/forewarn-state-2026-01-11.db
+
+The copy is of one instant. It becomes the state again when it is put in its place while no server runs (operations.md).
+A state in PostgreSQL is copied with pg_dump.")]
+pub(crate) struct StateBackup {
+    /// Where the copy goes; must not be there yet.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to: PathBuf,
 }
 
 #[derive(Args, Debug)]

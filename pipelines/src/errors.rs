@@ -47,6 +47,11 @@ pub(crate) fn one_line(error: &anyhow::Error) -> String {
     line.split('\n').map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
+/// What was asked for may work later: somebody else does not answer.
+pub(crate) fn is_unreachable(error: &anyhow::Error) -> bool {
+    exit_code(error) == UNREACHABLE
+}
+
 fn exit_code(error: &anyhow::Error) -> u8 {
     error.chain().find_map(code_of).unwrap_or(FAILED)
 }
@@ -76,7 +81,7 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
         return pick(e.is_in_use(), e.is_storage_full(), e.is_unreachable());
     }
     if let Some(e) = error.downcast_ref::<StateError>() {
-        return pick(e.is_in_use(), e.is_storage_full(), false);
+        return pick(e.is_in_use(), e.is_storage_full(), e.is_unreachable());
     }
     if error.is::<DoorError>() {
         return Some(USAGE);
@@ -85,16 +90,17 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
         ServeError::RemoteNotAllowed { .. }
         | ServeError::Door(_)
         | ServeError::Webhook { .. }
-        | ServeError::OutOfReach(_),
+        | ServeError::OutOfReach(_)
+        | ServeError::NoSharedSecret,
     ) = error.downcast_ref::<ServeError>()
     {
         return Some(USAGE);
     }
     if let Some(e) = error.downcast_ref::<ServeError>() {
-        return pick(e.is_in_use(), e.is_storage_full(), false);
+        return pick(e.is_in_use(), e.is_storage_full(), e.is_unreachable());
     }
     if let Some(AppError::State(e)) = error.downcast_ref::<AppError>() {
-        return pick(e.is_in_use(), e.is_storage_full(), false);
+        return pick(e.is_in_use(), e.is_storage_full(), e.is_unreachable());
     }
     match error.downcast_ref::<io::Error>().map(io::Error::kind) {
         Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Some(STORAGE_FULL),

@@ -6,11 +6,13 @@
 pub mod certificates;
 pub mod exporter;
 pub mod fault_proxy;
+pub mod gate;
 pub mod http;
 pub mod latency;
 pub mod native_histograms;
 pub mod noise;
 pub mod otlp;
+pub mod postgres;
 pub mod remote_write;
 pub mod servers;
 pub mod shop;

@@ -181,7 +181,7 @@ fn spawn(programs: &[&str], arguments: &[String], output: &fs::File) -> io::Resu
 }
 
 /// To standard error without the print macros, which libraries may not use; a skip must be seen.
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 

@@ -35,6 +35,7 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 const PARALLEL: u32 = 8;
 /// The outbox is looked at this often even when nobody says that something is in it.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_FOR_OTHERS: Duration = Duration::from_secs(1);
 
 /// Sends what is in the outbox.
 pub(crate) struct Delivery {
@@ -55,7 +56,7 @@ impl Delivery {
     /// Sends for ever; ends only by being dropped, which loses nothing.
     pub(crate) async fn run(mut self) {
         loop {
-            let wait = self.round().await;
+            let wait = if self.app.0.leadership.leads() { self.round().await } else { LOOK_EVERY };
             tokio::select! {
                 () = self.app.0.outbox.notified() => {}
                 () = tokio::time::sleep(wait) => {}
@@ -108,8 +109,10 @@ impl Delivery {
         if tried_any {
             return Duration::ZERO;
         }
+        // What another server approves nobody here is told of.
+        let look_every = if self.app.0.leadership.is_shared() { LOOK_FOR_OTHERS } else { LOOK_EVERY };
         let soonest = self.not_before.values().min().map(|at| at.saturating_duration_since(Instant::now()));
-        soonest.unwrap_or(LOOK_EVERY).min(LOOK_EVERY)
+        soonest.unwrap_or(look_every).min(look_every)
     }
 
     async fn settle(&mut self, entry: &OutboxEntry, fate: &Fate, retry_after: Option<Duration>) {

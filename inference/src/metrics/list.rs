@@ -5,6 +5,7 @@
 pub(super) enum Metric {
     BuildInfo,
     Ready,
+    Leads,
     WriteRequests,
     SamplesKept,
     SamplesUnwanted,
@@ -79,9 +80,10 @@ pub(super) const UNLABELLED_COUNTERS: [Metric; 6] = [
 ];
 
 impl Metric {
-    pub(super) const ALL: [Self; 42] = [
+    pub(super) const ALL: [Self; 43] = [
         Self::BuildInfo,
         Self::Ready,
+        Self::Leads,
         Self::WriteRequests,
         Self::SamplesKept,
         Self::SamplesUnwanted,
@@ -130,6 +132,9 @@ impl Metric {
         match self {
             Self::BuildInfo => ("forewarn_build_info", Gauge, "Always 1; the version of the program."),
             Self::Ready => ("forewarn_ready", Gauge, "Whether samples are taken and decisions stored (1) or not (0)."),
+            Self::Leads => {
+                ("forewarn_leads", Gauge, "1 while this server asks and delivers; of several on one database one does.")
+            }
             Self::WriteRequests => (
                 "forewarn_write_requests_total",
                 Counter,

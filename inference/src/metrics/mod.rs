@@ -144,6 +144,7 @@ impl Metrics {
                     let until = app.0.pulling.as_ref().and_then(|pulling| pulling.state().until);
                     until.map_or_else(Vec::new, |until| gauge(status.now.seconds_since(until)))
                 }
+                Metric::Leads => gauge(f64::from(u8::from(status.leads))),
                 Metric::LiveSeries => gauge(status.live_series as f64),
                 Metric::SeriesFull => gauge(f64::from(u8::from(app.0.scorer.is_full()))),
                 Metric::MemoryForetold => gauge(app.0.scorer.footprint().bytes() as f64),

@@ -4,7 +4,7 @@ use forewarn_schema::{RequestStatus, Timestamp};
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
 
-use super::{StateError, StateStore, audit, corrupt};
+use super::{AnyRow, StateError, StateStore, audit, corrupt};
 
 /// Where a message stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -84,7 +84,7 @@ impl StateStore {
             .fetch_all(&self.pool)
             .await
             .map_err(failed)?;
-        let read = |row: &sqlx::sqlite::SqliteRow| Ok((row.try_get(0)?, row.try_get::<i64, _>(1)?.unsigned_abs()));
+        let read = |row: &AnyRow| Ok((row.try_get(0)?, row.try_get::<i64, _>(1)?.unsigned_abs()));
         rows.iter().map(read).collect::<Result<_, sqlx::Error>>().map_err(failed)
     }
 
@@ -143,7 +143,7 @@ impl StateStore {
     }
 }
 
-fn read(row: &sqlx::sqlite::SqliteRow) -> Result<OutboxMessage, StateError> {
+fn read(row: &AnyRow) -> Result<OutboxMessage, StateError> {
     let columns = || -> Result<_, sqlx::Error> {
         let state: String = row.try_get(3)?;
         let message = OutboxMessage {

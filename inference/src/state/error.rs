@@ -6,7 +6,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// A kind of database that this version cannot use.
-    #[error("state must be sqlite:///absolute/path/state.db, got {url}: {reason}")]
+    #[error("state must be sqlite:///absolute/path/state.db or postgres://user@host/database, got {url}: {reason}")]
     Unsupported {
         /// The URL, without what may be secret in it.
         url: String,
@@ -33,7 +33,7 @@ pub enum StateError {
     Full {
         /// What was to be stored.
         what: &'static str,
-        /// What SQLite said.
+        /// What the database said.
         #[source]
         source: sqlx::Error,
     },
@@ -42,9 +42,23 @@ pub enum StateError {
     Failed {
         /// What was to be done.
         what: &'static str,
-        /// What SQLite said.
+        /// What the database said.
         #[source]
         source: sqlx::Error,
+    },
+    /// Another server asks and delivers; nothing of the change was stored.
+    #[error("another server leads, cannot {what}")]
+    NotLeading {
+        /// What was to be stored.
+        what: &'static str,
+    },
+    /// A copy could not be made.
+    #[error("state cannot be copied to {}: {reason}", path.display())]
+    Backup {
+        /// Where the copy was to be.
+        path: PathBuf,
+        /// What is in the way.
+        reason: String,
     },
     /// A row that this version cannot read.
     #[error("state database holds a {what} that cannot be read, id {id}")]
@@ -94,6 +108,28 @@ impl StateError {
         matches!(self, Self::Full { .. })
     }
 
+    /// Another server leads.
+    pub fn is_not_leading(&self) -> bool {
+        matches!(self, Self::NotLeading { .. })
+    }
+
+    /// The database's server does not answer, or has no room for another connection; the same call may work later.
+    pub fn is_unreachable(&self) -> bool {
+        let Self::Open { source, .. } = self else { return false };
+        let error = match source.downcast_ref() {
+            Some(sqlx::migrate::MigrateError::Execute(error)) => Some(error),
+            _ => source.downcast_ref::<sqlx::Error>(),
+        };
+        match error {
+            // Invalid is what TLS calls a certificate that it does not believe: that is no matter of time.
+            Some(sqlx::Error::Io(error)) => error.kind() != std::io::ErrorKind::InvalidData,
+            Some(sqlx::Error::PoolTimedOut) => true,
+            // Of PostgreSQL: it starts up or shuts down, or has no connection left.
+            Some(error) => sql_state(error).is_some_and(|state| state.starts_with("57P") || state == "53300"),
+            None => false,
+        }
+    }
+
     /// The URL is none that this version can use.
     pub fn is_unsupported(&self) -> bool {
         matches!(self, Self::Unsupported { .. })
@@ -109,8 +145,17 @@ impl StateError {
     }
 }
 
-/// SQLITE_FULL (13), and the I/O error that a full disk gives when shared memory grows (4874).
+/// SQLITE_FULL (13), the I/O error that a full disk gives when shared memory grows (4874), and PostgreSQL's disk_full.
 fn is_full(error: &sqlx::Error) -> bool {
+    if let Some(state) = sql_state(error) {
+        return state == "53100";
+    }
     let Some(code) = error.as_database_error().and_then(|e| e.code()) else { return false };
     code.parse::<u32>().is_ok_and(|code| code & 0xff == 13 || code == 4874)
+}
+
+/// What PostgreSQL calls SQLSTATE; `None` of SQLite.
+fn sql_state(error: &sqlx::Error) -> Option<&str> {
+    let error = error.as_database_error()?.try_downcast_ref::<sqlx::postgres::PgDatabaseError>()?;
+    Some(error.code())
 }

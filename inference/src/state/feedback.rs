@@ -3,7 +3,7 @@
 use forewarn_schema::{Feedback, FeedbackSubject, LabelSource, Timestamp, Verdict};
 use sqlx::Row;
 
-use super::{StateError, StateStore, audit, corrupt};
+use super::{AnyRow, StateError, StateStore, audit, corrupt, plain};
 use crate::app::NewFeedback;
 
 impl StateStore {
@@ -35,15 +35,15 @@ impl StateStore {
             sqlx::query(
                 "INSERT INTO feedback \
                  (id, prediction_id, service, kind, breach_at_ms, verdict, note, source, created_at_ms) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             )
             .bind(&feedback.id)
             .bind(prediction_id)
-            .bind(service)
+            .bind(service.map(plain))
             .bind(kind)
             .bind(breach_at)
             .bind(feedback.verdict.as_str())
-            .bind(&feedback.note)
+            .bind(feedback.note.as_deref().map(plain))
             .bind(feedback.source.as_str())
             .bind(now.millis())
             .execute(&mut *tx)
@@ -71,7 +71,7 @@ impl StateStore {
     pub async fn delete_feedback(&self, id: &str, now: Timestamp) -> Result<bool, StateError> {
         const WHAT: &str = "take a label back";
         let mut tx = self.begin(WHAT).await?;
-        let result = sqlx::query("DELETE FROM feedback WHERE id = ?")
+        let result = sqlx::query("DELETE FROM feedback WHERE id = $1")
             .bind(id)
             .execute(&mut *tx)
             .await
@@ -85,7 +85,7 @@ impl StateStore {
     }
 }
 
-fn read(row: &sqlx::sqlite::SqliteRow) -> Result<Feedback, StateError> {
+fn read(row: &AnyRow) -> Result<Feedback, StateError> {
     let column = |e| StateError::query("read a label", e);
     let id: String = row.try_get(0).map_err(column)?;
     let prediction_id: Option<String> = row.try_get(1).map_err(column)?;

@@ -1,10 +1,13 @@
 //! The state database: what was decided (predictions, requests, what must leave) and what was said of
-//! it (labels), in SQLite. A change is committed to disk before anything acts on it. Samples are not
+//! it (labels), in SQLite or PostgreSQL. A change is committed to disk before anything acts on it. Samples are not
 //! here: they live in memory.
 
+mod backup;
+mod database;
 mod dead_letters;
 mod error;
 mod feedback;
+mod leadership;
 mod lock;
 mod modes;
 mod outbox;
@@ -14,17 +17,18 @@ mod requests;
 mod safety;
 mod trail;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use forewarn_schema::Timestamp;
-use sqlx::Sqlite;
-use sqlx::pool::PoolConnection;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::AnyPool;
+use sqlx::any::AnyRow;
 
+use self::database::{Change, Place};
 pub use self::dead_letters::{MessageState, OutboxMessage};
 pub use self::error::StateError;
+pub(crate) use self::leadership::{Seen, Term};
 pub use self::lock::ServerLock;
 pub use self::modes::StoredMode;
 pub(crate) use self::modes::word;
@@ -36,80 +40,69 @@ pub use self::trail::AuditEntry;
 /// How long predictions without a label or a request, and messages that left, are kept.
 const RETENTION: Duration = Duration::from_secs(90 * 86_400);
 
-/// A connection inside a transaction, until [`StateStore::commit`]; dropped, the transaction is undone.
-/// Not sqlx's own transaction: that loses count where SQLite itself undoes one, as it does when the
-/// disk is full, and its connection is of no use from then on.
-type Change = PoolConnection<Sqlite>;
-
 /// The state database; a clone shares its connections.
 #[derive(Clone, Debug)]
 pub struct StateStore {
-    pool: SqlitePool,
-    /// `None` in memory.
-    path: Option<PathBuf>,
+    pool: AnyPool,
+    place: Place,
+    /// Which targets the server of this store scores, see [`Self::of_shard`].
+    shard: Arc<str>,
+    /// In whose name this server asks and delivers; `None`: another one does.
+    term: Arc<Mutex<Option<Term>>>,
     /// Why the last change could not be stored; `None` since one could.
     failure: Arc<Mutex<Option<String>>>,
 }
 
 impl StateStore {
-    /// Opens `sqlite:///absolute/path` (or `sqlite:relative/path`), creates it where it is absent and
-    /// brings it up to date; `sqlite::memory:` is a fresh one that ends with its last clone. The
-    /// folder must exist.
+    /// Opens a database and brings it up to date. `sqlite:///absolute/path` (or `sqlite:relative/path`) is created where
+    /// it is absent, in a folder that exists; `sqlite::memory:` is a fresh one that ends with its last clone;
+    /// `postgres://user:password@host:port/database` exists, and may hold other tables.
     pub async fn open(url: &str) -> Result<Self, StateError> {
         Self::open_capped(url, None).await
     }
 
-    /// The same, refusing to grow beyond `max_bytes`: a change that does not fit is answered as a full
+    /// The same; SQLite refuses to grow beyond `max_bytes`: a change that does not fit is answered as a full
     /// disk would be.
     pub async fn open_capped(url: &str, max_bytes: Option<u64>) -> Result<Self, StateError> {
-        let path = database_path(url)?;
-        let shown = path.as_ref().map_or_else(|| "in memory".to_owned(), |p| p.display().to_string());
-        let open = |source| StateError::Open { path: shown.clone(), source };
-        let mut options = SqliteConnectOptions::new()
-            .create_if_missing(true)
-            .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(10))
-            .synchronous(SqliteSynchronous::Full);
-        options = match &path {
-            Some(path) => options.filename(path).journal_mode(SqliteJournalMode::Wal),
-            None => options.in_memory(true),
-        };
-        if let Some(max_bytes) = max_bytes {
-            const PAGE: u64 = 4096;
-            options = options.pragma("max_page_count", (max_bytes / PAGE).max(1).to_string());
-        }
-        // A database in memory is its connection: one, for ever.
-        let connections = if path.is_some() { 4 } else { 1 };
-        let pool = SqlitePoolOptions::new()
-            .max_connections(connections)
-            // No minimum: the pool would open it beside the first connection, and of two that make a new
-            // database a WAL one, SQLite answers one with "locked" at once. The first stays: nothing ends it.
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .after_release(|connection, _| {
-                Box::pin(async move {
-                    // Fails where nothing is open, which is what is wanted. What was dropped half-way (an
-                    // error, a caller that hung up) must not reach the next user of the connection.
-                    let _ = sqlx::query("ROLLBACK").execute(connection).await;
-                    Ok(true)
-                })
-            })
-            .connect_with(options)
-            .await
-            .map_err(|e| open(e.into()))?;
-        bring_up_to_date(&pool).await.map_err(|e| open(e.into()))?;
-        Ok(Self { pool, path, failure: Arc::default() })
+        let place = Place::of(url)?;
+        let pool = database::open(&place, url, max_bytes).await?;
+        Ok(Self { pool, place, shard: "".into(), term: Arc::default(), failure: Arc::default() })
     }
 
-    /// Where the database is; `None` in memory.
+    /// For a server that scores the targets of one shard: what it asks for is delivered by this shard's leader.
+    #[must_use]
+    pub fn of_shard(self, shard: &str) -> Self {
+        Self { shard: shard.into(), ..self }
+    }
+
+    /// Whether a database server answers, and which it is; `None` of a file. Nothing is made or changed.
+    pub async fn greet(url: &str) -> Result<Option<String>, StateError> {
+        database::greet(&Place::of(url)?, url).await
+    }
+
+    /// How a state URL is shown: without password and parameters.
+    pub fn shown(url: &str) -> String {
+        match Place::of(url) {
+            Ok(Place::Server(shown)) => shown,
+            _ if database::is_server(url) => "postgres://…".to_owned(),
+            _ => url.to_owned(),
+        }
+    }
+
+    /// The database's file; `None` in memory and on a server.
     pub fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
+        if let Place::File(path) = &self.place { Some(path) } else { None }
+    }
+
+    /// Whether servers on other machines may use it too.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.place, Place::Server(_))
     }
 
     /// Takes the right to serve from this database, for as long as the lock lives. A database in
-    /// memory is always free.
+    /// memory is always free; on a server any number may serve, and one of them [leads](Self::lead).
     pub fn lock_server(&self) -> Result<ServerLock, StateError> {
-        ServerLock::take(self.path.as_deref())
+        ServerLock::take(self.path())
     }
 
     /// Notes what a person or the program decided.
@@ -125,10 +118,10 @@ impl StateStore {
         let before = (now - RETENTION).millis();
         let mut tx = self.begin(WHAT).await?;
         for statement in [
-            "DELETE FROM predictions WHERE at_ms < ? AND id NOT IN (SELECT prediction_id FROM requests) \
+            "DELETE FROM predictions WHERE at_ms < $1 AND id NOT IN (SELECT prediction_id FROM requests) \
              AND id NOT IN (SELECT prediction_id FROM feedback WHERE prediction_id IS NOT NULL)",
-            "DELETE FROM outbox WHERE expires_at_ms < ? AND state <> 'pending'",
-            "DELETE FROM silences WHERE until_ms < ?",
+            "DELETE FROM outbox WHERE expires_at_ms < $1 AND state <> 'pending'",
+            "DELETE FROM silences WHERE until_ms < $1",
         ] {
             sqlx::query(statement).bind(before).execute(&mut *tx).await.map_err(|e| self.failed(WHAT, e))?;
         }
@@ -143,9 +136,10 @@ impl StateStore {
     /// Writes something and takes it away: clears [`failure`](Self::failure) once there is room again.
     pub(crate) async fn probe(&self) -> Result<(), StateError> {
         const WHAT: &str = "write a test row";
-        for statement in ["INSERT INTO probe VALUES (zeroblob(65536))", "DELETE FROM probe"] {
+        let filler = sqlx::query("INSERT INTO probe VALUES ($1)").bind(vec![0u8; 65_536]);
+        for statement in [filler, sqlx::query("DELETE FROM probe")] {
             let mut tx = self.begin(WHAT).await?;
-            sqlx::query(statement).execute(&mut *tx).await.map_err(|e| self.failed(WHAT, e))?;
+            statement.execute(&mut *tx).await.map_err(|e| self.failed(WHAT, e))?;
             self.commit(tx, WHAT).await?;
         }
         Ok(())
@@ -156,16 +150,13 @@ impl StateStore {
         self.pool.close().await;
     }
 
-    /// Starts a change. It takes the write lock at once: a change that first reads cannot then lose
-    /// the race for it.
+    /// Starts a change.
     async fn begin(&self, what: &'static str) -> Result<Change, StateError> {
-        let mut change = self.pool.acquire().await.map_err(|e| self.failed(what, e))?;
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut *change).await.map_err(|e| self.failed(what, e))?;
-        Ok(change)
+        Change::begin(&self.pool, &self.place).await.map_err(|e| self.failed(what, e))
     }
 
-    async fn commit(&self, mut change: Change, what: &'static str) -> Result<(), StateError> {
-        sqlx::query("COMMIT").execute(&mut *change).await.map_err(|e| self.failed(what, e))?;
+    async fn commit(&self, change: Change, what: &'static str) -> Result<(), StateError> {
+        change.commit().await.map_err(|e| self.failed(what, e))?;
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
         Ok(())
     }
@@ -178,50 +169,21 @@ impl StateStore {
     }
 }
 
-/// Of two processes that open a new database at once, both find nothing there, and the second one's migration meets the
-/// first one's tables. It looks again, and finds them done.
-async fn bring_up_to_date(pool: &SqlitePool) -> Result<(), sqlx::migrate::MigrateError> {
-    const LOOKS: u32 = 5;
-    let migrations = sqlx::migrate!("./migrations");
-    for _ in 1..LOOKS {
-        if migrations.run(pool).await.is_ok() {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    migrations.run(pool).await
-}
-
 async fn audit(tx: &mut Change, action: &str, object: &str, detail: &str, at: Timestamp) -> Result<(), sqlx::Error> {
-    sqlx::query("INSERT INTO audit (at_ms, action, object, detail, who) VALUES (?, ?, ?, ?, ?)")
+    sqlx::query("INSERT INTO audit (at_ms, action, object, detail, who) VALUES ($1, $2, $3, $4, $5)")
         .bind(at.millis())
         .bind(action)
-        .bind(object)
-        .bind(detail)
+        .bind(plain(object))
+        .bind(plain(detail))
         .bind(&*crate::access::caller())
         .execute(&mut **tx)
         .await?;
     Ok(())
 }
 
-/// The file that `url` names; `None` for one in memory.
-fn database_path(url: &str) -> Result<Option<PathBuf>, StateError> {
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        let reason = "PostgreSQL is not supported by this version";
-        return Err(StateError::Unsupported { url: "postgres://…".to_owned(), reason });
-    }
-    let Some(rest) = url.strip_prefix("sqlite:") else {
-        let scheme = url.split(':').next().unwrap_or_default();
-        return Err(StateError::Unsupported { url: format!("{scheme}:…"), reason: "the scheme must be sqlite" });
-    };
-    if rest == ":memory:" || rest == "//:memory:" {
-        return Ok(None);
-    }
-    let path = rest.strip_prefix("//").unwrap_or(rest);
-    if path.is_empty() || path.contains('?') {
-        return Err(StateError::Unsupported { url: url.to_owned(), reason: "a path must follow, without parameters" });
-    }
-    Ok(Some(PathBuf::from(path)))
+/// Text as a column of its own: PostgreSQL takes no NUL in one. Bodies are JSON, which escapes it.
+fn plain(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
 }
 
 fn corrupt(what: &'static str, id: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StateError {

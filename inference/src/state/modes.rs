@@ -5,7 +5,7 @@ use forewarn_schema::{Mode, Timestamp};
 use serde::Serialize;
 use sqlx::Row;
 
-use super::{StateError, StateStore, audit, corrupt};
+use super::{AnyRow, StateError, StateStore, audit, corrupt};
 use crate::access::caller;
 
 /// Where a playbook stands on a service.
@@ -112,7 +112,7 @@ pub(crate) fn word(mode: Mode) -> &'static str {
     }
 }
 
-fn read(row: &sqlx::sqlite::SqliteRow) -> Result<StoredMode, StateError> {
+fn read(row: &AnyRow) -> Result<StoredMode, StateError> {
     let columns = || -> Result<_, sqlx::Error> {
         let (service, playbook): (String, String) = (row.try_get(0)?, row.try_get(1)?);
         let (mode, since, verified): (String, i64, i64) = (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);

@@ -5,7 +5,7 @@ use forewarn_schema::{RemediationRequest, Timestamp};
 use serde::Serialize;
 use sqlx::Row;
 
-use super::{Change, StateError, StateStore};
+use super::{AnyRow, Change, StateError, StateStore, plain};
 
 /// What a message says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,34 +64,35 @@ pub(super) async fn insert(
     let message = Message { r#type, timestamp: at, request };
     let payload = serde_json::to_string(&message).map_err(|e| sqlx::Error::Encode(e.into()))?;
     sqlx::query(
-        "INSERT OR IGNORE INTO outbox (event_id, request_id, target_key, payload, expires_at_ms) \
-         VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO outbox (event_id, request_id, target_key, payload, expires_at_ms, shard) \
+         SELECT $1, id, $2, $3, $4, shard FROM requests WHERE id = $5 ON CONFLICT DO NOTHING",
     )
     .bind(event_id)
-    .bind(&request.id)
-    .bind(target_key)
+    .bind(plain(target_key))
     .bind(payload)
     .bind(request.expires_at.millis())
+    .bind(&request.id)
     .execute(&mut **tx)
     .await?;
     Ok(())
 }
 
 impl StateStore {
-    /// The oldest waiting message of each target, oldest first, at most `limit`: a target's next one
+    /// The oldest waiting message of each target of this shard, oldest first, at most `limit`: a target's next one
     /// waits for it.
     pub(crate) async fn outbox_heads(&self, limit: u32) -> Result<Vec<OutboxEntry>, StateError> {
         let failed = |e| StateError::query("read the outbox", e);
         let rows = sqlx::query(
             "SELECT seq, event_id, target_key, payload, expires_at_ms, attempts FROM outbox \
-             WHERE seq IN (SELECT min(seq) FROM outbox WHERE state = 'pending' GROUP BY target_key) \
-             ORDER BY seq LIMIT ?",
+             WHERE seq IN (SELECT min(seq) FROM outbox WHERE state = 'pending' AND shard = $1 GROUP BY target_key) \
+             ORDER BY seq LIMIT $2",
         )
-        .bind(limit)
+        .bind(&*self.shard)
+        .bind(i64::from(limit))
         .fetch_all(&self.pool)
         .await
         .map_err(failed)?;
-        let read = |row: &sqlx::sqlite::SqliteRow| -> Result<OutboxEntry, sqlx::Error> {
+        let read = |row: &AnyRow| -> Result<OutboxEntry, sqlx::Error> {
             Ok(OutboxEntry {
                 seq: row.try_get(0)?,
                 event_id: row.try_get(1)?,
@@ -104,23 +105,24 @@ impl StateStore {
         rows.iter().map(read).collect::<Result<_, _>>().map_err(failed)
     }
 
-    /// Notes how a try ended.
+    /// Notes how a try ended. One that a leader of before still had on its way changes nothing once another was taken.
     pub(crate) async fn outbox_tried(&self, seq: i64, fate: &Fate, now: Timestamp) -> Result<(), StateError> {
         const WHAT: &str = "note a delivery";
         let (state, tried, delivered_at, error) = match fate {
-            Fate::Delivered => ("delivered", 1, Some(now.millis()), None),
+            Fate::Delivered => ("delivered", 1_i64, Some(now.millis()), None),
             Fate::Retry { error } => ("pending", 1, None, Some(error.as_str())),
             Fate::Refused { error } => ("refused", 1, None, Some(error.as_str())),
             Fate::Expired => ("expired", 0, None, Some("expired before it could be delivered")),
         };
         let mut tx = self.begin(WHAT).await?;
         sqlx::query(
-            "UPDATE outbox SET state = ?, attempts = attempts + ?, delivered_at_ms = ?, last_error = ? WHERE seq = ?",
+            "UPDATE outbox SET state = $1, attempts = attempts + $2, delivered_at_ms = $3, last_error = $4 \
+             WHERE seq = $5 AND state = 'pending'",
         )
         .bind(state)
         .bind(tried)
         .bind(delivered_at)
-        .bind(error)
+        .bind(error.map(plain))
         .bind(seq)
         .execute(&mut *tx)
         .await

@@ -1,4 +1,5 @@
-//! Pointers of a bucket that cannot compare and swap. SQLite can: whoever writes holds the database's write lock.
+//! Pointers of a bucket that cannot compare and swap. A database can: whoever writes
+//! holds the lock of the row, or of the whole of it.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,7 +22,7 @@ impl PointerStore for StateStore {
 impl StateStore {
     async fn pointer(&self, key: &str) -> Result<Option<(Bytes, i64)>, StateError> {
         const WHAT: &str = "read a pointer";
-        let found = sqlx::query("SELECT bytes, version FROM pointers WHERE key = ?").bind(key);
+        let found = sqlx::query("SELECT bytes, version FROM pointers WHERE key = $1").bind(key);
         let found = found.fetch_optional(&self.pool).await.map_err(|e| StateError::query(WHAT, e))?;
         let Some(row) = found else { return Ok(None) };
         let bytes: Vec<u8> = row.try_get(0).map_err(|e| StateError::query(WHAT, e))?;
@@ -34,11 +35,11 @@ impl StateStore {
         let version = seen.unwrap_or(0) + 1;
         let mut change = self.begin(WHAT).await?;
         let statement = match seen {
-            None => sqlx::query("INSERT INTO pointers VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+            None => sqlx::query("INSERT INTO pointers VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
                 .bind(key)
                 .bind(version)
                 .bind(bytes),
-            Some(seen) => sqlx::query("UPDATE pointers SET version = ?, bytes = ? WHERE key = ? AND version = ?")
+            Some(seen) => sqlx::query("UPDATE pointers SET version = $1, bytes = $2 WHERE key = $3 AND version = $4")
                 .bind(version)
                 .bind(bytes)
                 .bind(key)

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::Row;
 
 use super::outbox::{self, Event};
-use super::{Change, StateError, StateStore, audit, corrupt};
+use super::{AnyRow, Change, StateError, StateStore, audit, corrupt, plain};
 
 /// What a person says to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,9 +53,9 @@ const SELECT: &str = "SELECT r.id, r.body, r.status, r.status_at_ms, r.note, o.d
 impl StateStore {
     /// Requests, newest first, at most `limit`.
     pub async fn requests(&self, limit: u32) -> Result<Vec<StoredRequest>, StateError> {
-        let sql = select(" ORDER BY r.at_ms DESC, r.id LIMIT ?");
+        let sql = select(" ORDER BY r.at_ms DESC, r.id LIMIT $1");
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(limit)
+            .bind(i64::from(limit))
             .fetch_all(&self.pool)
             .await
             .map_err(|e| StateError::query("read requests", e))?;
@@ -64,7 +64,7 @@ impl StateStore {
 
     /// The request of that id.
     pub async fn request(&self, id: &str) -> Result<Option<StoredRequest>, StateError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(select(" WHERE r.id = ?")))
+        let row = sqlx::query(sqlx::AssertSqlSafe(select(" WHERE r.id = $1")))
             .bind(id)
             .fetch_optional(&self.pool)
             .await
@@ -74,7 +74,7 @@ impl StateStore {
 
     /// Requests that were emitted at or after `since`, oldest first.
     pub async fn requests_since(&self, since: Timestamp) -> Result<Vec<StoredRequest>, StateError> {
-        let rows = sqlx::query(sqlx::AssertSqlSafe(select(" WHERE r.at_ms >= ? ORDER BY r.at_ms, r.id")))
+        let rows = sqlx::query(sqlx::AssertSqlSafe(select(" WHERE r.at_ms >= $1 ORDER BY r.at_ms, r.id")))
             .bind(since.millis())
             .fetch_all(&self.pool)
             .await
@@ -96,7 +96,7 @@ impl StateStore {
             Decision::Approve => RequestStatus::Approved,
             Decision::Reject => RequestStatus::Rejected,
         };
-        self.expire(now).await?;
+        self.expire_one(id, now).await?;
         self.settle(id, status, &[RequestStatus::Open], note, now, announce && decision == Decision::Approve).await
     }
 
@@ -119,20 +119,28 @@ impl StateStore {
     /// Closes what is past its expiry and that nobody decided.
     pub(crate) async fn expire(&self, now: Timestamp) -> Result<(), StateError> {
         const WHAT: &str = "expire requests";
-        let overdue: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM requests WHERE status = 'open' AND expires_at_ms < ?")
-                .bind(now.millis())
-                .fetch_one(&self.pool)
-                .await
-                .map_err(|e| StateError::query(WHAT, e))?;
-        if overdue == 0 {
-            return Ok(());
+        let overdue = sqlx::query("SELECT id FROM requests WHERE status = 'open' AND expires_at_ms < $1 ORDER BY id")
+            .bind(now.millis())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|e| StateError::query(WHAT, e))?;
+        // Each by itself: two replicas that expire many at once could wait for one another.
+        for row in overdue {
+            let id: String = row.try_get(0).map_err(|e| StateError::query(WHAT, e))?;
+            self.expire_one(&id, now).await?;
         }
+        Ok(())
+    }
+
+    async fn expire_one(&self, id: &str, now: Timestamp) -> Result<(), StateError> {
+        const WHAT: &str = "expire a request";
         let mut tx = self.begin(WHAT).await?;
         sqlx::query(
-            "UPDATE requests SET status = 'expired', status_at_ms = ?1 WHERE status = 'open' AND expires_at_ms < ?1",
+            "UPDATE requests SET status = 'expired', status_at_ms = $1 \
+             WHERE id = $2 AND status = 'open' AND expires_at_ms < $1",
         )
         .bind(now.millis())
+        .bind(id)
         .execute(&mut *tx)
         .await
         .map_err(|e| self.failed(WHAT, e))?;
@@ -151,7 +159,7 @@ impl StateStore {
         const WHAT: &str = "store a decision";
         let not_found = || StateError::NotFound { what: "request", id: id.to_owned() };
         let mut tx = self.begin(WHAT).await?;
-        let row = sqlx::query(sqlx::AssertSqlSafe(select(" WHERE r.id = ?")))
+        let row = sqlx::query(sqlx::AssertSqlSafe(select(" WHERE r.id = $1")))
             .bind(id)
             .fetch_optional(&mut *tx)
             .await
@@ -164,21 +172,33 @@ impl StateStore {
             return Err(StateError::Decided { id: id.to_owned(), status: stored.status.as_str() });
         }
         let change = async {
-            sqlx::query("UPDATE requests SET status = ?, status_at_ms = ?, note = ? WHERE id = ?")
+            // Another replica may have decided since we looked: then this one did not.
+            const SET: &str =
+                "UPDATE requests SET status = $1, status_at_ms = $2, note = $3 WHERE id = $4 AND status = $5";
+            let done = sqlx::query(SET)
                 .bind(to.as_str())
                 .bind(now.millis())
-                .bind(note)
+                .bind(note.map(plain))
                 .bind(id)
+                .bind(stored.status.as_str())
                 .execute(&mut *tx)
                 .await?;
+            if done.rows_affected() == 0 {
+                return Ok(false);
+            }
             audit(&mut tx, to.as_str(), id, note.unwrap_or_default(), now).await?;
             if announce {
                 let key = target_key(&stored.request);
                 outbox::insert(&mut tx, Event::Approved, &stored.request, &key, now).await?;
             }
-            Ok(())
+            Ok(true)
         };
-        change.await.map_err(|e| self.failed(WHAT, e))?;
+        if !change.await.map_err(|e| self.failed(WHAT, e))? {
+            drop(tx);
+            let stored = self.request(id).await?.ok_or_else(not_found)?;
+            let decided = StateError::Decided { id: id.to_owned(), status: stored.status.as_str() };
+            return if stored.status == to { Ok(stored) } else { Err(decided) };
+        }
         self.commit(tx, WHAT).await?;
         self.request(id).await?.ok_or_else(not_found)
     }
@@ -190,21 +210,23 @@ pub(super) async fn insert(
     request: &RemediationRequest,
     target_key: &str,
     announce: bool,
+    shard: &str,
 ) -> Result<bool, sqlx::Error> {
     let body = serde_json::to_string(request).map_err(|e| sqlx::Error::Encode(e.into()))?;
     let result = sqlx::query(
-        "INSERT OR IGNORE INTO requests \
-         (id, prediction_id, target_key, service, kind, at_ms, expires_at_ms, status, status_at_ms, body) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'open', ?6, ?8)",
+        "INSERT INTO requests \
+         (id, prediction_id, target_key, service, kind, at_ms, expires_at_ms, status, status_at_ms, body, shard) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 'open', $6, $8, $9) ON CONFLICT DO NOTHING",
     )
     .bind(&request.id)
     .bind(&request.prediction_id)
-    .bind(target_key)
-    .bind(&request.service)
+    .bind(plain(target_key))
+    .bind(plain(&request.service))
     .bind(request.kind.as_str())
     .bind(request.at.millis())
     .bind(request.expires_at.millis())
     .bind(body)
+    .bind(shard)
     .execute(&mut **tx)
     .await?;
     let new = result.rows_affected() == 1;
@@ -222,7 +244,7 @@ pub(super) fn select(tail: &str) -> String {
     format!("{SELECT}{tail}")
 }
 
-pub(super) fn read(row: &sqlx::sqlite::SqliteRow) -> Result<StoredRequest, StateError> {
+pub(super) fn read(row: &AnyRow) -> Result<StoredRequest, StateError> {
     let columns = || -> Result<_, sqlx::Error> {
         let id: String = row.try_get(0)?;
         let body: String = row.try_get(1)?;

@@ -4,7 +4,7 @@ use forewarn_schema::{RequestStatus, Timestamp};
 use serde::Serialize;
 use sqlx::Row;
 
-use super::{StateError, StateStore, audit};
+use super::{AnyRow, StateError, StateStore, audit};
 use crate::access::caller;
 
 /// Requests are stopped.
@@ -50,7 +50,7 @@ impl StateStore {
             .fetch_optional(&self.pool)
             .await
             .map_err(failed)?;
-        let read = |row: &sqlx::sqlite::SqliteRow| -> Result<Stop, sqlx::Error> {
+        let read = |row: &AnyRow| -> Result<Stop, sqlx::Error> {
             let since = Timestamp::from_millis(row.try_get(0)?);
             Ok(Stop { since, who: row.try_get(1)?, note: row.try_get(2)? })
         };
@@ -98,7 +98,7 @@ impl StateStore {
         .fetch_all(&self.pool)
         .await
         .map_err(failed)?;
-        let read = |row: &sqlx::sqlite::SqliteRow| -> Result<Silence, sqlx::Error> {
+        let read = |row: &AnyRow| -> Result<Silence, sqlx::Error> {
             Ok(Silence {
                 id: row.try_get(0)?,
                 service: row.try_get(1)?,

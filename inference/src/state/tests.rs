@@ -4,6 +4,8 @@ use forewarn_schema::{
     Probability, RemediationRequest, RequestStatus, Verdict,
 };
 
+use forewarn_testkit::postgres::Postgres;
+
 use super::*;
 use crate::app::NewFeedback;
 
@@ -60,9 +62,39 @@ async fn in_memory() -> StateStore {
     StateStore::open("sqlite::memory:").await.unwrap()
 }
 
-#[tokio::test]
-async fn likely_predictions_are_kept_once_in_ten_minutes_a_target() {
-    let store = in_memory().await;
+/// A fresh database of a real PostgreSQL, whose lead the store has; `None` where that is not installed.
+async fn on_server() -> Option<StateStore> {
+    let store = StateStore::open(&Postgres::shared()?.database().unwrap()).await.unwrap();
+    let term = store.take_lead("test", None).await.unwrap().unwrap();
+    store.set_term(Some(term));
+    Some(store)
+}
+
+/// The same claim of both databases.
+macro_rules! on_both {
+    ($(async fn $claim:ident($store:ident) $body:block)*) => { $(
+        mod $claim {
+            use super::*;
+
+            async fn claim($store: StateStore) $body
+
+            #[tokio::test]
+            async fn sqlite() {
+                claim(in_memory().await).await;
+            }
+
+            #[tokio::test]
+            async fn postgresql() {
+                if let Some(store) = on_server().await {
+                    claim(store).await;
+                }
+            }
+        }
+    )* };
+}
+
+on_both! {
+async fn likely_predictions_are_kept_once_in_ten_minutes_a_target(store) {
     for minute in 0..25 {
         let step = vec![prediction("a", minute * 60, 0.9), prediction("b", minute * 60, 0.4)];
         store.save_step(&output(step, vec![]), true).await.unwrap();
@@ -72,9 +104,7 @@ async fn likely_predictions_are_kept_once_in_ten_minutes_a_target() {
     assert_eq!(kept, [(a.clone(), at(1200)), (a.clone(), at(600)), (a, at(0))]);
 }
 
-#[tokio::test]
-async fn a_step_stored_twice_is_announced_once() {
-    let store = in_memory().await;
+async fn a_step_stored_twice_is_announced_once(store) {
     let p = prediction("a", 60, 0.2);
     let step = output(vec![p.clone()], vec![request(&p, 7200)]);
     assert_eq!(store.save_step(&step, true).await.unwrap().len(), 1);
@@ -83,9 +113,7 @@ async fn a_step_stored_twice_is_announced_once() {
     assert_eq!(store.prediction(&p.id).await.unwrap(), Some(p), "an unlikely one that emitted a request is kept");
 }
 
-#[tokio::test]
-async fn a_targets_messages_leave_in_order() {
-    let store = in_memory().await;
+async fn a_targets_messages_leave_in_order(store) {
     let (first, second, other) = (prediction("a", 60, 0.9), prediction("a", 6000, 0.9), prediction("b", 120, 0.9));
     for p in [&first, &other, &second] {
         store.save_step(&output(vec![p.clone()], vec![request(p, 9000)]), true).await.unwrap();
@@ -101,9 +129,7 @@ async fn a_targets_messages_leave_in_order() {
     assert_eq!((stored.attempts, stored.delivered_at, stored.last_error), (2, Some(at(80)), None));
 }
 
-#[tokio::test]
-async fn a_decision_holds_and_an_expired_request_takes_none() {
-    let store = in_memory().await;
+async fn a_decision_holds_and_an_expired_request_takes_none(store) {
     let (p, late) = (prediction("a", 60, 0.9), prediction("b", 60, 0.9));
     let step = output(vec![p.clone(), late.clone()], vec![request(&p, 7200), request(&late, 100)]);
     store.save_step(&step, true).await.unwrap();
@@ -122,9 +148,7 @@ async fn a_decision_holds_and_an_expired_request_takes_none() {
     assert!(store.decide("r-none", Decision::Approve, None, at(1), true).await.unwrap_err().is_not_found());
 }
 
-#[tokio::test]
-async fn labels_read_back_and_can_be_taken_back() {
-    let store = in_memory().await;
+async fn labels_read_back_and_can_be_taken_back(store) {
     let p = prediction("a", 60, 0.9);
     store.keep_prediction(&p).await.unwrap();
     let of_prediction = NewFeedback {
@@ -150,9 +174,7 @@ async fn labels_read_back_and_can_be_taken_back() {
     assert_eq!(refused.to_string(), "no prediction with id p-none");
 }
 
-#[tokio::test]
-async fn old_predictions_go_unless_somebody_refers_to_them() {
-    let store = in_memory().await;
+async fn old_predictions_go_unless_somebody_refers_to_them(store) {
     let (labelled, plain, requested) = (prediction("a", 60, 0.9), prediction("b", 60, 0.9), prediction("c", 60, 0.9));
     let step = vec![labelled.clone(), plain.clone(), requested.clone()];
     store.save_step(&output(step, vec![request(&requested, 100)]), false).await.unwrap();
@@ -167,6 +189,66 @@ async fn old_predictions_go_unless_somebody_refers_to_them() {
     assert_eq!(store.prediction(&plain.id).await.unwrap(), None);
     assert!(store.prediction(&labelled.id).await.unwrap().is_some());
     assert!(store.prediction(&requested.id).await.unwrap().is_some());
+}
+
+async fn a_target_of_another_shard_is_left_to_its_leader(store) {
+    let p = prediction("a", 60, 0.9);
+    store.save_step(&output(vec![p.clone()], vec![request(&p, 9000)]), true).await.unwrap();
+    let other = store.clone().of_shard("1");
+    assert_eq!(other.outbox_heads(10).await.unwrap(), []);
+    other.decide(&format!("r-{}", p.id), Decision::Approve, None, at(70), true).await.unwrap();
+    assert_eq!(other.outbox_heads(10).await.unwrap(), [], "approved here, delivered there");
+    assert_eq!(store.outbox_pending().await.unwrap(), 2);
+}
+
+async fn a_try_that_ends_late_does_not_undo_a_delivery(store) {
+    let p = prediction("a", 60, 0.9);
+    store.save_step(&output(vec![p.clone()], vec![request(&p, 9000)]), true).await.unwrap();
+    let seq = store.outbox_heads(1).await.unwrap()[0].seq;
+    store.outbox_tried(seq, &Fate::Delivered, at(70)).await.unwrap();
+    store.outbox_tried(seq, &Fate::Retry { error: "of a leader before".into() }, at(80)).await.unwrap();
+    assert_eq!(store.outbox_pending().await.unwrap(), 0);
+}
+
+async fn of_two_that_decide_at_once_one_does(store) {
+    let p = prediction("a", 60, 0.9);
+    store.save_step(&output(vec![p.clone()], vec![request(&p, 9000)]), true).await.unwrap();
+    let id = format!("r-{}", p.id);
+    let (yes, no) = tokio::join!(
+        store.decide(&id, Decision::Approve, None, at(70), true),
+        store.decide(&id, Decision::Reject, None, at(70), true),
+    );
+    let status = store.request(&id).await.unwrap().unwrap().status;
+    assert_eq!((yes.is_ok(), no.is_ok()), (status == RequestStatus::Approved, status == RequestStatus::Rejected));
+    let announced = if status == RequestStatus::Approved { 2 } else { 1 };
+    assert_eq!(store.outbox_pending().await.unwrap(), announced);
+}
+
+async fn a_zero_byte_in_a_label_stops_nothing(store) {
+    let mut p = prediction("a\0b", 60, 0.9);
+    p.service = "ca\0rt".into();
+    let step = output(vec![p.clone()], vec![request(&p, 9000)]);
+    assert_eq!(store.save_step(&step, true).await.unwrap().len(), 1);
+    assert_eq!(store.prediction(&p.id).await.unwrap(), Some(p.clone()), "the body is as it was");
+    store.decide(&format!("r-{}", p.id), Decision::Reject, Some("no\0"), at(70), true).await.unwrap();
+    assert_eq!(store.failure(), None);
+}
+
+async fn only_one_of_those_who_saw_the_same_leads(store) {
+    let (store, other) = (store.clone().of_shard("led"), store.of_shard("led"));
+    let first = store.take_lead("first", None).await.unwrap().unwrap();
+    assert_eq!(other.take_lead("second", None).await.unwrap(), None);
+    let seen = other.leader().await.unwrap().unwrap();
+    assert_eq!(seen.holder, "first");
+    assert!(store.beat(first).await.unwrap());
+    assert_eq!(other.take_lead("second", Some(&seen)).await.unwrap(), None, "it beat since");
+    let seen = other.leader().await.unwrap().unwrap();
+    let second = other.take_lead("second", Some(&seen)).await.unwrap().unwrap();
+    assert!(!store.beat(first).await.unwrap(), "what was replaced does not beat");
+    assert_eq!(store.take_lead("first", Some(&seen)).await.unwrap(), None);
+    other.resign(second).await.unwrap();
+    assert_eq!(store.leader().await.unwrap().unwrap().holder, "");
+}
 }
 
 #[tokio::test]
@@ -207,15 +289,71 @@ async fn a_second_server_is_refused_until_the_first_ends() {
 }
 
 #[tokio::test]
-async fn only_sqlite_is_taken() {
-    for (url, says) in [
-        ("postgres://user:secret@db/forewarn", "PostgreSQL is not supported by this version"),
-        ("mysql://db", "the scheme must be sqlite"),
-        ("sqlite://", "a path must follow"),
-    ] {
+async fn another_database_is_refused() {
+    for (url, says) in
+        [("mysql://user:secret@db", "the scheme must be sqlite or postgres"), ("sqlite://", "a path must follow")]
+    {
         let error = StateStore::open(url).await.unwrap_err().to_string();
         assert!(error.contains(says) && !error.contains("secret"), "{error}");
     }
     let missing = StateStore::open("sqlite:///no/such/folder/state.db").await.unwrap_err();
     assert!(missing.to_string().contains("/no/such/folder/state.db"), "{missing}");
+}
+
+#[tokio::test]
+async fn a_leader_that_was_replaced_stores_nothing() {
+    let Some(store) = on_server().await else { return };
+    let (p, later) = (prediction("a", 60, 0.9), prediction("b", 120, 0.9));
+    store.save_step(&output(vec![p.clone()], vec![request(&p, 9000)]), true).await.unwrap();
+    let seen = store.leader().await.unwrap().unwrap();
+    let term = store.take_lead("another", Some(&seen)).await.unwrap();
+    let step = output(vec![later.clone()], vec![request(&later, 9000)]);
+    let refused = store.save_step(&step, true).await.unwrap_err();
+    assert!(refused.is_not_leading(), "{refused}");
+    assert_eq!(store.failure(), None, "that is no failure of the database");
+    assert_eq!(store.prediction(&later.id).await.unwrap(), None);
+    store.set_term(term);
+    store.save_step(&step, true).await.unwrap();
+    assert!(store.prediction(&later.id).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_copy_under_load_is_of_one_instant_and_never_over_another_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = |name: &str| format!("sqlite://{}", folder.path().join(name).display());
+    let store = StateStore::open(&url("state.db")).await.unwrap();
+    let writing = store.clone();
+    let load = tokio::spawn(async move {
+        for minute in 0..400 {
+            let p = prediction("a", minute * 600, 0.9);
+            writing.save_step(&output(vec![p.clone()], vec![request(&p, 4_000_000_000)]), true).await.unwrap();
+        }
+    });
+    let copy = folder.path().join("copy #1 %41?.db");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let bytes = store.backup_to(&copy).await.unwrap();
+    load.await.unwrap();
+    assert_eq!(std::fs::metadata(&copy).unwrap().len(), bytes);
+    let again = store.backup_to(&copy).await.unwrap_err().to_string();
+    assert!(again.contains("it is there already"), "{again}");
+    std::fs::rename(&copy, folder.path().join("restored.db")).unwrap();
+    let restored = StateStore::open(&url("restored.db")).await.unwrap();
+    let requests = restored.requests(1000).await.unwrap();
+    let messages = restored.outbox_pending().await.unwrap();
+    assert_eq!(requests.len() as u64, messages, "both of one change or neither");
+    assert!(!requests.is_empty() && requests.len() < 400, "{} of 400", requests.len());
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_or_is_away_is_told_apart_and_no_password_is_shown() {
+    let Some(server) = Postgres::shared() else { return };
+    let url = server.database().unwrap();
+    let wrong = url.replace("hunter2", "hunter3");
+    let error = StateStore::open(&wrong).await.unwrap_err();
+    let text = crate::error::chain(&error);
+    assert!(text.contains("password authentication failed") && !text.contains("hunter"), "{text}");
+    assert!(!error.is_unreachable());
+    let away = format!("{}127.0.0.1:1/none", &url[..url.find("127.0.0.1").unwrap()]);
+    let error = StateStore::open(&away).await.unwrap_err();
+    assert!(error.is_unreachable() && !crate::error::chain(&error).contains("hunter"), "{error:?}");
 }

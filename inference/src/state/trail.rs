@@ -4,7 +4,7 @@ use forewarn_schema::Timestamp;
 use serde::Serialize;
 use sqlx::Row;
 
-use super::{StateError, StateStore};
+use super::{AnyRow, StateError, StateStore};
 
 /// One decision.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -35,7 +35,7 @@ impl StateStore {
         .fetch_all(&self.pool)
         .await
         .map_err(failed)?;
-        let read = |row: &sqlx::sqlite::SqliteRow| -> Result<AuditEntry, sqlx::Error> {
+        let read = |row: &AnyRow| -> Result<AuditEntry, sqlx::Error> {
             Ok(AuditEntry {
                 seq: row.try_get(0)?,
                 at: Timestamp::from_millis(row.try_get(1)?),

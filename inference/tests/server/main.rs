@@ -1,5 +1,10 @@
 //! The server from the outside: over HTTP, on a port of its own, with the real parts behind it.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test panics to fail and says why it skips")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a test panics to fail and says why it skips"
+)]
 
 mod alerting;
 mod asking;
@@ -9,11 +14,13 @@ mod contract;
 mod dead_letters;
 mod delivering;
 mod door;
+mod faults;
 mod guarding;
 mod hostile;
 mod memory;
 mod operating;
 mod otlp;
+mod replicas;
 mod restarting;
 mod rig;
 mod writing;

@@ -46,6 +46,23 @@ pub(crate) async fn bind(folder: &Path, options: ServerOptions) -> Result<Server
     Server::bind(options, signals, engine, registry).await
 }
 
+/// The same with a registry of the test's own.
+pub(crate) async fn start_on(folder: &Path, registry: ModelRegistry, tweak: impl FnOnce(&mut ServerOptions)) -> Rig {
+    let now = Arc::new(AtomicI64::new(START));
+    let options = clocked(folder, &now, tweak);
+    let signals = Arc::new(SignalSet::new(&["hikaricp".to_owned()], vec![]).unwrap());
+    let engine = Engine::new(Arc::clone(&signals), EngineOptions::default());
+    run(Server::bind(options, signals, engine, registry).await.unwrap(), now)
+}
+
+fn clocked(folder: &Path, now: &Arc<AtomicI64>, tweak: impl FnOnce(&mut ServerOptions)) -> ServerOptions {
+    let mut options = options(folder);
+    let clock = Arc::clone(now);
+    options.clock = Arc::new(move || Timestamp::from_seconds(clock.load(Ordering::SeqCst)));
+    tweak(&mut options);
+    options
+}
+
 pub(crate) async fn start(folder: &Path, tweak: impl FnOnce(&mut ServerOptions)) -> Rig {
     start_at(folder, START, tweak).await
 }
@@ -71,14 +88,15 @@ async fn begin(
     tweak: impl FnOnce(&mut ServerOptions),
 ) -> Rig {
     let now = Arc::new(AtomicI64::new(seconds));
-    let mut options = options(folder);
-    let clock = Arc::clone(&now);
-    options.clock = Arc::new(move || Timestamp::from_seconds(clock.load(Ordering::SeqCst)));
-    tweak(&mut options);
+    let options = clocked(folder, &now, tweak);
     let server = bind(folder, options).await.unwrap();
     if let Some(checkpoint) = checkpoint {
         assert!(server.recall(checkpoint).await);
     }
+    run(server, now)
+}
+
+fn run(server: Server, now: Arc<AtomicI64>) -> Rig {
     let scheme = if server.speaks_tls() { "https" } else { "http" };
     let (base, handle) = (format!("{scheme}://{}", server.local_addr()), server.handle());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use forewarn_datasets::{BlocksSource, Dataset, Fetch, SampleQuery, SampleSource, selectors_of};
 use forewarn_features::{LiveSignals, Role, observation::target_labels};
-use forewarn_inference::Footprint;
+use forewarn_inference::{Footprint, StateStore};
 use forewarn_models::ModelRegistry;
 use forewarn_schema::{LabelMatcher, LabelSet, METRIC_NAME, MatchOp, SignalKind, TimeRange};
 use forewarn_storage::{Conditions, Store};
@@ -52,12 +52,14 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
     let (dataset, registry) = (Dataset::new(store.clone()), ModelRegistry::new(store.clone()));
     let services = registry.services().await.with_context(|| format!("store {}", config.store_url))?;
     text.push_str(&format!("store {}: reachable, models of {} services\n", config.store_url, services.len()));
+    let state = match StateStore::greet(config.state_url.expose()).await? {
+        Some(server) => format!("state {}: reachable, {server}\n", config.state_shown),
+        None => format!("state {}\n", config.state_shown),
+    };
     text.push_str(&match store.probe_conditions().await? {
-        _ if store.is_folder() => format!("state {}\n", config.state_url),
-        Conditions::Kept => format!("  conditional writes: kept\nstate {}\n", config.state_url),
-        Conditions::Ignored(header) => {
-            format!("  ignores {header}: its pointers lie in the state database\nstate {}\n", config.state_url)
-        }
+        _ if store.is_folder() => state,
+        Conditions::Kept => format!("  conditional writes: kept\n{state}"),
+        Conditions::Ignored(header) => format!("  ignores {header}: its pointers lie in the state database\n{state}"),
     });
     if let Some(pull) = &config.serve.pull {
         text.push_str(&feed::check(pull).await?);
@@ -154,7 +156,8 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Outcome> {
             "seconds_to_fetch": estimate.duration.as_secs_f64(),
         }));
     }
-    let json = json!({"config": config.path, "store": config.store_url, "state": config.state_url, "sources": sources});
+    let json =
+        json!({"config": config.path, "store": config.store_url, "state": config.state_shown, "sources": sources});
     Ok(Outcome::new(text, json))
 }
 

@@ -18,6 +18,7 @@ mod rollback;
 mod run;
 mod score;
 mod serve;
+mod state;
 mod train;
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -55,6 +56,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Outcome> {
             Command::Serve(arguments) => serve::serve(&config()?, arguments).await,
             Command::Label(arguments) => label::label(&config()?, arguments).await,
             Command::Outbox(arguments) => outbox::outbox(&config()?, arguments).await,
+            Command::State(command) => state::state(&config()?, command).await,
             Command::Score(arguments) => score::score(arguments),
             Command::Bench(arguments) => bench::bench(arguments),
         }

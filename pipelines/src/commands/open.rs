@@ -184,27 +184,32 @@ pub(super) async fn moving_registry(config: &Config) -> anyhow::Result<ModelRegi
 pub(super) async fn changing_store(config: &Config) -> anyhow::Result<Store> {
     let store = Store::open(&config.store_url)?;
     let Conditions::Ignored(header) = store.probe_conditions().await? else { return Ok(store) };
-    let state = StateStore::open(&config.state_url).await?;
-    if state.path().is_none() {
+    let state = state(config).await?;
+    if state.path().is_none() && !state.is_shared() {
         return Err(ConfigError::new(format!(
             "{} ignores {header}, so two writers could overwrite each other; name a state database on disk in [store] state",
             config.store_url
         ))
         .into());
     }
-    let (store_url, state_url) = (&config.store_url, &config.state_url);
+    let (store_url, state_url) = (&config.store_url, &config.state_shown);
     tracing::warn!(store_url, header, state_url, "the bucket ignores conditions: pointers lie in the state database");
     Ok(store.with_pointers(Arc::new(state)))
 }
 
 /// The state that a server serves or served from. One that nobody ever served from can only be a wrong path.
 pub(super) async fn served_state(config: &Config) -> anyhow::Result<StateStore> {
-    if let Some(path) = config.state_url.strip_prefix("sqlite://")
+    if let Some(path) = config.state_url.expose().strip_prefix("sqlite://")
         && !Path::new(path).exists()
     {
         anyhow::bail!("there is no state at {path}; `forewarn serve` makes it");
     }
-    Ok(StateStore::open(&config.state_url).await?)
+    state(config).await
+}
+
+/// The state database.
+pub(super) async fn state(config: &Config) -> anyhow::Result<StateStore> {
+    Ok(StateStore::open(config.state_url.expose()).await?)
 }
 
 /// As the server sets it; the same for a backtest and an evaluation.
@@ -259,10 +264,10 @@ pub(super) fn warm(engine: &mut Engine, histories: &Histories) -> usize {
 
 /// Labels given so far; none where there is no state yet. Nothing is created by looking.
 pub(super) async fn feedback(config: &Config) -> anyhow::Result<Vec<Feedback>> {
-    let path = config.state_url.strip_prefix("sqlite://").map(std::path::Path::new);
+    let path = config.state_url.expose().strip_prefix("sqlite://").map(std::path::Path::new);
     if path.is_some_and(|path| !path.exists()) {
         return Ok(Vec::new());
     }
-    let state = StateStore::open(&config.state_url).await?;
+    let state = state(config).await?;
     Ok(state.feedback().await?)
 }

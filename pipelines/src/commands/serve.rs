@@ -2,11 +2,14 @@
 //! one, until it is told to stop.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use forewarn_datasets::Dataset;
-use forewarn_inference::{Checkpoint, CheckpointOptions, Server, ServerHandle, ServerOptions, Webhook, WebhookSecret};
-use forewarn_models::Engine;
+use forewarn_inference::{
+    Checkpoint, CheckpointOptions, Server, ServerHandle, ServerOptions, StateStore, Webhook, WebhookSecret,
+};
+use forewarn_models::{Engine, ModelRegistry};
 use forewarn_schema::{TimeRange, Timestamp};
 use forewarn_storage::Store;
 use serde_json::json;
@@ -20,12 +23,7 @@ use crate::outcome::Outcome;
 
 pub(super) async fn serve(config: &Config, arguments: &Serve) -> anyhow::Result<Outcome> {
     let mut options = server_options(config, arguments)?;
-    let registry = open::moving_registry(config).await?;
-    let mut engine = open::engine(config, &registry).await?;
-    let checkpoint = newer_checkpoint(config, options.checkpoint.as_ref()).await?;
-    if checkpoint.is_none() {
-        options.warmed_until = warm(config, &mut engine).await?;
-    }
+    let (registry, engine, checkpoint) = prepare(config, &mut options).await?;
     let server = Server::bind(options, Arc::clone(&config.signals), engine, registry).await?;
     if let Some(checkpoint) = checkpoint {
         let at = checkpoint.at();
@@ -41,6 +39,34 @@ pub(super) async fn serve(config: &Config, arguments: &Serve) -> anyhow::Result<
     reload.abort();
     served?;
     Ok(Outcome::new("", json!({"listen": listen.to_string()})))
+}
+
+/// Opens what the server needs. While the store or the state's database cannot be reached it is tried again: the senders of
+/// samples keep theirs until somebody listens, and nobody has to start this process once more.
+async fn prepare(config: &Config, options: &mut ServerOptions) -> anyhow::Result<Prepared> {
+    const AGAIN: Duration = Duration::from_secs(2);
+    loop {
+        let error = match try_to_prepare(config, options).await {
+            Err(error) if crate::errors::is_unreachable(&error) => error,
+            result => return result,
+        };
+        tracing::error!(error = %crate::errors::one_line(&error), "not serving yet, trying again in {AGAIN:?}");
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// What was learnt, and what was seen.
+type Prepared = (ModelRegistry, Engine, Option<Checkpoint>);
+
+async fn try_to_prepare(config: &Config, options: &mut ServerOptions) -> anyhow::Result<Prepared> {
+    StateStore::greet(config.state_url.expose()).await?;
+    let registry = open::moving_registry(config).await?;
+    let mut engine = open::engine(config, &registry).await?;
+    let checkpoint = newer_checkpoint(config, options.checkpoint.as_ref()).await?;
+    if checkpoint.is_none() {
+        options.warmed_until = warm(config, &mut engine).await?;
+    }
+    Ok((registry, engine, checkpoint))
 }
 
 pub(super) fn server_options(config: &Config, arguments: &Serve) -> anyhow::Result<ServerOptions> {
@@ -71,7 +97,8 @@ pub(super) fn server_options(config: &Config, arguments: &Serve) -> anyhow::Resu
         feed: feed::of(config)?,
         otlp_promote: config.serve.otlp_promote.clone(),
         allow_unauthenticated_remote: config.serve.allow_unauthenticated_remote,
-        state_url: config.state_url.clone(),
+        state_url: config.state_url.expose().to_owned(),
+        shard: config.serve.shard.clone(),
         webhook,
         alertmanagers: config.requests.alertmanagers.clone(),
         safety: config.requests.safety.clone(),

@@ -33,6 +33,9 @@ pub(super) struct ConfigFile {
 pub(super) struct StoreSection {
     pub(super) url: Option<String>,
     pub(super) state: Option<String>,
+    /// PostgreSQL's, where it is not in the URL.
+    pub(super) state_password: Option<String>,
+    pub(super) state_password_file: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -177,6 +180,8 @@ impl Default for TrainSection {
 pub(super) struct ServeSection {
     pub(super) listen: String,
     pub(super) public_url: Option<String>,
+    /// Servers of one shard score the same targets, and one of them asks.
+    pub(super) shard: String,
     /// Who may ask for what; without any, nobody is asked.
     pub(super) access: Vec<AccessSection>,
     /// Where nobody is asked who they are, listening beyond this machine must be wanted.
@@ -204,6 +209,7 @@ impl Default for ServeSection {
         Self {
             listen: "127.0.0.1:9797".to_owned(),
             public_url: None,
+            shard: String::new(),
             access: Vec::new(),
             allow_unauthenticated_remote: false,
             lateness: Span::seconds(15),
@@ -310,6 +316,8 @@ impl Default for RequestsSection {
 pub(super) const FROM_ENVIRONMENT: &[(&str, &str)] = &[
     ("store", "url"),
     ("store", "state"),
+    ("store", "state_password"),
+    ("store", "state_password_file"),
     ("dataset", "step"),
     ("dataset", "history"),
     ("dataset", "time_zone"),
@@ -323,6 +331,7 @@ pub(super) const FROM_ENVIRONMENT: &[(&str, &str)] = &[
     ("train", "holdout"),
     ("serve", "listen"),
     ("serve", "public_url"),
+    ("serve", "shard"),
     ("serve", "allow_unauthenticated_remote"),
     ("serve", "lateness"),
     ("serve", "max_series"),

@@ -31,8 +31,10 @@ pub(crate) struct Config {
     pub(crate) path: PathBuf,
     /// `file:///…` or `s3://…`: datasets, models, reports.
     pub(crate) store_url: String,
-    /// `sqlite:///…`: predictions, requests, feedback.
-    pub(crate) state_url: String,
+    /// `sqlite:///…` or `postgres://…`: predictions, requests, feedback. It may hold a password.
+    pub(crate) state_url: Secret,
+    /// The same, without what is secret in it.
+    pub(crate) state_shown: String,
     /// From row to row of the dataset.
     pub(crate) step: Step,
     /// How far back `pull` goes by default.
@@ -155,6 +157,7 @@ pub(crate) struct Train {
 pub(crate) struct Serve {
     pub(crate) listen: SocketAddr,
     pub(crate) public_url: Option<String>,
+    pub(crate) shard: String,
     pub(crate) access: Vec<Credential>,
     pub(crate) allow_unauthenticated_remote: bool,
     pub(crate) lateness: Duration,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use forewarn_datasets::{Fetch, TlsOptions};
 use forewarn_features::promql::Expression;
 use forewarn_features::{Calendar, CalendarError, SignalSet};
-use forewarn_inference::{Alertmanagers, Reach};
+use forewarn_inference::{Alertmanagers, Reach, StateStore};
 use forewarn_schema::LabelMatcher;
 use url::Url;
 
@@ -100,6 +100,10 @@ pub(super) fn resolve(
     let state = file.store.state.as_deref().map(|s| place.expand(s)).transpose();
     let state = state.map_err(|e| place.wrong("store", 0, "state", e))?;
     let state_url = state_url(state.as_deref(), &store_url).map_err(|e| place.wrong("store", 0, "state", e))?;
+    let password = (file.store.state_password.as_ref(), file.store.state_password_file.as_ref());
+    let password = place.secret("store", 0, "state_password", password.0, password.1)?;
+    let state_shown = StateStore::shown(&state_url);
+    let state_url = with_password(state_url, password).map_err(|e| place.wrong("store", 0, "state", e))?;
     if file.dataset.history.0 < file.dataset.step.duration() {
         let what = format!("must hold at least one step of {}", file.dataset.step);
         return Err(place.wrong("dataset", 0, "history", what));
@@ -126,11 +130,17 @@ pub(super) fn resolve(
     let pull = pull(&place, file.serve.pull.as_deref(), &sources)?;
     let max_body_bytes = usize::try_from(file.serve.max_body.0)
         .map_err(|_| place.wrong("serve", 0, "max_body", "does not fit this machine's memory"))?;
+    let requests = requests(&place, &file, &calendar)?;
+    if !state_url.expose().starts_with("sqlite:") && requests.webhook.as_ref().is_some_and(|w| w.secret.is_none()) {
+        let what = "is needed where the state is in PostgreSQL: every server signs with the same secret";
+        return Err(place.wrong("requests", 0, "webhook_secret_file", what));
+    }
     Ok(Config {
         path: path.to_owned(),
-        requests: requests(&place, &file, &calendar)?,
+        requests,
         store_url,
         state_url,
+        state_shown,
         step: file.dataset.step,
         history: file.dataset.history.0,
         calendar,
@@ -154,6 +164,7 @@ pub(super) fn resolve(
             pull,
             otlp_promote: file.serve.otlp.promote_resource_attributes,
             public_url: file.serve.public_url,
+            shard: file.serve.shard,
             allow_unauthenticated_remote: file.serve.allow_unauthenticated_remote,
             lateness: file.serve.lateness.0,
             max_series: file.serve.max_series,
@@ -381,8 +392,19 @@ fn directory_url(path: &str) -> Result<String, String> {
 /// Beside a `file://` store by default; of another store, in `./forewarn-data`.
 fn state_url(text: Option<&str>, store_url: &str) -> Result<String, String> {
     match text {
-        Some(text) if text.starts_with("sqlite:///") || text.starts_with("postgres://") => Ok(text.to_owned()),
-        Some(text) => Err(format!("wanted sqlite:///path or postgres://…, got {text:?}")),
+        Some(text) if text.starts_with("sqlite:///") => Ok(text.to_owned()),
+        Some(text) if text.starts_with("postgres://") || text.starts_with("postgresql://") => {
+            let url = Url::parse(text).map_err(|e| format!("wanted postgres://user@host/database: {e}"))?;
+            match url.path().trim_matches('/') {
+                "" => Err("wanted postgres://user@host/database, got no database".to_owned()),
+                _ => Ok(text.to_owned()),
+            }
+        }
+        // Of something else only the scheme is shown: a password may follow.
+        Some(text) => {
+            let scheme = text.split_once("://").map_or(text, |(scheme, _)| scheme);
+            Err(format!("wanted sqlite:///path or postgres://user@host/database, got {scheme:?}"))
+        }
         None => {
             let directory = match Url::parse(store_url).ok().filter(|u| u.scheme() == "file") {
                 Some(url) => url.to_file_path().map_err(|()| format!("not a path: {store_url:?}"))?,
@@ -391,6 +413,20 @@ fn state_url(text: Option<&str>, store_url: &str) -> Result<String, String> {
             Ok(format!("sqlite://{}", directory.join("state.db").display()))
         }
     }
+}
+
+/// The URL with a password that was given apart.
+fn with_password(url: String, password: Option<Secret>) -> Result<Secret, String> {
+    let Some(password) = password else { return Ok(Secret::new(url)) };
+    let mut parsed = Url::parse(&url).map_err(|e| e.to_string())?;
+    if parsed.scheme() == "sqlite" {
+        return Err("state_password is for postgres://…".to_owned());
+    }
+    if parsed.password().is_some() {
+        return Err("give the password here or in state_password, not both".to_owned());
+    }
+    parsed.set_password(Some(password.expose())).map_err(|()| "a password needs a host".to_owned())?;
+    Ok(Secret::new(parsed))
 }
 
 /// `Sun 03:00 UTC`.
@@ -422,7 +458,7 @@ mod tests {
     fn an_empty_file_is_a_configuration() {
         let config = load("").unwrap();
         assert!(config.store_url.starts_with("file:///") && config.store_url.ends_with("/forewarn-data"));
-        assert!(config.state_url.ends_with("/forewarn-data/state.db"), "{}", config.state_url);
+        assert!(config.state_url.expose().ends_with("/forewarn-data/state.db"), "{}", config.state_shown);
         assert_eq!(config.requests.weekly_budget, 5);
         assert_eq!(config.serve.listen.to_string(), "127.0.0.1:9797");
         assert!(config.signals.get("memory").is_some());
@@ -639,6 +675,31 @@ mod tests {
         assert_eq!(config.sources[0].url, "http://thanos:9090");
         assert_eq!(config.sources[0].token.as_ref().unwrap().expose(), "hunter2");
         assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn the_state_may_be_in_postgresql_and_its_password_is_not_shown() {
+        let text =
+            "[store]\nstate = \"postgres://forewarn@db/state?sslmode=verify-full\"\nstate_password = \"${PW}\"\n";
+        let config = load_with(text, &[("PW", "hunter2:/@")]).unwrap();
+        assert_eq!(config.state_url.expose(), "postgres://forewarn:hunter2%3A%2F%40@db/state?sslmode=verify-full");
+        assert_eq!(config.state_shown, "postgres://forewarn@db/state");
+        assert!(!format!("{config:?}").contains("hunter2"));
+        for (text, expected) in [
+            (
+                "state = \"postgres://u:a@db/x\"\nstate_password = \"b\"",
+                "state: give the password here or in state_password",
+            ),
+            ("state = \"sqlite:///x\"\nstate_password = \"b\"", "state: state_password is for postgres://"),
+            ("state = \"postgres://u:a@db\"", "state: wanted postgres://user@host/database, got no database"),
+            (
+                "state = \"postgres://db/x\"\n[requests]\nwebhook = \"http://127.0.0.1/\"",
+                "webhook_secret_file: is needed where the state is in PostgreSQL",
+            ),
+        ] {
+            let error = load(&format!("[store]\n{text}\n")).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]
