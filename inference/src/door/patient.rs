@@ -25,18 +25,23 @@ pub(super) enum Stream {
 pub(crate) struct Connection {
     stream: Stream,
     idle: Pin<Box<Sleep>>,
+    patience: Duration,
     _place: OwnedSemaphorePermit,
 }
 
 impl Connection {
     pub(super) fn new(stream: Stream, place: OwnedSemaphorePermit) -> Self {
-        Self { stream, idle: Box::pin(sleep(PATIENCE)), _place: place }
+        Self::with_patience(stream, place, PATIENCE)
+    }
+
+    fn with_patience(stream: Stream, place: OwnedSemaphorePermit, patience: Duration) -> Self {
+        Self { stream, idle: Box::pin(sleep(patience)), patience, _place: place }
     }
 
     /// What `done` says; an error where it waits and has waited for too long.
     fn patiently<T>(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if done.is_ready() {
-            self.idle.as_mut().reset(Instant::now() + PATIENCE);
+            self.idle.as_mut().reset(Instant::now() + self.patience);
             return done;
         }
         match self.idle.as_mut().poll(cx) {
@@ -91,5 +96,32 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         of_stream!(self, poll_shutdown, cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::sync::Semaphore;
+
+    #[tokio::test]
+    async fn a_connection_on_which_nothing_moves_is_over_and_its_place_is_free() {
+        let (listener, places) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), Arc::new(Semaphore::new(1)));
+        let mut far = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (near, place) = (listener.accept().await.unwrap().0, Arc::clone(&places).acquire_owned().await.unwrap());
+        let mut near = Connection::with_patience(Stream::Plain(near), place, Duration::from_millis(500));
+        // Slow is not silent: three times two thirds of the patience.
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            far.write_all(b"x").await.unwrap();
+            assert_eq!(near.read_u8().await.unwrap(), b'x');
+        }
+        assert_eq!(near.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(places.available_permits(), 0);
+        drop(near);
+        assert_eq!(places.available_permits(), 1);
     }
 }

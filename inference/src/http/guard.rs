@@ -1,7 +1,7 @@
 //! What holds for every request and every answer: who may ask ([`crate::access`]), and that no other site's page in the
 //! browser of somebody who may asks in their name.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -33,7 +33,10 @@ pub(super) async fn guard(State(app): State<AppState>, request: Request, next: N
     let door = app.0.door.now();
     let (from, caller) = {
         let peer = request.extensions().get::<ConnectInfo<Peer>>().map(|info| &info.0);
-        let (from, names) = (peer.map(|peer| peer.addr.ip()), peer.map_or(&[][..], |peer| &peer.names));
+        // Who serves the router with a listener of their own knows the address at most.
+        let elsewhere = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
+        let from = peer.map(|peer| peer.addr).or(elsewhere).map(|addr| addr.ip());
+        let names = peer.map_or(&[][..], |peer| &peer.names);
         let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
         let caller = app.0.access.check(Asked { method, path, headers, from, names, users: &door.users }).await;
         (from, not_too_often(&app, method, path, from, caller))

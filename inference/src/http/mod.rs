@@ -63,7 +63,9 @@ fn routes(app: &AppState) -> Vec<(&'static str, MethodRouter<AppState>)> {
     ]
 }
 
-/// The whole server as a function from request to answer: the page, and every route of the API.
+/// The whole server as a function from request to answer: the page, and every route of the API. Serve it with
+/// `into_make_service_with_connect_info::<SocketAddr>()`, so that callers are told apart by their addresses; certificates of
+/// clients are known only to [`Server::run`](crate::Server::run).
 pub fn router(app: AppState) -> Router {
     let mut router = Router::new().merge(crate::page::router());
     for (path, methods) in routes(&app) {

@@ -255,6 +255,26 @@ async fn who_asks_too_often_is_told_when_to_come_again_and_others_are_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn callers_of_an_embedded_router_are_told_apart_by_their_addresses() {
+    use axum::body::Body;
+    use axum::extract::ConnectInfo;
+    use tower::ServiceExt as _;
+
+    let folder = tempfile::tempdir().unwrap();
+    let rates = RateOptions { requests_per_second: 1.0, writes_per_second: 0.0 };
+    let server = bind(folder.path(), ServerOptions { rates, ..options(folder.path()) }).await.unwrap();
+    let router = forewarn_inference::router(server.handle().app().clone());
+    let ask = async |last: u8| {
+        let from = ConnectInfo(std::net::SocketAddr::from(([127, 0, 0, last], 9)));
+        let request = axum::http::Request::get("/api/v1/models").extension(from).body(Body::empty()).unwrap();
+        router.clone().oneshot(request).await.unwrap().status()
+    };
+    let answers = [ask(1).await, ask(1).await, ask(1).await, ask(2).await];
+    let (ok, late) = (StatusCode::OK, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(answers, [ok, ok, late, ok]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_change_asked_for_by_another_sites_page_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let rig = start(folder.path(), |_| {}).await;
