@@ -179,7 +179,8 @@ impl Scorer {
     /// Shows what was said at `at`.
     pub(crate) fn publish(&self, at: Timestamp, mut predictions: Vec<Prediction>) {
         predictions.sort_by(soonest_first);
-        let rendered = Arc::new(Rendered::of(&predictions));
+        let last = Arc::clone(&self.said().rendered);
+        let rendered = Arc::new(last.next(&predictions));
         let snapshot = Arc::new(Snapshot { at: Some(at), predictions });
         {
             let mut said = self.said.write().unwrap_or_else(PoisonError::into_inner);

@@ -10,8 +10,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 
+use crate::scoring::blocking;
+
 /// Smaller answers are not worth the work.
 pub(super) const COMPRESSED_FROM: usize = 1024;
+/// More is compressed off the async threads.
+const MOST_AT_ONCE: usize = 256 << 10;
 /// Pages are ours and made in memory; an answer beyond this is a report, and is passed on as it is.
 const MOST_BYTES: usize = 8 << 20;
 
@@ -33,7 +37,10 @@ pub(crate) async fn deliver(request: Request, next: Next) -> Response {
     let tag = tag(&bytes);
     head.headers.insert(header::ETAG, tag.clone());
     head.headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
-    head.headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
+    // What a page says stays out of caches (the script keeps the tag itself); its style and its scripts may be kept.
+    if !is_page(&head.headers) {
+        head.headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
+    }
     if is_known(&asked, &tag) {
         head.status = StatusCode::NOT_MODIFIED;
         head.headers.remove(header::CONTENT_TYPE);
@@ -42,14 +49,30 @@ pub(crate) async fn deliver(request: Request, next: Next) -> Response {
     if bytes.len() >= COMPRESSED_FROM && takes_gzip(&asked) {
         head.headers.remove(header::CONTENT_LENGTH);
         head.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        return Response::from_parts(head, Body::from(gzip(&bytes)));
+        // A page takes a millisecond, a report much longer.
+        let packed = match bytes.len() {
+            0..MOST_AT_ONCE => gzip(&bytes),
+            _ => match blocking(move || gzip(&bytes)).await {
+                Ok(packed) => packed,
+                Err(_) => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            },
+        };
+        return Response::from_parts(head, Body::from(packed));
     }
     Response::from_parts(head, Body::from(bytes))
 }
 
 fn is_text(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    ["text/html", "text/css", "text/javascript", "image/svg+xml"].iter().any(|text| kind.starts_with(text))
+    ["text/css", "text/javascript", "image/svg+xml"].iter().any(|text| kind(headers).starts_with(text))
+        || is_page(headers)
+}
+
+fn is_page(headers: &HeaderMap) -> bool {
+    kind(headers).starts_with("text/html")
+}
+
+fn kind(headers: &HeaderMap) -> &str {
+    headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default()
 }
 
 /// An entity tag: the same bytes, the same tag.

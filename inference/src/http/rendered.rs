@@ -24,11 +24,24 @@ impl Default for Rendered {
 }
 
 impl Rendered {
-    /// Takes some milliseconds per thousand predictions.
-    pub(crate) fn of(predictions: &[Prediction]) -> Self {
+    /// The same of the next step. Takes some milliseconds per thousand predictions; compresses at once where somebody
+    /// asked for that in this step, so that nobody waits for it in the next.
+    pub(crate) fn next(&self, predictions: &[Prediction]) -> Self {
+        let next = Self::of(predictions);
+        if self.gzip.get().is_some() {
+            next.compressed();
+        }
+        next
+    }
+
+    fn of(predictions: &[Prediction]) -> Self {
         // Numbers and texts: writing them cannot fail.
         let json = Bytes::from(serde_json::to_vec(predictions).unwrap_or_default());
         Self { tag: deliver::tag(&json), json, gzip: OnceLock::new() }
+    }
+
+    fn compressed(&self) -> &Bytes {
+        self.gzip.get_or_init(|| Bytes::from(deliver::gzip(&self.json)))
     }
 
     /// The answer to somebody who asked with these headers: 304 where they have it already.
@@ -37,7 +50,6 @@ impl Rendered {
         let headers = response.headers_mut();
         headers.insert(header::ETAG, self.tag.clone());
         headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
         if deliver::is_known(asked, &self.tag) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             return response;
@@ -45,7 +57,7 @@ impl Rendered {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let bytes = if self.json.len() >= deliver::COMPRESSED_FROM && deliver::takes_gzip(asked) {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            self.gzip.get_or_init(|| Bytes::from(deliver::gzip(&self.json))).clone()
+            self.compressed().clone()
         } else {
             self.json.clone()
         };
