@@ -100,7 +100,7 @@ impl StateStore {
     }
 
     /// Takes the right to serve from this database, for as long as the lock lives. A database in
-    /// memory is always free; on a server any number may serve, and one of them [leads](Self::lead).
+    /// memory is always free; on a server any number may serve, and one of them leads.
     pub fn lock_server(&self) -> Result<ServerLock, StateError> {
         ServerLock::take(self.path())
     }

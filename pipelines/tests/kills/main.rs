@@ -49,7 +49,7 @@ fn killed_while_it_works_sqlite_loses_nothing_that_was_acknowledged() {
     let config = config(folder.path(), &state, &receiver);
     let (mut dice, mut leaks, mut ledger) = (Dice::new(7), Leaks::default(), Ledger::default());
     let (mut server, mut ready) = (Server::new(&config, folder.path(), "a"), Vec::new());
-    for round in 0..kills(6) {
+    for round in 0..kills(4) {
         server.start();
         ready.push(until("readiness", || server.is_ready()));
         ledger.check(&server.url());
@@ -79,7 +79,7 @@ fn of_two_servers_on_postgresql_the_leader_is_killed_and_the_other_goes_on() {
     let mut servers = ["a", "b"].map(|name| Server::new(&config, folder.path(), name));
     servers.iter_mut().for_each(Server::start);
     let (mut ready, mut taken) = (Vec::new(), Vec::new());
-    for round in 0..kills(2) {
+    for round in 0..kills(1) {
         ready.push(until("readiness", || servers.iter().all(Server::is_ready)));
         until("a leader", || servers.iter().any(Server::leads));
         leaks.begin(round);
