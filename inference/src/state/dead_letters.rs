@@ -4,7 +4,7 @@ use forewarn_schema::{RequestStatus, Timestamp};
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
 
-use super::{AnyRow, StateError, StateStore, audit, corrupt};
+use super::{AnyRow, StateError, StateStore, audit, corrupt, plain};
 
 /// Where a message stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -103,7 +103,7 @@ impl StateStore {
         let row = sqlx::query(
             "SELECT o.expires_at_ms, r.status FROM outbox o JOIN requests r ON r.id = o.request_id WHERE o.event_id = $1",
         )
-        .bind(event_id)
+        .bind(plain(event_id))
         .fetch_optional(&mut *tx)
         .await
         .map_err(|e| StateError::query(WHAT, e))?;
@@ -127,7 +127,7 @@ impl StateStore {
                 "UPDATE outbox SET state = 'pending', expires_at_ms = $1, delivered_at_ms = NULL WHERE event_id = $2",
             )
             .bind(expires_at)
-            .bind(event_id)
+            .bind(plain(event_id))
             .execute(&mut *tx)
             .await?;
             audit(&mut tx, "resend", event_id, detail, now).await
@@ -135,7 +135,7 @@ impl StateStore {
         change.await.map_err(|e| self.failed(WHAT, e))?;
         self.commit(tx, WHAT).await?;
         let row = sqlx::query(sqlx::AssertSqlSafe(format!("{SELECT} WHERE event_id = $1")))
-            .bind(event_id)
+            .bind(plain(event_id))
             .fetch_optional(&self.pool)
             .await
             .map_err(|e| StateError::query("read the outbox", e))?;

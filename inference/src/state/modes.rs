@@ -5,7 +5,7 @@ use forewarn_schema::{Mode, Timestamp};
 use serde::Serialize;
 use sqlx::Row;
 
-use super::{AnyRow, StateError, StateStore, audit, corrupt};
+use super::{AnyRow, StateError, StateStore, audit, corrupt, plain};
 use crate::access::caller;
 
 /// Where a playbook stands on a service.
@@ -39,8 +39,8 @@ impl StateStore {
     /// The one of a service and playbook.
     pub async fn mode(&self, service: &str, playbook: &str) -> Result<Option<StoredMode>, StateError> {
         let row = sqlx::query(sqlx::AssertSqlSafe(format!("{SELECT} WHERE service = $1 AND playbook = $2")))
-            .bind(service)
-            .bind(playbook)
+            .bind(plain(service))
+            .bind(plain(playbook))
             .fetch_optional(&self.pool)
             .await
             .map_err(|e| StateError::query("read a mode", e))?;
@@ -65,13 +65,13 @@ impl StateStore {
                  ON CONFLICT (service, playbook) DO UPDATE SET mode = excluded.mode, since_ms = excluded.since_ms, \
                  verified = excluded.verified, who = excluded.who, note = excluded.note",
             )
-            .bind(service)
-            .bind(playbook)
+            .bind(plain(service))
+            .bind(plain(playbook))
             .bind(word(rung.mode))
             .bind(rung.since.millis())
             .bind(i64::from(rung.verified))
             .bind(&*caller())
-            .bind(note)
+            .bind(note.map(plain))
             .execute(&mut *tx)
             .await?;
             let detail = format!("{} to {}: {}", word(from), word(rung.mode), note.unwrap_or_default());
@@ -87,8 +87,8 @@ impl StateStore {
         let mut tx = self.begin(WHAT).await?;
         let change = async {
             let gone = sqlx::query("DELETE FROM modes WHERE service = $1 AND playbook = $2")
-                .bind(service)
-                .bind(playbook)
+                .bind(plain(service))
+                .bind(plain(playbook))
                 .execute(&mut *tx)
                 .await?;
             let found = gone.rows_affected() == 1;

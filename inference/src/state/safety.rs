@@ -4,7 +4,7 @@ use forewarn_schema::{RequestStatus, Timestamp};
 use serde::Serialize;
 use sqlx::Row;
 
-use super::{AnyRow, StateError, StateStore, audit};
+use super::{AnyRow, StateError, StateStore, audit, plain};
 use crate::access::caller;
 
 /// Requests are stopped.
@@ -67,7 +67,7 @@ impl StateStore {
             )
             .bind(now.millis())
             .bind(&*caller())
-            .bind(note)
+            .bind(note.map(plain))
             .execute(&mut *tx)
             .await?;
             audit(&mut tx, "stop", "requests", note.unwrap_or_default(), now).await
@@ -128,11 +128,11 @@ impl StateStore {
                  VALUES ($1, $2, $3, $4, $5, $6, $7)",
             )
             .bind(&silence.id)
-            .bind(&silence.service)
+            .bind(silence.service.as_deref().map(plain))
             .bind(silence.from.millis())
             .bind(silence.until.millis())
             .bind(&silence.who)
-            .bind(&silence.note)
+            .bind(silence.note.as_deref().map(plain))
             .bind(now.millis())
             .execute(&mut *tx)
             .await?;

@@ -1,4 +1,5 @@
 use forewarn_models::EngineOutput;
+use forewarn_models::ladder::Rung;
 use forewarn_schema::{
     AnomalyScore, BreachKind, Explanation, FeedbackSubject, LabelSet, LabelSource, Mode, PredictedBreach, Prediction,
     Probability, RemediationRequest, RequestStatus, Verdict,
@@ -94,6 +95,66 @@ macro_rules! on_both {
 }
 
 on_both! {
+async fn a_stop_stays_until_it_is_taken_back_and_both_are_in_the_trail(store) {
+    assert_eq!(store.stopped().await.unwrap(), None);
+    store.stop(Some("a\0b"), at(60)).await.unwrap();
+    store.stop(None, at(120)).await.unwrap();
+    let stop = store.stopped().await.unwrap().unwrap();
+    assert_eq!((stop.since, stop.note.as_deref().map(|n| n.starts_with('a'))), (at(60), Some(true)), "the first stays");
+    store.resume(None, at(180)).await.unwrap();
+    assert_eq!(store.stopped().await.unwrap(), None);
+    let trail = store.trail(None, 10).await.unwrap();
+    assert_eq!(trail.iter().map(|t| t.action.as_str()).collect::<Vec<_>>(), ["resume", "stop", "stop"]);
+    assert_eq!(store.trail(Some(trail[0].seq), 1).await.unwrap(), trail[1..2]);
+}
+
+async fn a_silence_is_listed_until_its_end_and_ends_once(store) {
+    let silence = |id: &str, service: Option<&str>, until: i64| Silence {
+        id: id.to_owned(),
+        service: service.map(str::to_owned),
+        from: at(0),
+        until: at(until),
+        who: "ann".to_owned(),
+        note: None,
+    };
+    let (all, one) = (silence("s1", None, 600), silence("s2", Some("cart"), 300));
+    store.add_silence(&all, at(0)).await.unwrap();
+    store.add_silence(&one, at(0)).await.unwrap();
+    assert_eq!(store.silences(at(200)).await.unwrap(), [one, all.clone()]);
+    assert_eq!(store.silences(at(300)).await.unwrap(), [all]);
+    assert!(store.end_silence("s1", at(400)).await.unwrap());
+    assert!(!store.end_silence("s1", at(400)).await.unwrap());
+    assert_eq!(store.silences(at(400)).await.unwrap(), []);
+}
+
+async fn a_mode_is_set_changed_and_given_back(store) {
+    let rung = |mode, verified| Rung { mode, since: at(60), verified };
+    store.set_mode("cart", "restart", &rung(Mode::Approval, 3), Mode::DryRun, Some("works")).await.unwrap();
+    store.set_mode("cart", "restart", &rung(Mode::Automatic, 20), Mode::Approval, None).await.unwrap();
+    let stored = store.mode("cart", "restart").await.unwrap().unwrap();
+    assert_eq!((stored.rung, stored.note), (rung(Mode::Automatic, 20), None));
+    assert_eq!(store.modes().await.unwrap().len(), 1);
+    assert!(store.forget_mode("cart", "restart", at(90)).await.unwrap());
+    assert!(!store.forget_mode("cart", "restart", at(90)).await.unwrap());
+    assert_eq!(store.mode("cart", "restart").await.unwrap(), None);
+}
+
+async fn a_message_that_was_refused_is_seen_and_sent_again(store) {
+    let p = prediction("a", 60, 0.9);
+    store.save_step(&output(vec![p.clone()], vec![request(&p, 7200)]), true).await.unwrap();
+    let head = store.outbox_heads(10).await.unwrap().remove(0);
+    store.outbox_tried(head.seq, &Fate::Refused { error: "410".to_owned() }, at(70)).await.unwrap();
+    let dead = [MessageState::Refused, MessageState::Expired];
+    let seen = store.outbox_messages(&dead, 10).await.unwrap();
+    assert_eq!((seen.len(), seen[0].attempts, seen[0].last_error.as_deref()), (1, 1, Some("410")));
+    assert_eq!(store.outbox_counts().await.unwrap(), [("refused".to_owned(), 1)]);
+    assert_eq!(store.resend(&head.event_id, false, at(80)).await.unwrap().state, MessageState::Pending);
+    assert_eq!(store.outbox_heads(10).await.unwrap()[0].event_id, head.event_id);
+    assert!(matches!(store.resend("none", false, at(80)).await, Err(StateError::NotFound { .. })));
+    assert!(matches!(store.resend(&head.event_id, false, at(90_000)).await, Err(StateError::NotResent { .. })));
+    assert_eq!(store.requests_in_sight(at(0), 10).await.unwrap().len(), 1);
+}
+
 async fn likely_predictions_are_kept_once_in_ten_minutes_a_target(store) {
     for minute in 0..25 {
         let step = vec![prediction("a", minute * 60, 0.9), prediction("b", minute * 60, 0.4)];
