@@ -49,15 +49,39 @@ const ROWS: &[(&str, &[Panel])] = &[
                 "short",
                 &[
                     ("sum by (kind, mode) (increase(forewarn_requests_total[1d]))", "{{kind}} {{mode}}"),
-                    ("sum(increase(forewarn_requests_held_back_total[1d]))", "held back by the budget"),
+                    ("sum by (reason) (increase(forewarn_requests_held_back_total[1d]))", "held back: {{reason}}"),
                 ],
-                "By kind and mode.",
+                "By kind and mode, and what kept others back.",
             ),
             Panel(
                 "Waiting",
                 "short",
                 &[("forewarn_requests_open", "for a decision"), ("forewarn_outbox_pending", "for delivery")],
                 "Requests that nobody has decided, and messages in the outbox.",
+            ),
+            Panel(
+                "Held back now",
+                "short",
+                &[
+                    ("sum by (reason) (forewarn_requests_held)", "{{reason}}"),
+                    ("max(forewarn_requests_stopped)", "stopped by somebody"),
+                ],
+                "Requests that are due and wait for what holds them back.",
+            ),
+            Panel(
+                "Messages",
+                "short",
+                &[(r#"sum by (state) (forewarn_outbox_messages{state!="delivered"})"#, "{{state}}")],
+                "That wait, and that did not arrive.",
+            ),
+            Panel(
+                "Alertmanagers",
+                "short",
+                &[
+                    ("forewarn_alertmanager_up", "{{alertmanager}}"),
+                    ("sum by (result) (rate(forewarn_alertmanager_tellings_total[5m])) * 60", "{{result}} a minute"),
+                ],
+                "1: took what it was told last.",
             ),
             Panel(
                 "Oldest message in the outbox",
@@ -105,7 +129,25 @@ const ROWS: &[(&str, &[Panel])] = &[
                 "By status.",
             ),
             Panel("Decoders busy", "short", &[("forewarn_write_decoders_busy", "{{instance}}")], "Of four."),
-            Panel("Series in memory", "short", &[("forewarn_live_series", "{{instance}}")], "Up to the cap."),
+            Panel(
+                "Series in memory",
+                "short",
+                &[
+                    ("forewarn_live_series", "{{instance}}"),
+                    ("forewarn_series_full", "{{instance}} has no room for more"),
+                ],
+                "Up to the cap.",
+            ),
+            Panel(
+                "Pull",
+                "s",
+                &[
+                    ("forewarn_pull_lag_seconds", "{{instance}}: age of the newest fetch"),
+                    ("forewarn_pull_up", "{{instance}} reaches its source"),
+                    ("rate(forewarn_pull_failures_total[5m])", "{{instance}}: failures a second"),
+                ],
+                "Where samples are fetched and not waited for.",
+            ),
         ],
     ),
     (
@@ -181,8 +223,20 @@ const ROWS: &[(&str, &[Panel])] = &[
             Panel(
                 "Memory",
                 "bytes",
-                &[(r#"process_resident_memory_bytes and on (instance, job) forewarn_ready"#, "{{instance}}")],
+                &[
+                    (r#"process_resident_memory_bytes and on (instance, job) forewarn_ready"#, "{{instance}}"),
+                    ("forewarn_memory_foretold_bytes", "{{instance}} once histories are full"),
+                ],
                 "Resident.",
+            ),
+            Panel(
+                "Leader and door",
+                "short",
+                &[
+                    ("forewarn_leads", "{{instance}} leads"),
+                    ("increase(forewarn_door_reloads_total[1d])", "{{instance}} files {{result}} in a day"),
+                ],
+                "Of several servers on one database one asks and delivers; certificates and web.yml that changed.",
             ),
         ],
     ),
