@@ -180,8 +180,8 @@ impl Scorer {
     pub(crate) fn publish(&self, at: Timestamp, mut predictions: Vec<Prediction>) {
         predictions.sort_by(soonest_first);
         let last = Arc::clone(&self.said().rendered);
-        let rendered = Arc::new(last.next(&predictions));
         let snapshot = Arc::new(Snapshot { at: Some(at), predictions });
+        let rendered = Arc::new(last.next(Arc::clone(&snapshot)));
         {
             let mut said = self.said.write().unwrap_or_else(PoisonError::into_inner);
             said.recent_count += snapshot.predictions.len();
