@@ -192,8 +192,9 @@ pub(super) struct ServeSection {
     /// What the process may take of memory.
     pub(super) max_memory: Option<Bytes>,
     pub(super) max_body: Bytes,
-    /// Where in the store what was seen is kept over a restart, and how often; never where that is 0.
-    pub(super) checkpoint: String,
+    /// Where in the store what was seen is kept over a restart (without: where the shard says), and how often; never where
+    /// that is 0.
+    pub(super) checkpoint: Option<String>,
     pub(super) checkpoint_every: Span,
     pub(super) tls: Option<TlsFiles>,
     /// A `web.yml` as Prometheus has one.
@@ -216,7 +217,7 @@ impl Default for ServeSection {
             max_series: 200_000,
             max_memory: None,
             max_body: Bytes(16 << 20),
-            checkpoint: "serving/default.checkpoint".to_owned(),
+            checkpoint: None,
             checkpoint_every: Span::seconds(300),
             tls: None,
             web_config_file: None,

@@ -9,6 +9,7 @@ mod load;
 mod resolve;
 mod resolve_door;
 mod safety;
+mod shard;
 mod units;
 
 use std::net::SocketAddr;

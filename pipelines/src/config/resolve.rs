@@ -17,6 +17,7 @@ use super::file::{ConfigFile, SourceSection};
 use super::load::{locate, unknown_variables};
 use super::resolve_door::{access, door, pull, rates};
 use super::safety;
+use super::shard::shard;
 use super::units::Secret;
 use super::{Config, ConfigError, LogKeys, Requests, Serve, Source, SourceKind, Train, Webhook};
 
@@ -130,6 +131,7 @@ pub(super) fn resolve(
     let pull = pull(&place, file.serve.pull.as_deref(), &sources)?;
     let max_body_bytes = usize::try_from(file.serve.max_body.0)
         .map_err(|_| place.wrong("serve", 0, "max_body", "does not fit this machine's memory"))?;
+    let (shard, checkpoint) = shard(&place, &file.serve)?;
     let requests = requests(&place, &file, &calendar)?;
     if !state_url.expose().starts_with("sqlite:") && requests.webhook.as_ref().is_some_and(|w| w.secret.is_none()) {
         let what = "is needed where the state is in PostgreSQL: every server signs with the same secret";
@@ -164,13 +166,13 @@ pub(super) fn resolve(
             pull,
             otlp_promote: file.serve.otlp.promote_resource_attributes,
             public_url: file.serve.public_url,
-            shard: file.serve.shard,
+            shard,
             allow_unauthenticated_remote: file.serve.allow_unauthenticated_remote,
             lateness: file.serve.lateness.0,
             max_series: file.serve.max_series,
             max_memory: file.serve.max_memory.map(|bytes| bytes.0),
             max_body_bytes,
-            checkpoint: file.serve.checkpoint,
+            checkpoint,
             checkpoint_every: Some(file.serve.checkpoint_every.0).filter(|every| !every.is_zero()),
         },
     })
