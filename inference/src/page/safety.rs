@@ -121,7 +121,7 @@ impl SafetyPanel {
             more_letters: letters.len().saturating_sub(MOST_LINES),
             letters: letters.into_iter().take(MOST_LINES).collect(),
             silences: app.silences().await?.into_iter().map(|silence| silence_line(silence, now)).collect(),
-            default_mode: words::mode(modes.default),
+            default_mode: words::mode_short(modes.default),
             other: choices(None, modes.default, now),
             modes: mode_lines(modes, requests, now),
             services: services.collect::<BTreeSet<_>>().into_iter().take(MOST_SUGGESTIONS).collect(),
@@ -200,10 +200,11 @@ fn mode_lines(modes: Modes, requests: &[StoredRequest], now: Timestamp) -> Vec<M
     for set in modes.modes {
         all.insert((set.service.clone(), set.playbook.clone()), Some(set));
     }
-    // Where there are too many, what was set comes first: nothing else shows it.
+    // Where there are too many, what was set stays: nothing else shows it.
     let mut all: Vec<_> = all.into_iter().collect();
     all.sort_by_key(|(_, set)| set.is_none());
     all.truncate(MOST_MODES);
+    all.sort_by(|(a, _), (b, _)| a.cmp(b));
     let line = |((service, playbook), set): ((String, String), Option<crate::state::StoredMode>)| ModeLine {
         choices: choices(set.as_ref().map(|set| &set.rung), default, now),
         set: set.as_ref().map(|s| format!("set by {}, {}", s.who, words::ago(s.rung.since, now))).unwrap_or_default(),
