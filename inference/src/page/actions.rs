@@ -14,7 +14,7 @@ use crate::app::{AppState, NewFeedback};
 use crate::error::AppError;
 use crate::state::Decision;
 
-type Input<T> = Result<Form<T>, FormRejection>;
+pub(super) type Input<T> = Result<Form<T>, FormRejection>;
 
 #[derive(Deserialize)]
 pub(super) struct LabelForm {
@@ -93,14 +93,14 @@ pub(super) async fn rollback(State(app): State<AppState>, form: Input<ModelForm>
     }
 }
 
-async fn done<T>(app: &AppState, result: Result<T, AppError>, back: Option<String>) -> Response {
+pub(super) async fn done<T>(app: &AppState, result: Result<T, AppError>, back: Option<String>) -> Response {
     match result {
         Ok(_) => Redirect::to(way_back(back.as_deref())).into_response(),
         Err(error) => PageError::of(app, error).await.into_response(),
     }
 }
 
-async fn refused(app: &AppState, rejection: &FormRejection) -> Response {
+pub(super) async fn refused(app: &AppState, rejection: &FormRejection) -> Response {
     PageError::invalid(app, rejection.body_text()).await.into_response()
 }
 

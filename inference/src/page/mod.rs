@@ -14,10 +14,12 @@ mod fleet;
 mod given;
 mod home;
 mod labels;
+mod operating;
 mod quality;
 mod queue;
 mod reports;
 mod requests;
+mod safety;
 mod target;
 mod toast;
 mod view;
@@ -53,6 +55,12 @@ pub fn router() -> Router<AppState> {
         .route("/actions/decide", post(actions::decide))
         .route("/actions/promote", post(actions::promote))
         .route("/actions/rollback", post(actions::rollback))
+        .route("/actions/stop", post(operating::stop))
+        .route("/actions/resume", post(operating::resume))
+        .route("/actions/silence", post(operating::silence))
+        .route("/actions/end-silence", post(operating::end_silence))
+        .route("/actions/resend", post(operating::resend))
+        .route("/actions/mode", post(operating::mode))
         .layer(axum::middleware::from_fn(deliver::deliver))
 }
 

@@ -10,6 +10,7 @@ use super::filter::{Filter, KindChoice, Pager, Query};
 use super::html;
 use super::labels::LabelBook;
 use super::requests::RequestCard;
+use super::safety::SafetyPanel;
 use super::toast::Toast;
 use super::view::{Shell, count_open};
 use crate::app::AppState;
@@ -26,6 +27,7 @@ struct QueuePage {
     shell: Shell,
     filter: Filter,
     kinds: Vec<KindChoice>,
+    safety: SafetyPanel,
     back: String,
     open: Vec<RequestCard>,
     /// How many there are, with those that are not shown.
@@ -50,6 +52,7 @@ async fn page(app: &AppState, query: &Query) -> Result<QueuePage, AppError> {
     let requests = app.requests().await?;
     let book = LabelBook::read(app).await?;
     let snapshot = app.0.scorer.current(now);
+    let safety = SafetyPanel::read(app, &requests, &snapshot.predictions, status.webhook).await?;
     let filter = Filter::read(query);
     let is_wanted = |r: &&StoredRequest| {
         filter.takes_service(&r.request.service) && filter.kind.is_none_or(|kind| kind == r.request.kind)
@@ -69,6 +72,7 @@ async fn page(app: &AppState, query: &Query) -> Result<QueuePage, AppError> {
     Ok(QueuePage {
         shell,
         kinds: filter.kinds(),
+        safety,
         waiting: open.len(),
         open: open.iter().take(MOST_OPEN).map(card).collect(),
         approved: of(|status| status == RequestStatus::Approved).iter().map(card).collect(),

@@ -1,6 +1,7 @@
 //! How the page says things: kinds, targets, spans, units. Texts only; nothing here is HTML.
 
 use forewarn_features::{SignalLimit, SignalSet};
+use forewarn_models::guardrails::HeldBy;
 use forewarn_plots::{Unit, format_day_time, format_utc};
 use forewarn_schema::{
     BreachKind, Direction, LabelSet, Mode, RequestStatus, SignalKind, TimeToBreach, Timestamp, Verdict,
@@ -184,6 +185,26 @@ pub(super) fn mode(mode: Mode) -> &'static str {
         Mode::DryRun => "Dry run: nothing acts on it",
         Mode::Approval => "Needs approval",
         Mode::Automatic => "Automatic",
+    }
+}
+
+/// A mode where there is room for a word or two.
+pub(super) fn mode_short(mode: Mode) -> &'static str {
+    match mode {
+        Mode::DryRun => "Dry run",
+        Mode::Approval => "Needs approval",
+        Mode::Automatic => "Automatic",
+    }
+}
+
+/// Why a request that is due is not made.
+pub(super) fn held_by(by: HeldBy) -> &'static str {
+    match by {
+        HeldBy::Stopped => "requests are stopped",
+        HeldBy::Maintenance => "the service is silenced or in maintenance",
+        HeldBy::WeeklyBudget => "the service has used up its requests of the week",
+        HeldBy::BlastRadius => "as many workloads as may be are being acted on",
+        HeldBy::HourlyRate => "as many requests as may be in an hour were made",
     }
 }
 

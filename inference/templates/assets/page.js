@@ -102,6 +102,8 @@ async function send(form, button) {
       return;
     }
     tag = null;
+    // What was sent is not a draft any more.
+    form.reset();
     const fresh = show(html)?.querySelector("#toast .toast");
     toast(fresh?.querySelector("p").textContent ?? `${done}.`, fresh?.querySelector("form"));
     say(done);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use forewarn_features::{FeaturePipelineParams, LiveSignals, ServiceStep, SignalSet, presets};
-use forewarn_inference::{Server, ServerHandle, ServerOptions};
+use forewarn_inference::{Server, ServerHandle, ServerOptions, Webhook};
 use forewarn_models::baselines::Baselines;
 use forewarn_models::bundle::BundleManifest;
 use forewarn_models::ensemble::{AnomalyEnsemble, Detector, RawScores};
@@ -35,7 +35,7 @@ pub(crate) struct RunningShop {
 impl RunningShop {
     /// Nothing has been sent to it yet.
     pub(crate) async fn empty() -> Self {
-        Self::start(None).await
+        Self::start(None, None).await
     }
 
     /// The leaks go on for `minutes`.
@@ -58,14 +58,19 @@ impl RunningShop {
 
     /// Two leaks have been under way for an hour or two, and the requests for them are out.
     pub(crate) async fn leaking() -> Self {
+        Self::leaking_to(None).await
+    }
+
+    /// The same, where requests go to a webhook.
+    pub(crate) async fn leaking_to(webhook: Option<Webhook>) -> Self {
         let shop = Shop::new(ShopParams::demo(7));
-        let mut running = Self::start(Some(shop)).await;
+        let mut running = Self::start(Some(shop), webhook).await;
         let live = ShopParams::demo_live_start();
         running.send_live(TimeRange::new(live, live + LIVE).unwrap()).await;
         running
     }
 
-    async fn start(shop: Option<Shop>) -> Self {
+    async fn start(shop: Option<Shop>, webhook: Option<Webhook>) -> Self {
         forewarn_storage::install_crypto_provider();
         let names = presets::NAMES.map(str::to_owned);
         let signals = Arc::new(SignalSet::new(&names, vec![]).unwrap());
@@ -105,6 +110,7 @@ impl RunningShop {
             listen: "127.0.0.1:0".parse().unwrap(),
             warmed_until: shop.as_ref().map(|_| live_start - Step::MINUTE.duration()),
             lateness: LATENESS,
+            webhook,
             ticker: false,
             clock: Arc::new(move || Timestamp::from_millis(told.load(Ordering::SeqCst))),
             ..ServerOptions::default()
