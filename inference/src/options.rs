@@ -93,7 +93,7 @@ pub struct ServerOptions {
     /// Series held in memory; samples of more are refused.
     pub max_series: usize,
     /// What the process may take of memory, in bytes; when what it holds will come to more, samples of series that it does not
-    /// know yet are refused. `None`: what the machine has.
+    /// know yet are refused. `None`: no such limit.
     pub max_memory: Option<u64>,
     /// The compressed body of a remote write, in bytes.
     pub max_write_bytes: usize,
