@@ -442,12 +442,28 @@ async fn keep_checkpoints(handle: ServerHandle) {
     }
 }
 
+/// Whether somebody promoted or rolled back since this was asked last: one small read, where looking at every pointer would be one
+/// a service.
+#[derive(Default)]
+struct Moves {
+    last: Option<Option<bytes::Bytes>>,
+}
+
+impl Moves {
+    async fn came(&mut self, registry: &ModelRegistry) -> bool {
+        // What cannot be read now is read the next time; the poll says why.
+        let Ok(now) = registry.last_moved().await else { return false };
+        self.last.replace(now.clone()).is_some_and(|before| before != now)
+    }
+}
+
 /// Expires requests, follows the registry, drops what is old.
 async fn keep_house(handle: ServerHandle) {
     let shared = &handle.app.0;
     let mut interval = tokio::time::interval(Duration::from_secs(1));
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut polled = Instant::now();
+    let mut moves = Moves::default();
     let mut pruned: Option<Instant> = None;
     loop {
         interval.tick().await;
@@ -455,7 +471,9 @@ async fn keep_house(handle: ServerHandle) {
         if leads && let Err(error) = shared.store.expire(handle.app.now()).await {
             tracing::error!(error = chain(&error), "requests not expired");
         }
-        if shared.options.registry_poll.is_some_and(|every| polled.elapsed() >= every) {
+        if let Some(every) = shared.options.registry_poll
+            && (polled.elapsed() >= every || moves.came(&shared.registry).await)
+        {
             polled = Instant::now();
             if let Err(error) = shared.slots.poll(&shared.registry, &shared.scorer, &shared.metrics).await {
                 tracing::warn!(error = chain(&error), "registry not read, the same models serve");

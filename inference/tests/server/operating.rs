@@ -64,6 +64,31 @@ async fn a_full_disk_stops_the_intake_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_another_process_promotes_or_takes_back_serves_without_a_look_at_every_pointer() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("file://{}", folder.path().join("store").display());
+    let registry = ModelRegistry::open(&url).await.unwrap();
+    let version = registry.publish(&crate::bundles::bundle("cart", 1, 7)).await.unwrap();
+    let rig = start(folder.path(), |options| options.registry_poll = Some(Duration::from_secs(86_400))).await;
+    let serving = format!(r#"forewarn_model_info{{model_version="{version}",service="cart"}}"#);
+    let until = async |wanted: Option<f64>| {
+        for _ in 0..300 {
+            if rig.metric(&serving).await == wanted {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        false
+    };
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    registry.promote("cart", &version, Timestamp::from_seconds(START), "by hand").await.unwrap();
+    assert!(until(Some(1.0)).await, "promoted, and not served");
+    registry.rollback("cart", Timestamp::from_seconds(START + 60)).await.unwrap();
+    assert!(until(None).await, "taken back, and served on");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_corrupt_model_is_refused_and_the_one_before_serves() {
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("store");
