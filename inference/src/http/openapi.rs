@@ -34,6 +34,8 @@ fn complete(path: &str, method: &str, operation: &mut Value) {
     let has = |name: &str| operation.get(name).is_some();
     let (has_body, is_open) = (has("requestBody"), needed.is_none());
     let takes_id = path.contains('{');
+    let is_query = |parameter: &Value| parameter["in"] == "query";
+    let has_query = operation["parameters"].as_array().is_some_and(|all| all.iter().any(is_query));
     let mut common = Vec::new();
     if let Some(role) = needed {
         operation["security"] = json!([{}, {"token": []}, {"password": []}]);
@@ -43,6 +45,9 @@ fn complete(path: &str, method: &str, operation: &mut Value) {
             ("403", "The caller's role, or the page it comes from, may not"),
             ("429", "Too many wrong secrets from this address"),
         ]);
+    }
+    if has_query {
+        common.push(("400", "The query has a parameter or a value that is not known"));
     }
     if takes_id {
         common.push(("400", "The path cannot be read"));

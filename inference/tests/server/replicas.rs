@@ -80,6 +80,10 @@ async fn an_episode_is_announced_once_whoever_leads_when() {
     let (status, _) = second.post(&format!("/api/v1/requests/{id}/approve"), Value::Null).await;
     assert_eq!(status, StatusCode::OK);
     assert!(receiver.wait_for(2, PATIENCE));
+    // What was taken is also noted: a leader that dies in between says it once more, under the same id.
+    while first.metric("forewarn_outbox_pending").await != Some(0.0) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let label = json!({"service": "cart", "kind": "oom", "at": "2026-01-01T00:00:00Z", "verdict": "missed"});
     assert_eq!(second.post("/api/v1/feedback", label).await.0, StatusCode::CREATED);
     assert_eq!(first.get("/api/v1/feedback").await.1.as_array().unwrap().len(), 1);
