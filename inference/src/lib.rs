@@ -61,6 +61,7 @@ mod scoring;
 mod server;
 mod state;
 mod unique_id;
+mod verdict;
 
 pub use access::{Credential, CredentialError, CredentialKind, Role};
 pub use app::{AppState, NewFeedback, ReloadReport, ServiceModel, Status};

@@ -12,6 +12,7 @@ use crate::app::{ReloadReport, ServiceModel};
 use crate::error::AppError;
 use crate::metrics::Metrics;
 use crate::scoring::{Scorer, blocking};
+use crate::verdict::{Candidate, Verdict};
 
 /// What each service is served by.
 #[derive(Default)]
@@ -175,16 +176,6 @@ pub(crate) fn gate(report: &[u8], service: &str, version: &str) -> Result<String
         service: String,
         candidate: Option<Candidate>,
         verdict: Option<Verdict>,
-    }
-    #[derive(Deserialize)]
-    struct Candidate {
-        version: String,
-    }
-    #[derive(Deserialize)]
-    #[serde(tag = "verdict", rename_all = "snake_case")]
-    enum Verdict {
-        Pass { reason: String },
-        Refuse { reason: String },
     }
     let report: Report =
         serde_json::from_slice(report).map_err(|e| format!("the newest evaluation cannot be read: {e}"))?;

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::app::AppState;
 use crate::error::AppError;
+use crate::verdict::{Candidate, Verdict};
 
 /// The newest report's figures, by the report's name.
 #[derive(Default)]
@@ -44,18 +45,6 @@ struct Judged {
 #[derive(Deserialize)]
 struct Drift {
     moved: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Candidate {
-    version: String,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "verdict", rename_all = "snake_case")]
-enum Verdict {
-    Pass { reason: String },
-    Refuse { reason: String },
 }
 
 #[derive(Deserialize)]

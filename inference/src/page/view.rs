@@ -23,6 +23,8 @@ pub(super) struct Shell {
     pub(super) state: String,
     pub(super) alerts: Vec<String>,
     pub(super) open_requests: usize,
+    /// Nothing can be approved.
+    pub(super) stopped: bool,
     /// The page's place in the navigation; empty for those that have none.
     pub(super) place: &'static str,
     pub(super) toast: Option<Toast>,
@@ -71,6 +73,7 @@ impl Shell {
             state,
             alerts,
             open_requests,
+            stopped: status.stopped.is_some(),
             place,
             toast: None,
         }

@@ -69,6 +69,9 @@ async fn requests_are_stopped_silenced_and_sent_again_by_clicks() {
         .wait_for("document.querySelector('#stopped')?.innerText.includes('the controller restarts everything')")
         .await;
     browser.wait_for("document.querySelector('main .alert').innerText.includes('Requests are stopped since')").await;
+    let approvable =
+        "return [...new Set([...document.querySelectorAll('button[value=approve]')].map(b => !b.disabled))]";
+    assert_eq!(browser.script(approvable).await, serde_json::json!([false]), "nothing can be approved meanwhile");
     let stop = app.safety().await.unwrap().stopped.unwrap();
     assert_eq!(stop.note.as_deref(), Some("the controller restarts everything"));
     let said = browser.script("return document.querySelector('#stopped').innerText").await;
@@ -77,6 +80,7 @@ async fn requests_are_stopped_silenced_and_sent_again_by_clicks() {
     browser.click("#stopped button").await;
     browser.wait_for("document.querySelector('#stop') && !document.querySelector('#stopped, main .alert')").await;
     assert_eq!(app.safety().await.unwrap().stopped, None);
+    assert_eq!(browser.script(approvable).await, serde_json::json!([true]));
 
     // A silence, ended before its time. A service must be named: leaving it out is not every service.
     browser.click("#silence summary").await;

@@ -5,13 +5,12 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use forewarn_inference::{Reach, Webhook, WebhookSecret};
-use forewarn_schema::Timestamp;
 use forewarn_testkit::http::{Response, TinyServer};
 use forewarn_testkit::webhook::WebhookReceiver;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, START, start, start_at, webhook};
+use crate::rig::{Rig, START, start, started_after_expiry, webhook};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -69,14 +68,8 @@ async fn what_was_refused_is_seen_with_its_error_and_sent_again_with_its_id() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_expired_is_sent_only_at_a_clear_word() {
     let folder = tempfile::tempdir().unwrap();
-    let deaf = WebhookReceiver::start(usize::MAX).unwrap();
-    let rig = start(folder.path(), |options| options.webhook = Some(webhook(&deaf, SECRET))).await;
-    let request = rig.leak_until_request(START).await;
-    let expires: Timestamp = serde_json::from_value(request["expires_at"].clone()).unwrap();
-    rig.crash().await;
     let receiver = WebhookReceiver::start(0).unwrap();
-    let after = expires.millis() / 1000 + 1;
-    let rig = start_at(folder.path(), after, |options| options.webhook = Some(webhook(&receiver, SECRET))).await;
+    let (rig, request) = started_after_expiry(folder.path(), &receiver, SECRET).await;
     let message = until_message(&rig, "", "expired").await;
     let path = format!("/api/v1/outbox/{}/resend", message["event_id"].as_str().unwrap());
     let (status, problem) = rig.post(&path, Value::Null).await;

@@ -9,7 +9,7 @@ use reqwest::header::{HeaderMap, HeaderName};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::rig::{START, start, start_at, webhook};
+use crate::rig::{START, start, start_at, started_after_expiry, webhook};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -95,15 +95,8 @@ async fn what_was_not_delivered_before_a_crash_is_delivered_after_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_request_is_never_delivered() {
     let folder = tempfile::tempdir().unwrap();
-    let deaf = WebhookReceiver::start(usize::MAX).unwrap();
-    let rig = start(folder.path(), |options| options.webhook = Some(webhook(&deaf, SECRET))).await;
-    let request = rig.leak_until_request(START).await;
-    let expires: Timestamp = serde_json::from_value(request["expires_at"].clone()).unwrap();
-    rig.crash().await;
-
     let receiver = WebhookReceiver::start(0).unwrap();
-    let after = expires.millis() / 1000 + 1;
-    let rig = start_at(folder.path(), after, |options| options.webhook = Some(webhook(&receiver, SECRET))).await;
+    let (rig, request) = started_after_expiry(folder.path(), &receiver, SECRET).await;
     for _ in 0..100 {
         if rig.metric(r#"forewarn_deliveries_total{result="expired"}"#).await.is_some() {
             break;

@@ -108,6 +108,18 @@ fn run(server: Server, now: Arc<AtomicI64>) -> Rig {
     Rig { base, handle, client, now, stop: Some(stop), running }
 }
 
+/// A server that starts once a request has expired that the one before it could not deliver, and that request.
+pub(crate) async fn started_after_expiry(folder: &Path, receiver: &WebhookReceiver, secret: &str) -> (Rig, Value) {
+    let deaf = WebhookReceiver::start(usize::MAX).unwrap();
+    let rig = start(folder, |options| options.webhook = Some(webhook(&deaf, secret))).await;
+    let request = rig.leak_until_request(START).await;
+    let expires: Timestamp = serde_json::from_value(request["expires_at"].clone()).unwrap();
+    rig.crash().await;
+    let after = expires.millis() / 1000 + 1;
+    let rig = start_at(folder, after, |options| options.webhook = Some(webhook(receiver, secret))).await;
+    (rig, request)
+}
+
 impl Rig {
     pub(crate) fn set_now(&self, seconds: i64) {
         self.now.store(seconds, Ordering::SeqCst);
