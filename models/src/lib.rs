@@ -17,9 +17,11 @@ pub mod guardrails;
 pub mod isolation_forest;
 pub mod ladder;
 pub mod lstm;
+pub mod metrics;
 pub mod registry;
 pub mod rehearsal;
 pub mod scorer;
+pub mod settle;
 mod tensor;
 pub mod time_to_breach;
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BreachKind, Timestamp};
+use crate::{BreachKind, Probability, TimeRange, Timestamp};
 
 /// What a prediction turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -56,10 +56,15 @@ impl FromStr for Verdict {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "of", rename_all = "snake_case")]
 pub enum FeedbackSubject {
-    /// A prediction (or the request that it emitted), by the prediction's id.
+    /// A prediction, by its id.
     Prediction {
         /// Its id.
         prediction_id: String,
+    },
+    /// A remediation request, by its id: speaks for the prediction that emitted it.
+    Request {
+        /// Its id.
+        request_id: String,
     },
     /// A breach that nobody announced.
     Breach {
@@ -69,6 +74,15 @@ pub enum FeedbackSubject {
         kind: BreachKind,
         /// When it happened.
         at: Timestamp,
+    },
+    /// All that was said of a service, or of one kind of breach of it, in a span of time.
+    Span {
+        /// The workload.
+        service: String,
+        /// What kind of breach; `None`: every kind.
+        kind: Option<BreachKind>,
+        /// From when until when.
+        range: TimeRange,
     },
 }
 
@@ -85,6 +99,8 @@ pub enum LabelSource {
     Shell,
     /// An alert that fired or did not.
     Alertmanager,
+    /// A person, by a signed link in a message.
+    Link,
 }
 
 impl LabelSource {
@@ -95,6 +111,7 @@ impl LabelSource {
             Self::Page => "page",
             Self::Shell => "shell",
             Self::Alertmanager => "alertmanager",
+            Self::Link => "link",
         }
     }
 }
@@ -112,6 +129,39 @@ pub struct Feedback {
     pub note: Option<String>,
     /// Where it came from.
     pub source: LabelSource,
+    /// Who gave it: a name from the server's access list, `unauthenticated` where nobody is asked.
+    #[serde(default)]
+    pub who: String,
     /// When it was given.
     pub created_at: Timestamp,
+}
+
+/// Who settled what became of an announcement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Judge {
+    /// The data themselves: the limit was reached, or was not.
+    Data,
+    /// An alert or a person; what they say outweighs the data.
+    Label,
+}
+
+/// One announcement, or one breach without any, and what it turned out to be: what thresholds and probabilities are
+/// learnt from. Each announcement counts once, by its newest label, or by the data where nobody said anything.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Judged {
+    /// The workload.
+    pub service: String,
+    /// What kind of breach.
+    pub kind: BreachKind,
+    /// When it was said; of a breach that nobody announced, when it came.
+    pub at: Timestamp,
+    /// How probable the breach was called; of a miss the most that was said on the way, where that is known.
+    pub probability: Option<Probability>,
+    /// Whether it led to a request.
+    pub requested: bool,
+    /// What it turned out to be.
+    pub verdict: Verdict,
+    /// Who said so.
+    pub judge: Judge,
 }

@@ -11,7 +11,7 @@ use forewarn_schema::{BreachKind, LabelSet, RemediationRequest, TimeRange, Times
 use crate::metrics::relative_time_error;
 use crate::replay::{Replay, Said};
 use crate::report::{AlarmQuality, BreachReport, PathPoint, RequestReport};
-use crate::settle::{Breach, Outcome, SUDDEN, Truth, agree};
+use forewarn_models::settle::{Breach, Outcome, SUDDEN, Truth, agree};
 
 /// Points of one curve in the report: as many as a chart of that width can show.
 pub(crate) const CHART_POINTS: usize = 240;

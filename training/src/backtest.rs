@@ -168,7 +168,9 @@ impl Replaying {
 
 fn foremost(engine: &Engine, output: &EngineOutput, request: &RemediationRequest) -> Foremost {
     let of_it = |p: &&Prediction| {
-        p.service == request.service && p.signal == request.signal && crate::settle::agree(&p.labels, &request.labels)
+        p.service == request.service
+            && p.signal == request.signal
+            && forewarn_models::settle::agree(&p.labels, &request.labels)
     };
     let mut targets: Vec<&Prediction> = output.predictions.iter().filter(of_it).collect();
     targets.sort_by(|a, b| soonest(a).total_cmp(&soonest(b)));

@@ -28,7 +28,7 @@ use crate::replay::Replay;
 use crate::report::{
     AlarmQuality, AnomalySummary, EvaluationReport, FORMAT_VERSION, KindReport, ModelCard, ScorePoint, ServiceReport,
 };
-use crate::settle::Truth;
+use forewarn_models::settle::Truth;
 
 /// Origins a service on which forecasts are judged.
 const FORECAST_ORIGINS: usize = 4000;

@@ -20,7 +20,7 @@ pub(crate) struct Labelled {
 pub(crate) fn labelled_predictions(feedback: &[Feedback]) -> impl Iterator<Item = &str> {
     feedback.iter().filter_map(|f| match &f.subject {
         FeedbackSubject::Prediction { prediction_id } => Some(prediction_id.as_str()),
-        FeedbackSubject::Breach { .. } => None,
+        FeedbackSubject::Request { .. } | FeedbackSubject::Breach { .. } | FeedbackSubject::Span { .. } => None,
     })
 }
 
@@ -43,6 +43,7 @@ pub(crate) fn feedback_report(feedback: &[Feedback], seen: &BTreeMap<String, Lab
             FeedbackSubject::Breach { service, kind, at } => {
                 Some(Labelled { service: service.clone(), kind: *kind, at: *at })
             }
+            FeedbackSubject::Request { .. } | FeedbackSubject::Span { .. } => None,
         };
         report.labels.push(LabelReport {
             id: label.id.clone(),
@@ -75,6 +76,7 @@ mod tests {
             verdict,
             note: Some("the nightly import".to_owned()),
             source: LabelSource::Page,
+            who: String::new(),
             created_at: Timestamp::from_seconds(second),
         }
     }

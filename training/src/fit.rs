@@ -25,7 +25,7 @@ use crate::fleet::{FleetPrior, Trained};
 use crate::forecasts::{ForecastSetup, compare};
 use crate::rehearsal::replay;
 use crate::report::ForecastQuality;
-use crate::settle::Truth;
+use forewarn_models::settle::Truth;
 
 /// Origins on which the forecasts are compared.
 const VALIDATION_ORIGINS: usize = 2000;

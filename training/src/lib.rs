@@ -19,13 +19,12 @@ pub mod fleet;
 mod forecasts;
 pub mod gate;
 pub mod intervals;
-pub mod metrics;
+
 mod pictures;
 mod quality;
 mod rehearsal;
 mod replay;
 pub mod report;
-pub mod settle;
 
 pub use alarms::required_lead;
 pub use backtest::{BacktestSummary, Replaying, RollingOriginBacktest, backtest};
@@ -33,6 +32,7 @@ pub use detectors::{AnomalyQuality, DetectorQuality};
 pub use evaluate::{EvaluationInput, demote_forecasters, evaluate};
 pub use fit::{FitError, FitOptions, FitProgress, FitQuality, Quiet, fit_all, fit_service};
 pub use fleet::FleetPrior;
+pub use forewarn_models::metrics;
+pub use forewarn_models::settle::Truth;
 pub use gate::{GateVerdict, PromotionGate};
 pub use report::{EvaluationReport, render_html};
-pub use settle::Truth;

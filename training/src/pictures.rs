@@ -8,7 +8,7 @@ use forewarn_schema::{Direction, LabelSet, Sample, TimeRange};
 use crate::alarms::{CHART_POINTS, is_about};
 use crate::replay::{Emitted, Replay};
 use crate::report::{BreachReport, Picture, PictureFan, RequestReport};
-use crate::settle::Outcome;
+use forewarn_models::settle::Outcome;
 
 /// Before an onset, as a share of the way to the breach: one has to see that it was well.
 const BEFORE: f64 = 0.6;

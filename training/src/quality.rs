@@ -9,7 +9,7 @@ use crate::alarms::{Judged, Settled, Spoken};
 use crate::intervals::{self, Interval, bootstrap};
 use crate::metrics::{average_precision, brier_score, concordance_index, mean, median};
 use crate::report::{AlarmIntervals, AlarmQuality, Calibration, ReliabilityBin, TimeBin};
-use crate::settle::Outcome;
+use forewarn_models::settle::Outcome;
 
 const WEEK_SECONDS: f64 = 7.0 * 86_400.0;
 /// Harrell's C looks at each pair of breaches; for more than this its interval would take seconds.

@@ -17,7 +17,7 @@ use forewarn_schema::{BreachKind, Mode, Prediction, RemediationRequest, TimeRang
 use crate::alarms::required_lead;
 use crate::backtest::RollingOriginBacktest;
 use crate::fit::FitOptions;
-use crate::settle::{Breach, Outcome, Truth, agree};
+use forewarn_models::settle::{Breach, Outcome, Truth, agree};
 
 /// How much of the window's end is replayed.
 const REPLAYED: Duration = Duration::from_secs(7 * 86_400);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use forewarn_schema::{BreachKind, FanPoint, LabelSet, Prediction, RemediationRequest, Timestamp};
 
-use crate::settle::{Breach, agree};
+use forewarn_models::settle::{Breach, agree};
 
 /// Everything that is judged of one replay.
 #[derive(Clone, Debug, Default)]

@@ -336,6 +336,7 @@ fn a_label_shows_in_the_report() {
         verdict,
         note: Some(note.to_owned()),
         source: LabelSource::Shell,
+        who: String::new(),
         created_at: minute(END),
     };
     let of = |id: &str| FeedbackSubject::Prediction { prediction_id: id.to_owned() };

@@ -312,9 +312,11 @@ fn schemas() -> Value {
                 "verdict": {"enum": ["true_positive", "false_positive", "missed", "unclear"]}, "note": text}},
         "Feedback": {"type": "object", "properties": {"id": text, "subject": {"oneOf": [
                 {"type": "object", "properties": {"of": {"const": "prediction"}, "prediction_id": text}, "required": ["of", "prediction_id"]},
+                {"type": "object", "properties": {"of": {"const": "request"}, "request_id": text}, "required": ["of", "request_id"]},
+                {"type": "object", "properties": {"of": {"const": "span"}, "service": text, "kind": {"oneOf": [kind, {"type": "null"}]}, "range": {"type": "object", "properties": {"start": time, "end": time}}}, "required": ["of", "service", "range"]},
                 {"type": "object", "properties": {"of": {"const": "breach"}, "service": text, "kind": kind, "at": time}, "required": ["of", "service", "kind", "at"]},
             ]}, "verdict": text,
-            "note": maybe_text, "source": {"enum": ["api", "page", "shell", "alertmanager"]}, "created_at": time}},
+            "note": maybe_text, "source": {"enum": ["api", "page", "shell", "alertmanager", "link"]}, "who": text, "created_at": time}},
         "Safety": {"type": "object", "properties": {
             "stopped": {"type": ["object", "null"], "properties": {"since": time, "who": text, "note": maybe_text}},
             "held": {"type": "array", "items": {"type": "object", "properties": {

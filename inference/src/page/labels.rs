@@ -114,7 +114,7 @@ impl LabelBook {
     fn prediction_of(&self, feedback: &Feedback) -> Option<&Prediction> {
         match &feedback.subject {
             FeedbackSubject::Prediction { prediction_id } => self.predictions.get(prediction_id),
-            FeedbackSubject::Breach { .. } => None,
+            FeedbackSubject::Request { .. } | FeedbackSubject::Breach { .. } | FeedbackSubject::Span { .. } => None,
         }
     }
 
@@ -123,6 +123,12 @@ impl LabelBook {
         let subject = match (&feedback.subject, prediction) {
             (_, Some(prediction)) => subject(prediction),
             (FeedbackSubject::Prediction { prediction_id }, None) => prediction_id.clone(),
+            (FeedbackSubject::Request { request_id }, None) => request_id.clone(),
+            (FeedbackSubject::Span { service, kind, range }, None) => {
+                let kind = kind.map_or_else(|| "everything".to_owned(), |k| words::kind(k, "a signal").to_lowercase());
+                let [start, end] = [range.start, range.end].map(forewarn_plots::format_utc);
+                format!("{service}, {kind} from {start} to {end}")
+            }
             (FeedbackSubject::Breach { service, kind, at }, None) => {
                 format!(
                     "{service}, {} at {}",
@@ -142,6 +148,7 @@ impl LabelBook {
                 LabelSource::Page => "on this page",
                 LabelSource::Shell => "from the shell",
                 LabelSource::Alertmanager => "by Alertmanager",
+                LabelSource::Link => "by a link",
             },
             at: words::ago(feedback.created_at, self.now),
             subject,

@@ -15,6 +15,7 @@ mod pointers;
 mod predictions;
 mod requests;
 mod safety;
+mod settlements;
 mod trail;
 
 use std::path::Path;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compare::Difference;
 use crate::intervals::Interval;
-use crate::settle::Outcome;
+use forewarn_models::settle::Outcome;
 
 /// Where a model comes from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

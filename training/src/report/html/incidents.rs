@@ -5,7 +5,7 @@ use forewarn_plots::{Unit, format_utc};
 use super::charts;
 use super::words::{anchor, kind_words, outcome_words, percent, shown, span};
 use crate::report::{BreachReport, PathPoint, RequestReport, ServiceReport};
-use crate::settle::Outcome;
+use forewarn_models::settle::Outcome;
 
 /// A breach that was missed or announced, or a false alarm.
 pub(super) struct Incident {

@@ -237,6 +237,11 @@ fn label_rows(report: &EvaluationReport) -> Vec<LabelRow<'_>> {
         let subject = match (&label.subject, about) {
             (FeedbackSubject::Prediction { prediction_id }, Some(about)) => format!("{about}{at} ({prediction_id})"),
             (FeedbackSubject::Prediction { prediction_id }, None) => prediction_id.clone(),
+            (FeedbackSubject::Request { request_id }, _) => request_id.clone(),
+            (FeedbackSubject::Span { service, kind, range }, _) => {
+                let kind = kind.map_or("everything", forewarn_schema::BreachKind::as_str);
+                format!("{kind} of {service} from {} to {}", format_utc(range.start), format_utc(range.end))
+            }
             (FeedbackSubject::Breach { .. }, about) => format!("breach: {}{at}", about.unwrap_or_default()),
         };
         LabelRow {

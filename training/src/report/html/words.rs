@@ -4,7 +4,7 @@ use forewarn_plots::{Unit, format_utc};
 use forewarn_schema::{BreachKind, LabelSet};
 
 use crate::intervals::Interval;
-use crate::settle::Outcome;
+use forewarn_models::settle::Outcome;
 
 pub(super) const NOTHING: &str = "–";
 
