@@ -246,14 +246,14 @@ impl AppState {
         self.0.slots.list(&self.0.registry).await
     }
 
-    /// Evaluation reports in the registry, newest first.
+    /// Evaluations and weekly reports in the registry, newest first.
     pub async fn reports(&self) -> Result<Vec<String>, AppError> {
         Ok(self.0.registry.reports().await?)
     }
 
     /// Reads the newest report's figures, where they are not known.
     pub(crate) async fn look_at_quality(&self) -> Result<(), AppError> {
-        let reports = self.reports().await?;
+        let reports = self.0.registry.evaluations().await?;
         self.0.quality.newest(self, &reports).await.map(drop)
     }
 
@@ -333,7 +333,7 @@ impl AppState {
     /// Why `version` passed the gate in the newest evaluation; a conflict where it did not.
     async fn passed(&self, service: &str, version: &str) -> Result<String, AppError> {
         let refused = |reason: String| AppError::Conflict { reason: format!("{version} is not promoted: {reason}") };
-        let Some(newest) = self.reports().await?.into_iter().next() else {
+        let Some(newest) = self.0.registry.evaluations().await?.into_iter().next() else {
             return Err(refused("it was never evaluated; run `forewarn evaluate`".to_owned()));
         };
         let bytes = self.0.registry.report(&newest, "report.json").await?;

@@ -74,6 +74,8 @@ pub struct RequestPolicy {
     held_back: BTreeMap<HeldBy, u64>,
     /// What is due and held back now, by workload.
     holding: BTreeMap<Workload, Held>,
+    /// What was held back at this step and not before, or not for this reason.
+    newly_held: Vec<Held>,
     /// Per service, what took the place of the default.
     min_probability: BTreeMap<String, f64>,
     /// By signal.
@@ -120,7 +122,8 @@ impl RequestPolicy {
     pub fn new(params: DecisionParams, step: Step, mode: Mode) -> Self {
         let (episodes, emitted) = (BTreeMap::new(), BTreeMap::new());
         let (restored, min_probability, playbooks) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        let (held_back, holding, guardrails) = (BTreeMap::new(), BTreeMap::new(), Guardrails::default());
+        let (held_back, holding, newly_held) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        let guardrails = Guardrails::default();
         Self {
             params,
             step,
@@ -130,6 +133,7 @@ impl RequestPolicy {
             restored,
             held_back,
             holding,
+            newly_held,
             min_probability,
             playbooks,
             guardrails,
@@ -176,6 +180,11 @@ impl RequestPolicy {
         self.holding.values()
     }
 
+    /// What the last step held back and none before it did, or not for this reason; also what the budget settled.
+    pub fn newly_held(&self) -> &[Held] {
+        &self.newly_held
+    }
+
     /// Requests that another made of the same steps up to `at`, while this one only watched: they are what was announced,
     /// and nothing else is. An episode of theirs is not announced again; one that they do not hold will be.
     pub fn adopt(&mut self, at: Timestamp, requests: &[RemediationRequest]) {
@@ -196,6 +205,7 @@ impl RequestPolicy {
     /// share it, and returns the requests. `predictions` are all of one time.
     pub fn decide(&mut self, at: Timestamp, predictions: &mut Vec<Prediction>) -> Vec<Announcement> {
         self.restored.retain(|r| r.expires_at > at);
+        self.newly_held.clear();
         let mut groups: BTreeMap<Workload, Vec<usize>> = BTreeMap::new();
         for (i, p) in predictions.iter().enumerate() {
             // Pods of one workload share their fate; disks of one node do not.
@@ -220,6 +230,8 @@ impl RequestPolicy {
             }
             if let Some(by) = held {
                 *self.held_back.entry(by).or_default() += 1;
+                let (service, signal, labels) = workload;
+                self.newly_held.push(Held { service, signal, labels, by, since: at });
                 continue;
             }
             let (service, signal, labels) = workload;
@@ -277,11 +289,13 @@ impl RequestPolicy {
     /// Remembers that a workload is held back; it stays due.
     fn hold(&mut self, at: Timestamp, workload: Workload, by: HeldBy, before: &BTreeMap<Workload, Held>) {
         let since = before.get(&workload).filter(|held| held.by == by).map(|held| held.since);
+        let (service, signal, labels) = workload.clone();
+        let held = Held { service, signal, labels, by, since: since.unwrap_or(at) };
         if since.is_none() {
             *self.held_back.entry(by).or_default() += 1;
+            self.newly_held.push(held.clone());
         }
-        let (service, signal, labels) = workload.clone();
-        self.holding.insert(workload, Held { service, signal, labels, by, since: since.unwrap_or(at) });
+        self.holding.insert(workload, held);
     }
 
     /// How far a request of this prediction may act by itself.

@@ -42,6 +42,8 @@ pub struct EngineOutput {
     pub predictions: Vec<Prediction>,
     /// What leaves, in the same order.
     pub requests: Vec<RemediationRequest>,
+    /// What is due, is held back, and was not before, or not for this reason.
+    pub held: Vec<Held>,
 }
 
 /// Everything to draw of one target.
@@ -162,7 +164,7 @@ impl Engine {
             request.window = self.suggested_window(&predictions[announcement.prediction]);
             requests.push(request);
         }
-        EngineOutput { predictions, requests }
+        EngineOutput { predictions, requests, held: self.policy.newly_held().to_vec() }
     }
 
     /// Takes steps and says what is to be said.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use forewarn_schema::{LabelSet, Mode, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The playbook of a request whose signal names none, where modes are kept by playbook.
 pub const NO_PLAYBOOK: &str = "-";
@@ -43,7 +43,7 @@ impl Maintenance {
 }
 
 /// Why a request that is due is not made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeldBy {
     /// Requests are stopped.
@@ -76,7 +76,7 @@ impl HeldBy {
 }
 
 /// A request that would be made now, if it were not held back; it is made as soon as it may, if it is still due.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Held {
     /// The workload.
     pub service: String,

@@ -81,6 +81,8 @@ pub(crate) enum Command {
     Backtest(Backtest),
     /// Anomaly scores of any CSV
     Score(Score),
+    /// Look back at a week: what was said, what came of it, what was learnt
+    Report(Report),
     /// The inference server
     Serve(Serve),
     /// Say what a prediction turned out to be
@@ -271,6 +273,32 @@ pub(crate) struct Score {
     /// Where the scores go.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  forewarn report                                   the seven days up to the last midnight
+  forewarn report --markdown | send-to-chat
+  forewarn report --from 2026-11-01T00:00:00Z --to 2026-11-24T12:00:00Z --out november
+
+Breaches that were announced and missed, false alarms with picture and cause, what was averted after a request, labels,
+thresholds, models and playbooks, anomalies that nothing explains, what was held back, what computing took; each beside
+as long a time before. From the records of the state database and the store alone: written again, it says the same. It
+is kept in the store under reports/ and shown on the page; `forewarn run` writes it every week.")]
+pub(crate) struct Report {
+    /// From this time on; default: seven days before --to.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<Timestamp>,
+    /// Up to and without this time; default: the last midnight of the dataset's time zone.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) to: Option<Timestamp>,
+    /// A folder that takes week.html, week.md and week.json besides the store.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print the Markdown for a chat.
+    #[arg(long)]
+    pub(crate) markdown: bool,
 }
 
 #[derive(Args, Debug)]

@@ -2,7 +2,7 @@
 
 use crate::extent::{Extent, Scale, drawable};
 use crate::legend::{self, Entry, Swatch};
-use crate::svg::{Anchor, Svg, bold_width, fitted};
+use crate::svg::{Anchor, Svg, bold_width, fitted, text_width};
 use crate::ticks::value_ticks;
 use crate::unit::Unit;
 
@@ -75,7 +75,9 @@ pub fn bar_chart(chart: &BarChart) -> String {
     legend::draw(&mut svg, &entries, 2.0, 28.0, width - 4.0);
 
     let names = groups.iter().map(|g| bold_width(&g.name)).fold(20.0, f64::max).min(width * 0.3);
-    let (left, right, bottom) = (names + 12.0, width - 64.0, height - 24.0);
+    let values = groups.iter().flat_map(|g| g.values.iter().take(bars));
+    let written = values.map(|v| text_width(&chart.unit.format(*v))).fold(58.0, f64::max).min(width * 0.3);
+    let (left, right, bottom) = (names + 12.0, width - written - 6.0, height - 24.0);
     let mut extent = Extent { low: 0.0, high: 0.0 };
     groups.iter().flat_map(|g| g.values.iter().take(bars)).for_each(|v| extent.add(*v));
     if extent.low == extent.high {

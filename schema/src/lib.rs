@@ -17,6 +17,7 @@ mod request;
 mod run;
 mod sample;
 mod settlement;
+mod sighting;
 mod signal_kind;
 mod time;
 
@@ -32,5 +33,6 @@ pub use request::{Mode, PredictedBreach, RemediationRequest, RequestStatus};
 pub use run::{RunRecord, RunStep, RunStepOutcome};
 pub use sample::{STALE_NAN_BITS, Sample, Series, is_stale};
 pub use settlement::{Became, Happening, Settlement};
+pub use sighting::Sighting;
 pub use signal_kind::{BreachKind, Direction, SignalKind, UnknownKind};
 pub use time::{Step, TimeError, TimeRange, Timestamp, format_duration, parse_duration};

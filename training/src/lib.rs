@@ -25,6 +25,8 @@ mod quality;
 mod rehearsal;
 mod replay;
 pub mod report;
+pub mod week;
+mod words;
 
 pub use alarms::required_lead;
 pub use backtest::{BacktestSummary, Replaying, RollingOriginBacktest, backtest};

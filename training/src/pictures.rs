@@ -12,10 +12,10 @@ use forewarn_models::settle::Outcome;
 
 /// Before an onset, as a share of the way to the breach: one has to see that it was well.
 const BEFORE: f64 = 0.6;
-const LEAST: Duration = Duration::from_secs(3 * 3600);
-const MOST: Duration = Duration::from_secs(3 * 86_400);
+pub(crate) const LEAST: Duration = Duration::from_secs(3 * 3600);
+pub(crate) const MOST: Duration = Duration::from_secs(3 * 86_400);
 /// What is shown before a request that nothing came of.
-const BEFORE_REQUEST: Duration = Duration::from_secs(12 * 3600);
+pub(crate) const BEFORE_REQUEST: Duration = Duration::from_secs(12 * 3600);
 
 /// The steps of one service, and what was said of it.
 pub(crate) struct Pictures<'a> {
@@ -56,24 +56,36 @@ impl Pictures<'_> {
         window: TimeRange,
         emitted: Option<&Emitted>,
     ) -> Option<Picture> {
-        let direction = self.signals.get(signal)?.direction;
-        let from = self.steps.partition_point(|s| s.at < window.start);
-        let to = self.steps.partition_point(|s| s.at < window.end);
-        let mut points = Vec::new();
-        let mut limit = None;
-        for step in &self.steps[from..to] {
-            let seen = step.observations.iter().find(|o| *o.signal == *signal && *o.labels == *labels);
-            if let Some(seen) = seen.filter(|o| o.value.is_finite()) {
-                limit = seen.limit.filter(|l| l.is_finite()).or(limit);
-                points.push(Sample { at: step.at, value: seen.value });
-            }
-        }
         let fan = emitted.into_iter().filter(|e| e.foremost == *labels).flat_map(|e| &e.fan);
         let fan = fan.map(|f| PictureFan { at: f.at, forecast: [f.p10, f.p50, f.p90] });
         let shown = fan.filter(|f| f.at < window.end && f.forecast.iter().all(|v| v.is_finite()));
-        let picture = Picture { labels: labels.clone(), limit, points: thin(&points, direction), fan: shown.collect() };
-        (picture.points.len() > 1).then_some(picture)
+        picture(self.steps, self.signals, signal, labels, window, shown.collect())
     }
+}
+
+/// What one target did in `window`; `None` where less than two values were seen. `steps` are sorted by time.
+pub(crate) fn picture(
+    steps: &[ServiceStep],
+    signals: &SignalSet,
+    signal: &str,
+    labels: &LabelSet,
+    window: TimeRange,
+    fan: Vec<PictureFan>,
+) -> Option<Picture> {
+    let direction = signals.get(signal)?.direction;
+    let from = steps.partition_point(|s| s.at < window.start);
+    let to = steps.partition_point(|s| s.at < window.end);
+    let mut points = Vec::new();
+    let mut limit = None;
+    for step in &steps[from..to] {
+        let seen = step.observations.iter().find(|o| *o.signal == *signal && *o.labels == *labels);
+        if let Some(seen) = seen.filter(|o| o.value.is_finite()) {
+            limit = seen.limit.filter(|l| l.is_finite()).or(limit);
+            points.push(Sample { at: step.at, value: seen.value });
+        }
+    }
+    let picture = Picture { labels: labels.clone(), limit, points: thin(&points, direction), fan };
+    (picture.points.len() > 1).then_some(picture)
 }
 
 /// Of each stretch the value nearest to the limit: a peak of one step is what one looks for.

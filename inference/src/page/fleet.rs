@@ -70,7 +70,7 @@ async fn page(app: &AppState, query: &Query) -> Result<FleetPage, AppError> {
     let filter = Filter { kind: None, ahead: false, ..Filter::read(query) };
     let matching: Vec<&String> = services.iter().filter(|service| filter.takes_service(service)).collect();
     let (pager, shown) = Pager::of(&filter, "/models", matching.len(), SERVICES_A_PAGE);
-    let reports = app.reports().await?;
+    let reports = shared.registry.evaluations().await?;
     let evaluation = shared.quality.newest(app, &reports).await?;
     let mut models = Vec::new();
     for service in &matching[shown] {

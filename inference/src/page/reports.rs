@@ -1,4 +1,4 @@
-//! Evaluation reports, as they were written. They are self-contained pages of another program's making,
+//! Evaluations and weekly reports, as they were written. They are self-contained pages of another program's making,
 //! so they are shown in a sandbox: no script, no form, nothing loaded.
 
 use askama::Template;
@@ -6,6 +6,7 @@ use axum::extract::{Path, Query as UrlQuery, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
+use forewarn_models::ModelRegistry;
 use forewarn_models::registry::RegistryError;
 
 use super::error::PageError;
@@ -32,7 +33,27 @@ struct ReportsPage {
 
 struct ReportLink {
     name: String,
+    /// Of the page.
     href: String,
+    json: String,
+    /// `week` or `evaluation`.
+    what: &'static str,
+}
+
+impl ReportLink {
+    fn of(name: &str) -> Self {
+        let (what, file) = match name.ends_with(ModelRegistry::WEEK_SUFFIX) {
+            true => ("week", "week"),
+            false => ("evaluation", "report"),
+        };
+        let folder = href(name);
+        Self {
+            name: name.to_owned(),
+            href: format!("{folder}/{file}.html"),
+            json: format!("{folder}/{file}.json"),
+            what,
+        }
+    }
 }
 
 /// `GET /reports`.
@@ -47,12 +68,13 @@ async fn page(app: &AppState, query: &Query) -> Result<ReportsPage, AppError> {
     let status = app.status().await;
     let requests = app.requests().await?;
     let names = app.reports().await?;
-    let newest = app.0.quality.newest(app, &names).await?;
+    let evaluations = app.0.registry.evaluations().await?;
+    let newest = app.0.quality.newest(app, &evaluations).await?;
     let filter = Filter { page: Filter::read(query).page, ..Filter::default() };
     let (pager, shown) = Pager::of(&filter, "/reports", names.len(), REPORTS_A_PAGE);
     Ok(ReportsPage {
         shell: Shell::new(&status, "reports", "Reports", count_open(&requests)),
-        reports: names[shown].iter().map(|name| ReportLink { name: name.clone(), href: href(name) }).collect(),
+        reports: names[shown].iter().map(|name| ReportLink::of(name)).collect(),
         headline: newest.map(|newest| newest.headline.clone()).unwrap_or_default(),
         pager,
     })
@@ -77,7 +99,7 @@ pub(super) async fn file(State(app): State<AppState>, Path((name, file)): Path<(
     let kind = match file.rsplit_once('.').map(|(_, extension)| extension) {
         Some("html") => "text/html; charset=utf-8",
         Some("json") => "application/json",
-        Some("csv" | "jsonl" | "txt") => "text/plain; charset=utf-8",
+        Some("csv" | "jsonl" | "txt" | "md") => "text/plain; charset=utf-8",
         Some("svg") => "image/svg+xml",
         _ => "application/octet-stream",
     };

@@ -17,6 +17,7 @@ mod requests;
 mod safety;
 mod settlements;
 mod trail;
+mod week;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -123,6 +124,8 @@ impl StateStore {
              AND id NOT IN (SELECT prediction_id FROM feedback WHERE prediction_id IS NOT NULL)",
             "DELETE FROM outbox WHERE expires_at_ms < $1 AND state <> 'pending'",
             "DELETE FROM silences WHERE until_ms < $1",
+            "DELETE FROM held WHERE at_ms < $1",
+            "DELETE FROM sightings WHERE at_ms < $1",
         ] {
             sqlx::query(statement).bind(before).execute(&mut *tx).await.map_err(|e| self.failed(WHAT, e))?;
         }

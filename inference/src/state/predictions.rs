@@ -19,8 +19,8 @@ const STEP: &str = "store the predictions and requests of a step";
 impl StateStore {
     /// Stores what one step decided, all of it or nothing: its requests with the message that
     /// announces each (where `announce`), the predictions that emitted them, and of the others those
-    /// with a probability of at least 0.5, at most one a target in 10 minutes. What is stored already
-    /// stays as it is. Returns the ids of the requests that are new. Where another server leads it is
+    /// with a probability of at least 0.5, at most one a target in 10 minutes; what was held back, and
+    /// which services look unusual. What is stored already stays as it is. Returns the ids of the requests that are new. Where another server leads it is
     /// [`StateError::NotLeading`], and nothing is stored.
     pub(crate) async fn save_step(&self, output: &EngineOutput, announce: bool) -> Result<Vec<String>, StateError> {
         // A machine that vanished answers nothing, and the next connection may lead to another one.
@@ -37,7 +37,9 @@ impl StateStore {
             .filter(|p| p.request_id.is_some() || output.requests.iter().any(|r| r.prediction_id == p.id))
             .collect();
         let likely: Vec<&Prediction> = likely.collect();
-        if likely.is_empty() && output.requests.is_empty() && announced.is_empty() {
+        let unusual = super::week::unusual(output);
+        let nothing = likely.is_empty() && output.requests.is_empty() && announced.is_empty();
+        if nothing && unusual.is_empty() && output.held.is_empty() {
             return Ok(Vec::new());
         }
         let mut tx = self.begin(WHAT).await?;
@@ -50,6 +52,7 @@ impl StateStore {
             let since = prediction.at.millis().saturating_sub(KEPT_EVERY_MS);
             insert(&mut tx, prediction, Some(since)).await.map_err(|e| self.failed(WHAT, e))?;
         }
+        super::week::note(&mut tx, &unusual, &output.held).await.map_err(|e| self.failed(WHAT, e))?;
         for request in &output.requests {
             let target = output.predictions.iter().find(|p| p.id == request.prediction_id);
             let key = target.map_or_else(

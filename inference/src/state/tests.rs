@@ -1,8 +1,9 @@
 use forewarn_models::EngineOutput;
+use forewarn_models::guardrails::{Held, HeldBy};
 use forewarn_models::ladder::Rung;
 use forewarn_schema::{
-    AnomalyScore, BreachKind, Explanation, FeedbackSubject, LabelSet, LabelSource, Mode, PredictedBreach, Prediction,
-    Probability, RemediationRequest, RequestStatus, Verdict,
+    AnomalyScore, Became, BreachKind, Explanation, FeedbackSubject, Happening, LabelSet, LabelSource, Mode,
+    PredictedBreach, Prediction, Probability, RemediationRequest, RequestStatus, Settlement, TimeRange, Verdict,
 };
 
 use forewarn_testkit::postgres::Postgres;
@@ -56,7 +57,7 @@ fn request(of: &Prediction, expires: i64) -> RemediationRequest {
 }
 
 fn output(predictions: Vec<Prediction>, requests: Vec<RemediationRequest>) -> EngineOutput {
-    EngineOutput { predictions, requests }
+    EngineOutput { predictions, requests, held: Vec::new() }
 }
 
 async fn in_memory() -> StateStore {
@@ -125,6 +126,54 @@ async fn a_silence_is_listed_until_its_end_and_ends_once(store) {
     assert!(store.end_silence("s1", at(400)).await.unwrap());
     assert!(!store.end_silence("s1", at(400)).await.unwrap());
     assert_eq!(store.silences(at(400)).await.unwrap(), []);
+}
+
+async fn what_was_held_back_and_who_looked_unusual_is_noted_once(store) {
+    let held = |since| Held {
+        service: "cart".to_owned(),
+        signal: "memory".to_owned(),
+        labels: LabelSet::new(),
+        by: HeldBy::Maintenance,
+        since: at(since),
+    };
+    let step = |second: i64, score: f64| {
+        let unusual = Prediction { anomaly_score: AnomalyScore::saturating(score), ..prediction("p", second, 0.1) };
+        EngineOutput { held: vec![held(60)], ..output(vec![unusual], vec![]) }
+    };
+    for (second, score) in [(60, 0.9995), (120, 0.9999), (660, 0.9992), (1320, 0.5)] {
+        store.save_step(&step(second, score), true).await.unwrap();
+    }
+    let all = TimeRange { start: at(0), end: at(10_000) };
+    assert_eq!(store.held_in(all).await.unwrap(), [held(60)]);
+    let seen: Vec<_> = store.sightings_in(all).await.unwrap().into_iter().map(|s| s.at).collect();
+    assert_eq!(seen, [at(60), at(660)], "one in ten minutes, and only the unusual");
+    assert_eq!(store.sightings_in(TimeRange { start: at(61), end: at(660) }).await.unwrap(), []);
+    store.prune(at(100 * 86_400)).await.unwrap();
+    assert!(store.held_in(all).await.unwrap().is_empty() && store.sightings_in(all).await.unwrap().is_empty());
+}
+
+async fn an_announcement_is_settled_once(store) {
+    let settled = |id: &str, became| Settlement {
+        id: id.to_owned(),
+        request_id: None,
+        service: "cart".to_owned(),
+        signal: "memory".to_owned(),
+        kind: BreachKind::Oom,
+        labels: LabelSet::from([("pod", "cart-1")]),
+        at: at(60),
+        probability: Some(Probability::saturating(0.8)),
+        horizon_seconds: 3600.0,
+        time_to_breach_seconds: None,
+        model_version: "rules".to_owned(),
+        became,
+        settled_at: at(5000),
+    };
+    let first = settled("p-1", Became::Averted { by: Some(Happening::Restarted), would_have: Some(true) });
+    assert_eq!(store.add_settlements(&[first.clone(), settled("p-2", Became::FalseAlarm)]).await.unwrap(), 2);
+    assert_eq!(store.add_settlements(&[settled("p-1", Became::FalseAlarm)]).await.unwrap(), 0);
+    let stored = store.settlements_since(at(5000)).await.unwrap();
+    assert_eq!((stored.len(), &stored[0]), (2, &first));
+    assert_eq!(store.settlements_since(at(5001)).await.unwrap(), []);
 }
 
 async fn a_mode_is_set_changed_and_given_back(store) {

@@ -304,6 +304,16 @@ impl ModelRegistry {
         Ok(names)
     }
 
+    /// How the names of weekly reports end; the others are evaluations.
+    pub const WEEK_SUFFIX: &str = "-week";
+
+    /// The names of all evaluations, newest first.
+    pub async fn evaluations(&self) -> Result<Vec<String>, RegistryError> {
+        let mut names = self.reports().await?;
+        names.retain(|name| !name.ends_with(Self::WEEK_SUFFIX));
+        Ok(names)
+    }
+
     /// The names of a report's files, sorted; empty for a report that is not there.
     pub async fn report_files(&self, name: &str) -> Result<Vec<String>, RegistryError> {
         name::plain_name("a report's name", name)?;

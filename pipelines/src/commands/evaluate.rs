@@ -4,13 +4,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use anyhow::{Context as _, bail};
 use forewarn_features::{ServiceStep, SignalSet};
 use forewarn_models::{EngineOptions, ModelBundle, ModelRegistry, ModelVersion};
 use forewarn_schema::{Feedback, Step, TimeRange, Timestamp};
 use forewarn_training::drift::{SignalDrift, drift};
+use forewarn_training::report::FORMAT_VERSION;
 use forewarn_training::{
     EvaluationInput, EvaluationReport, GateVerdict, PromotionGate, demote_forecasters, render_html,
 };
+use serde::Deserialize;
 use serde_json::json;
 
 use super::promote::candidates;
@@ -179,13 +182,33 @@ fn held_out(
 }
 
 async fn store(registry: &ModelRegistry, report: &EvaluationReport) -> anyhow::Result<String> {
-    let compact = |at: Timestamp| at.align_down(one_second()).to_rfc3339().replace(['-', ':'], "");
     let name = format!("{}-until-{}", compact(now()), compact(report.range.end));
     let json = serde_json::to_vec_pretty(report)?;
     let html = render_html(report);
     let files = BTreeMap::from([(REPORT_JSON.to_owned(), json.into()), (REPORT_HTML.to_owned(), html.into())]);
     registry.put_report(&name, &files).await?;
     Ok(name)
+}
+
+/// A time as the name of a report begins with it: `20260108T000000Z`.
+pub(super) fn compact(at: Timestamp) -> String {
+    at.align_down(one_second()).to_rfc3339().replace(['-', ':'], "")
+}
+
+/// The evaluation of that name; one of another format is refused.
+pub(super) async fn read_report(registry: &ModelRegistry, name: &str) -> anyhow::Result<EvaluationReport> {
+    let bytes = registry.report(name, REPORT_JSON).await?;
+    let version: Version = serde_json::from_slice(&bytes).with_context(|| format!("report {name} cannot be read"))?;
+    if version.format_version != FORMAT_VERSION {
+        let got = version.format_version;
+        bail!("report {name} must be of format {FORMAT_VERSION}, got {got}; run `forewarn evaluate` with this version");
+    }
+    serde_json::from_slice(&bytes).with_context(|| format!("report {name} cannot be read"))
+}
+
+#[derive(Deserialize)]
+struct Version {
+    format_version: u32,
 }
 
 fn one_second() -> forewarn_schema::Step {

@@ -14,6 +14,7 @@ mod open;
 mod outbox;
 mod promote;
 mod pull;
+mod report;
 mod rollback;
 mod run;
 mod score;
@@ -53,6 +54,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Outcome> {
             Command::Models(arguments) => models::models(&config()?, arguments).await,
             Command::Run(arguments) => run::run(&config()?, arguments).await,
             Command::Backtest(arguments) => backtest::backtest(&config()?, arguments).await,
+            Command::Report(arguments) => report::report(&config()?, arguments).await,
             Command::Serve(arguments) => serve::serve(&config()?, arguments).await,
             Command::Label(arguments) => label::label(&config()?, arguments).await,
             Command::Outbox(arguments) => outbox::outbox(&config()?, arguments).await,

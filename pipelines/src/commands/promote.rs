@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use forewarn_models::{ModelRegistry, ModelVersion};
-use forewarn_training::report::FORMAT_VERSION;
 use forewarn_training::{EvaluationReport, GateVerdict};
 use serde_json::json;
 
@@ -12,12 +11,6 @@ use super::{evaluate, now, open};
 use crate::cli::Promote;
 use crate::config::Config;
 use crate::outcome::Outcome;
-
-/// What is read of a report before anything else.
-#[derive(serde::Deserialize)]
-struct Version {
-    format_version: u32,
-}
 
 /// What was decided on one candidate.
 enum Decision {
@@ -101,13 +94,6 @@ fn verdict(report: Option<&EvaluationReport>, service: &str, version: &ModelVers
 }
 
 async fn newest_report(registry: &ModelRegistry) -> anyhow::Result<Option<EvaluationReport>> {
-    let Some(name) = registry.reports().await?.into_iter().next() else { return Ok(None) };
-    let bytes = registry.report(&name, evaluate::REPORT_JSON).await?;
-    let version: Version = serde_json::from_slice(&bytes).with_context(|| format!("report {name} cannot be read"))?;
-    if version.format_version != FORMAT_VERSION {
-        let got = version.format_version;
-        bail!("report {name} must be of format {FORMAT_VERSION}, got {got}; run `forewarn evaluate` with this version");
-    }
-    let report = serde_json::from_slice(&bytes).with_context(|| format!("report {name} cannot be read"))?;
-    Ok(Some(report))
+    let Some(name) = registry.evaluations().await?.into_iter().next() else { return Ok(None) };
+    evaluate::read_report(registry, &name).await.map(Some)
 }

@@ -1,4 +1,4 @@
-//! `forewarn run`: pull, train, evaluate, promote what passes. What the weekly job calls. A candidate
+//! `forewarn run`: pull, train, evaluate, promote what passes, look back at the week. What the weekly job calls. A candidate
 //! that the gate refuses is not a failure: what served before goes on serving.
 
 use anyhow::Context as _;
@@ -6,7 +6,7 @@ use forewarn_schema::Timestamp;
 use serde_json::json;
 
 use super::promote::{candidates, promote_candidates};
-use super::{evaluate, open, pull, train};
+use super::{evaluate, open, pull, report, train};
 use crate::cli::{Pull, Run};
 use crate::config::Config;
 use crate::outcome::Outcome;
@@ -35,7 +35,11 @@ pub(super) async fn learn(config: &Config, until: Option<Timestamp>, pulled: Out
         evaluate::evaluate_range(config, &registry, Some(split), Some(end)).await.context("evaluation")?;
     let candidates = candidates(&registry, &[]).await?;
     let promoted = promote_candidates(&registry, &candidates, Some(&report), false).await?;
-    let text = [pulled.text(), trained.text(), evaluated.text(), promoted.text()].map(str::trim_end).join("\n");
+    let week = report::week_until(config, end).await.context("the weekly report")?;
+    let mut text = [pulled.text(), trained.text(), evaluated.text(), promoted.text()].map(str::trim_end).join("\n");
+    if let Some(name) = &week {
+        text.push_str(&format!("\nlooked back at the week: reports/{name}/week.html"));
+    }
     Ok(Outcome::new(
         text,
         json!({
@@ -43,6 +47,7 @@ pub(super) async fn learn(config: &Config, until: Option<Timestamp>, pulled: Out
             "train": trained.json(),
             "evaluate": evaluated.json(),
             "promote": promoted.json(),
+            "report": week,
         }),
     ))
 }

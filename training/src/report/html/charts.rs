@@ -6,11 +6,11 @@ use forewarn_plots::{
 };
 use forewarn_schema::Sample;
 
-use super::words::{kind_words, shown, unit_of};
 use crate::alarms::is_about;
 use crate::drift::{self, SignalDrift};
 use crate::gate::words;
 use crate::report::{BreachReport, Calibration, ForecastChart, PathPoint, Picture, RequestReport, ServiceReport};
+use crate::words::{kind_words, shown, unit_of};
 
 /// Pixels.
 const CHART: Size = Size { width: 720, height: 240 };

@@ -3,8 +3,8 @@
 use forewarn_plots::{Unit, format_utc};
 
 use super::charts;
-use super::words::{anchor, kind_words, outcome_words, percent, shown, span};
 use crate::report::{BreachReport, PathPoint, RequestReport, ServiceReport};
+use crate::words::{anchor, kind_words, outcome_words, percent, shown, span};
 use forewarn_models::settle::Outcome;
 
 /// A breach that was missed or announced, or a false alarm.

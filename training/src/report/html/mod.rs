@@ -5,7 +5,6 @@
 mod charts;
 mod incidents;
 mod tables;
-mod words;
 
 use askama::Template;
 use forewarn_models::ForecastModel;
@@ -14,11 +13,11 @@ use forewarn_schema::FeedbackSubject;
 
 use self::incidents::{Incident, RequestRow};
 use self::tables::{ComparisonTable, FigureTable, ForecastRow, KindRow, Tile, TimeRow};
-use self::words::{NOTHING, anchor, percent, span};
 use super::{EvaluationReport, ModelCard, ServiceReport};
 use crate::changes::Change;
 use crate::drift::Moved;
 use crate::gate::{GateVerdict, words};
+use crate::words::{NOTHING, anchor, percent, span, subject};
 
 #[derive(Template)]
 #[template(path = "evaluation.html")]
@@ -234,19 +233,13 @@ fn label_rows(report: &EvaluationReport) -> Vec<LabelRow<'_>> {
     let rows = report.feedback.labels.iter().map(|label| {
         let about = label.service.as_ref().zip(label.kind).map(|(service, kind)| format!("{kind} of {service}"));
         let at = label.at.map(|at| format!(" at {}", format_utc(at))).unwrap_or_default();
-        let subject = match (&label.subject, about) {
+        let shown = match (&label.subject, about) {
             (FeedbackSubject::Prediction { prediction_id }, Some(about)) => format!("{about}{at} ({prediction_id})"),
-            (FeedbackSubject::Prediction { prediction_id }, None) => prediction_id.clone(),
-            (FeedbackSubject::Request { request_id }, _) => request_id.clone(),
-            (FeedbackSubject::Span { service, kind, range }, _) => {
-                let kind = kind.map_or("everything", forewarn_schema::BreachKind::as_str);
-                format!("{kind} of {service} from {} to {}", format_utc(range.start), format_utc(range.end))
-            }
-            (FeedbackSubject::Breach { .. }, about) => format!("breach: {}{at}", about.unwrap_or_default()),
+            _ => subject(&label.subject),
         };
         LabelRow {
             created_at: format_utc(label.created_at),
-            subject,
+            subject: shown,
             verdict: label.verdict.as_str(),
             note: label.note.as_deref().unwrap_or_default(),
             source: label.source.as_str(),

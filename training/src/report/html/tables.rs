@@ -3,11 +3,11 @@
 use forewarn_plots::Unit;
 
 use super::charts::time_bin_words;
-use super::words::{NOTHING, kind_words, number, percent, span, with_interval};
 use crate::compare::{Comparison, Difference};
 use crate::gate::words;
 use crate::intervals::Interval;
 use crate::report::{AlarmQuality, EvaluationReport, ForecastQuality, ForecastScore, KindReport, TimeBin};
+use crate::words::{NOTHING, kind_words, number, percent, span, with_interval};
 
 /// One figure, large.
 pub(super) struct Tile {

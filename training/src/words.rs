@@ -1,38 +1,38 @@
-//! Figures, labels and outcomes as a reader's words.
+//! Figures, labels and outcomes as a reader's words, for every page that is written here.
 
 use forewarn_plots::{Unit, format_utc};
-use forewarn_schema::{BreachKind, LabelSet};
+use forewarn_schema::{BreachKind, FeedbackSubject, LabelSet};
 
 use crate::intervals::Interval;
 use forewarn_models::settle::Outcome;
 
-pub(super) const NOTHING: &str = "–";
+pub(crate) const NOTHING: &str = "–";
 
-pub(super) fn percent(share: Option<f64>) -> String {
+pub(crate) fn percent(share: Option<f64>) -> String {
     share.map_or_else(|| NOTHING.to_owned(), |share| Unit::Ratio.format(share))
 }
 
-pub(super) fn span(seconds: Option<f64>) -> String {
+pub(crate) fn span(seconds: Option<f64>) -> String {
     seconds.map_or_else(|| NOTHING.to_owned(), |seconds| Unit::Seconds.format(seconds))
 }
 
-pub(super) fn number(value: Option<f64>) -> String {
+pub(crate) fn number(value: Option<f64>) -> String {
     value.map_or_else(|| NOTHING.to_owned(), |v| format!("{v:.3}"))
 }
 
 /// `96 % (84 % to 99 %)`.
-pub(super) fn with_interval(value: Option<f64>, interval: Option<Interval>, show: fn(Option<f64>) -> String) -> String {
+pub(crate) fn with_interval(value: Option<f64>, interval: Option<Interval>, show: fn(Option<f64>) -> String) -> String {
     match (value, interval) {
         (Some(_), Some(i)) => format!("{} ({} to {})", show(value), show(Some(i.low)), show(Some(i.high))),
         _ => show(value),
     }
 }
 
-pub(super) fn shown(labels: &LabelSet) -> String {
+pub(crate) fn shown(labels: &LabelSet) -> String {
     if labels.is_empty() { String::new() } else { labels.to_string() }
 }
 
-pub(super) fn outcome_words(outcome: &Outcome) -> String {
+pub(crate) fn outcome_words(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Breached { at } => format!("breach came at {}", format_utc(*at)),
         Outcome::InBreach => "said during a breach".to_owned(),
@@ -42,7 +42,7 @@ pub(super) fn outcome_words(outcome: &Outcome) -> String {
     }
 }
 
-pub(super) fn unit_of(kind: BreachKind) -> Unit {
+pub(crate) fn unit_of(kind: BreachKind) -> Unit {
     match kind {
         BreachKind::Oom | BreachKind::DiskFull => Unit::Bytes,
         BreachKind::CertificateExpiry => Unit::Seconds,
@@ -52,7 +52,7 @@ pub(super) fn unit_of(kind: BreachKind) -> Unit {
 }
 
 /// A kind as a person says it.
-pub(super) fn kind_words(kind: BreachKind) -> &'static str {
+pub(crate) fn kind_words(kind: BreachKind) -> &'static str {
     match kind {
         BreachKind::Oom => "out of memory",
         BreachKind::PoolExhaustion => "pool exhausted",
@@ -63,8 +63,21 @@ pub(super) fn kind_words(kind: BreachKind) -> &'static str {
     }
 }
 
+/// What a label is of.
+pub(crate) fn subject(subject: &FeedbackSubject) -> String {
+    match subject {
+        FeedbackSubject::Prediction { prediction_id } => prediction_id.clone(),
+        FeedbackSubject::Request { request_id } => request_id.clone(),
+        FeedbackSubject::Breach { service, kind, at } => format!("breach: {kind} of {service} at {}", format_utc(*at)),
+        FeedbackSubject::Span { service, kind, range } => {
+            let kind = kind.map_or("everything", BreachKind::as_str);
+            format!("{kind} of {service} from {} to {}", format_utc(range.start), format_utc(range.end))
+        }
+    }
+}
+
 /// A fragment of a URL: letters, digits and dashes, others as their code, so that no two services share one.
-pub(super) fn anchor(service: &str) -> String {
+pub(crate) fn anchor(service: &str) -> String {
     let mut anchor = String::from("service-");
     for c in service.chars() {
         if c.is_ascii_alphanumeric() || c == '-' {
