@@ -125,7 +125,11 @@ async fn a_breach_is_seen_labelled_and_decided_in_a_browser() {
         }
         browser.emulate("light", 1100, 900).await;
     }
-    assert!(shop.get("/reports").await.1.contains("The newest says: 1 of 1 candidates passes."));
+    let reports = shop.get("/reports").await.1;
+    assert!(reports.contains("The newest evaluation says: 1 of 1 candidates passes."), "a week is no evaluation");
+    let week = format!("/reports/{}", shop::WEEK);
+    assert!(reports.contains(&format!("{week}/week.html")) && reports.contains(&format!("{week}/week.json")));
+    assert!(shop.get(&format!("{week}/week.html")).await.1.contains("a quiet week"));
 
     // A target in full.
     browser.open(&shop.url).await;

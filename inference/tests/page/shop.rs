@@ -20,6 +20,8 @@ use forewarn_testkit::{Shop, ShopParams, remote_write};
 const HISTORY: Duration = Duration::from_secs(8 * 86_400);
 const LIVE: Duration = Duration::from_secs(60 * 60);
 const LATENESS: Duration = Duration::from_secs(15);
+/// The weekly report that lies beside the evaluation.
+pub(crate) const WEEK: &str = "20260119T010000Z-week";
 
 /// A server that runs until this is dropped.
 pub(crate) struct RunningShop {
@@ -103,6 +105,11 @@ impl RunningShop {
                 ("report.json".to_owned(), judged.to_string().into()),
             ];
             registry.put_report("20260119T000000Z", &report.into()).await.unwrap();
+            let week = [
+                ("week.html".to_owned(), "<!doctype html><title>Week</title><p>a quiet week".into()),
+                ("week.json".to_owned(), "{}".into()),
+            ];
+            registry.put_report(WEEK, &week.into()).await.unwrap();
         }
         let clock = Arc::new(AtomicI64::new(live_start.millis()));
         let told = Arc::clone(&clock);
