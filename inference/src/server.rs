@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
+use tracing::{Instrument as _, field};
 
 use crate::access::Access;
 use crate::app::{AppState, ReloadReport, Shared};
@@ -251,11 +252,18 @@ impl ServerHandle {
                 }
             };
             let begun = Instant::now();
+            let step = tracing::debug_span!("step", at = %at, predictions = field::Empty, requests = field::Empty);
             let scorer = Arc::clone(&self.app.0.scorer);
-            let output = blocking(move || scorer.evaluate(at, guardrails)).await.and_then(|result| result);
+            let evaluate = tracing::debug_span!(parent: &step, "evaluate");
+            let output = blocking(move || evaluate.in_scope(|| scorer.evaluate(at, guardrails))).await;
+            let output = output.and_then(|result| result);
             stepper.last = Some(at);
             match output {
-                Ok(output) => stepper.unsaved = Some((at, output)),
+                Ok(output) => {
+                    step.record("predictions", output.predictions.len());
+                    step.record("requests", output.requests.len());
+                    stepper.unsaved = Some((at, output));
+                }
                 Err(error) => {
                     // The next step may work; this one is lost, and counted.
                     tracing::error!(error = chain(&error), step = %at, "step not evaluated");
@@ -264,7 +272,7 @@ impl ServerHandle {
                 }
             }
             evaluated += 1;
-            if !self.save(&mut stepper).await {
+            if !self.save(&mut stepper).instrument(tracing::debug_span!(parent: &step, "store")).await {
                 break;
             }
             self.app.0.metrics.step_took(begun.elapsed());

@@ -16,6 +16,7 @@ pub mod postgres;
 pub mod remote_write;
 pub mod servers;
 pub mod shop;
+pub mod traces;
 pub mod tsdb;
 pub mod webhook;
 

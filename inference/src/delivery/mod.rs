@@ -16,6 +16,7 @@ use reqwest::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use reqwest::{Client, StatusCode};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing::{Instrument as _, field};
 
 pub(crate) use self::alert::ALERT_NAME;
 pub use self::alertmanager::AlertmanagerStatus;
@@ -97,10 +98,20 @@ impl Delivery {
         for entry in due {
             let (app, client, url) = (self.app.clone(), self.client.clone(), self.url.clone());
             let secret = self.secret.clone();
-            tries.spawn(async move {
+            let span = tracing::debug_span!(
+                "deliver",
+                otel.kind = "client",
+                request_id = entry.event_id,
+                attempt = entry.attempts + 1,
+                fate = field::Empty
+            );
+            let told = span.clone();
+            let one_try = async move {
                 let (fate, retry_after) = attempt(&app, &client, url, &secret, &entry).await;
+                told.record("fate", fate.as_str());
                 (entry, fate, retry_after)
-            });
+            };
+            tries.spawn(one_try.instrument(span));
         }
         while let Some(tried) = tries.join_next().await {
             let Ok((entry, fate, retry_after)) = tried else { continue };
@@ -116,24 +127,21 @@ impl Delivery {
     }
 
     async fn settle(&mut self, entry: &OutboxEntry, fate: &Fate, retry_after: Option<Duration>) {
-        let result = match fate {
-            Fate::Delivered => "delivered",
+        match fate {
+            Fate::Delivered => {}
             Fate::Retry { error } => {
                 let wait = retry_after.unwrap_or_else(|| backoff::delay(&entry.event_id, entry.attempts));
                 self.not_before.insert(entry.target_key.clone(), Instant::now() + wait);
                 tracing::warn!(request_id = entry.event_id, attempt = entry.attempts + 1, %error, "delivery failed");
-                "failed"
             }
             Fate::Refused { error } => {
                 tracing::error!(request_id = entry.event_id, %error, "delivery refused for good");
-                "refused"
             }
             Fate::Expired => {
                 tracing::warn!(request_id = entry.event_id, "request expired before it could be delivered");
-                "expired"
             }
-        };
-        self.app.0.metrics.delivery(result);
+        }
+        self.app.0.metrics.delivery(fate.as_str());
         if let Err(error) = self.app.0.store.outbox_tried(entry.seq, fate, self.app.now()).await {
             // It will be sent again: better twice than never.
             tracing::error!(error = chain(&error), "delivery not noted");

@@ -5,10 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tracing::{Instrument as _, Span, field};
 
 use super::Problem;
 use crate::access::{Asked, Refused, Role, as_caller};
@@ -28,7 +29,32 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (header::CACHE_CONTROL, "no-store"),
 ];
 
+/// Lets a request through or turns it away, within a span of its own.
 pub(super) async fn guard(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    let span = span_of(&request);
+    let response = admit(app, request, next).instrument(span.clone()).await;
+    span.record("http.response.status_code", response.status().as_u16());
+    if response.status().is_server_error() {
+        span.record("otel.status_code", "ERROR");
+    }
+    response
+}
+
+/// Named as the semantic conventions of OpenTelemetry name it: the method and the route, not the path, which may name anything.
+fn span_of(request: &Request) -> Span {
+    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    tracing::debug_span!(
+        "request",
+        otel.name = format!("{} {route}", request.method()).trim_end(),
+        otel.kind = "server",
+        otel.status_code = field::Empty,
+        http.request.method = %request.method(),
+        http.route = route,
+        http.response.status_code = field::Empty,
+    )
+}
+
+async fn admit(app: AppState, request: Request, next: Next) -> Response {
     let foreign = foreign_host(&app, request.headers()).or_else(|| foreign_origin(request.method(), request.headers()));
     let door = app.0.door.now();
     let (from, caller) = {

@@ -41,6 +41,18 @@ pub(crate) enum Fate {
     Expired,
 }
 
+impl Fate {
+    /// In one word, as metrics and traces say it.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Retry { .. } => "failed",
+            Self::Refused { .. } => "refused",
+            Self::Expired => "expired",
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Message<'a> {
     r#type: &'static str,

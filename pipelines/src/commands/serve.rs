@@ -20,9 +20,12 @@ use super::{feed, open};
 use crate::cli::Serve;
 use crate::config::{Config, ConfigError};
 use crate::outcome::Outcome;
+use crate::telemetry::{TraceOptions, Traces};
 
 pub(super) async fn serve(config: &Config, arguments: &Serve) -> anyhow::Result<Outcome> {
     let mut options = server_options(config, arguments)?;
+    // Sends what is left when the server has stopped.
+    let _traces = traces(config, options.listen)?;
     let (registry, engine, checkpoint) = prepare(config, &mut options).await?;
     let server = Server::bind(options, Arc::clone(&config.signals), engine, registry).await?;
     if let Some(checkpoint) = checkpoint {
@@ -39,6 +42,15 @@ pub(super) async fn serve(config: &Config, arguments: &Serve) -> anyhow::Result<
     reload.abort();
     served?;
     Ok(Outcome::new("", json!({"listen": listen.to_string()})))
+}
+
+/// Begins to send traces, where they are wanted.
+fn traces(config: &Config, listen: std::net::SocketAddr) -> anyhow::Result<Option<Traces>> {
+    let Some(wanted) = &config.telemetry else { return Ok(None) };
+    let headers = wanted.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
+    let (url, sample) = (wanted.url.clone(), wanted.sample);
+    let options = TraceOptions { url, headers: headers.collect(), sample, instance: listen.to_string() };
+    Ok(Some(Traces::start(&options)?))
 }
 
 /// Opens what the server needs. While the store or the state's database cannot be reached it is tried again: the senders of

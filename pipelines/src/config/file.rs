@@ -24,6 +24,24 @@ pub(super) struct ConfigFile {
     pub(super) train: TrainSection,
     pub(super) serve: ServeSection,
     pub(super) requests: RequestsSection,
+    pub(super) telemetry: TelemetrySection,
+}
+
+/// Traces of a server; none are sent without `otlp`.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct TelemetrySection {
+    /// A receiver of OTLP over HTTP.
+    pub(super) otlp: Option<String>,
+    pub(super) headers: BTreeMap<String, String>,
+    /// The share of traces that is kept.
+    pub(super) sample: f64,
+}
+
+impl Default for TelemetrySection {
+    fn default() -> Self {
+        Self { otlp: None, headers: BTreeMap::new(), sample: 0.1 }
+    }
 }
 
 /// Without a store everything lives in `./forewarn-data`; without a state it lives in the store's
@@ -350,4 +368,6 @@ pub(super) const FROM_ENVIRONMENT: &[(&str, &str)] = &[
     ("requests", "max_per_hour"),
     ("requests", "max_workloads"),
     ("requests", "mode"),
+    ("telemetry", "otlp"),
+    ("telemetry", "sample"),
 ];

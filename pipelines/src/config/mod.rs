@@ -10,6 +10,7 @@ mod resolve;
 mod resolve_door;
 mod safety;
 mod shard;
+mod telemetry;
 mod units;
 
 use std::net::SocketAddr;
@@ -52,6 +53,17 @@ pub(crate) struct Config {
     pub(crate) serve: Serve,
     /// What `[requests]` says.
     pub(crate) requests: Requests,
+    /// What `[telemetry]` says.
+    pub(crate) telemetry: Option<Telemetry>,
+}
+
+/// Where traces go.
+#[derive(Clone, Debug)]
+pub(crate) struct Telemetry {
+    pub(crate) url: url::Url,
+    pub(crate) headers: Vec<(String, Secret)>,
+    /// 0..=1.
+    pub(crate) sample: f64,
 }
 
 /// One `[[source]]`.

@@ -18,6 +18,7 @@ use super::load::{locate, unknown_variables};
 use super::resolve_door::{access, door, pull, rates};
 use super::safety;
 use super::shard::shard;
+use super::telemetry::telemetry;
 use super::units::Secret;
 use super::{Config, ConfigError, LogKeys, Requests, Serve, Source, SourceKind, Train, Webhook};
 
@@ -133,6 +134,7 @@ pub(super) fn resolve(
         .map_err(|_| place.wrong("serve", 0, "max_body", "does not fit this machine's memory"))?;
     let (shard, checkpoint) = shard(&place, &file.serve)?;
     let requests = requests(&place, &file, &calendar)?;
+    let telemetry = telemetry(&place, &file)?;
     if !state_url.expose().starts_with("sqlite:") && requests.webhook.as_ref().is_some_and(|w| w.secret.is_none()) {
         let what = "is needed where the state is in PostgreSQL: every server signs with the same secret";
         return Err(place.wrong("requests", 0, "webhook_secret_file", what));
@@ -140,6 +142,7 @@ pub(super) fn resolve(
     Ok(Config {
         path: path.to_owned(),
         requests,
+        telemetry,
         store_url,
         state_url,
         state_shown,

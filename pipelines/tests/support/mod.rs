@@ -141,6 +141,11 @@ impl Serving {
         serde_json::from_slice(&response.body).unwrap()
     }
 
+    /// Of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it and gives its log.
     pub(crate) fn stop(&mut self) -> String {
         let _ = self.child.kill();
