@@ -18,6 +18,7 @@ mod run;
 mod sample;
 mod settlement;
 mod signal_kind;
+mod speaking;
 mod time;
 
 pub use feedback::{Feedback, FeedbackSubject, Judge, Judged, LabelSource, Verdict};
@@ -33,4 +34,5 @@ pub use run::{RunRecord, RunStep, RunStepOutcome};
 pub use sample::{STALE_NAN_BITS, Sample, Series, is_stale};
 pub use settlement::{Became, Happening, Settlement};
 pub use signal_kind::{BreachKind, Direction, SignalKind, UnknownKind};
+pub use speaking::{Announcement, loudest, speaking};
 pub use time::{Step, TimeError, TimeRange, Timestamp, format_duration, parse_duration};
