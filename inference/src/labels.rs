@@ -77,41 +77,37 @@ impl WrittenLabel {
             return wrong("a label must have a verdict: true_positive, false_positive, missed or unclear");
         };
         let missed = verdict == Verdict::Missed;
-        let subject =
-            match (self.prediction_id, self.request_id, self.service, self.kind, self.at, self.from, self.to) {
-                (Some(_), None, None, None, None, None, None) | (None, Some(_), None, None, None, None, None)
-                    if missed =>
-                {
-                    return wrong(
-                        "what was predicted cannot be missed; label the breach: service, kind, at, verdict missed",
-                    );
-                }
-                (Some(prediction_id), None, None, None, None, None, None) => {
-                    FeedbackSubject::Prediction { prediction_id }
-                }
-                (None, Some(request_id), None, None, None, None, None) => FeedbackSubject::Request { request_id },
-                (None, None, Some(service), Some(kind), Some(at), None, None) if missed => {
-                    FeedbackSubject::Breach { service, kind, at }
-                }
-                (None, None, Some(_), Some(_), Some(_), None, None) => {
-                    return wrong(
-                        "a breach that nobody announced must have verdict missed; label a prediction by prediction_id",
-                    );
-                }
-                (None, None, Some(_), _, None, Some(_), Some(_)) if missed => {
-                    return wrong("a span of time cannot be missed; label each breach: service, kind, at");
-                }
-                (None, None, Some(service), kind, None, Some(from), Some(to)) => match TimeRange::new(from, to) {
-                    Ok(range) if !range.is_empty() => FeedbackSubject::Span { service, kind, range },
-                    _ => return Err(WrittenLabelError::Wrong(format!("from must be before to, got {from} and {to}"))),
-                },
-                _ => {
-                    return wrong(
-                        "a label must have either prediction_id, or request_id, or service, from and to (and perhaps kind), \
+        let subject = match (self.prediction_id, self.request_id, self.service, self.kind, self.at, self.from, self.to)
+        {
+            (Some(_), None, None, None, None, None, None) | (None, Some(_), None, None, None, None, None) if missed => {
+                return wrong(
+                    "what was predicted cannot be missed; label the breach: service, kind, at, verdict missed",
+                );
+            }
+            (Some(prediction_id), None, None, None, None, None, None) => FeedbackSubject::Prediction { prediction_id },
+            (None, Some(request_id), None, None, None, None, None) => FeedbackSubject::Request { request_id },
+            (None, None, Some(service), Some(kind), Some(at), None, None) if missed => {
+                FeedbackSubject::Breach { service, kind, at }
+            }
+            (None, None, Some(_), Some(_), Some(_), None, None) => {
+                return wrong(
+                    "a breach that nobody announced must have verdict missed; label a prediction by prediction_id",
+                );
+            }
+            (None, None, Some(_), _, None, Some(_), Some(_)) if missed => {
+                return wrong("a span of time cannot be missed; label each breach: service, kind, at");
+            }
+            (None, None, Some(service), kind, None, Some(from), Some(to)) => match TimeRange::new(from, to) {
+                Ok(range) if !range.is_empty() => FeedbackSubject::Span { service, kind, range },
+                _ => return Err(WrittenLabelError::Wrong(format!("from must be before to, got {from} and {to}"))),
+            },
+            _ => {
+                return wrong(
+                    "a label must have either prediction_id, or request_id, or service, from and to (and perhaps kind), \
                          or service, kind and at with verdict missed",
-                    );
-                }
-            };
+                );
+            }
+        };
         if let FeedbackSubject::Breach { service, .. } | FeedbackSubject::Span { service, .. } = &subject
             && !(1..=MOST_SERVICE).contains(&service.len())
         {
@@ -258,7 +254,8 @@ mod tests {
             of(r#"{"request_id":"r-1","verdict":"true_positive"}"#).unwrap().subject,
             FeedbackSubject::Request { .. }
         ));
-        let span = of(r#"{"service":"cart","from":"2026-01-01T00:00:00Z","to":"2026-01-02T00:00:00Z","verdict":"unclear"}"#);
+        let span =
+            of(r#"{"service":"cart","from":"2026-01-01T00:00:00Z","to":"2026-01-02T00:00:00Z","verdict":"unclear"}"#);
         assert!(matches!(span.unwrap().subject, FeedbackSubject::Span { kind: None, .. }));
         let missed = of(r#"{"service":"cart","kind":"oom","at":"2026-01-01T00:00:00Z","verdict":"missed"}"#);
         assert!(matches!(missed.unwrap().subject, FeedbackSubject::Breach { .. }));

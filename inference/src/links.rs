@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use forewarn_schema::{
-    BreachKind, Feedback, FeedbackSubject, LabelSet, LabelSource, Probability, Timestamp, Verdict,
-};
+use forewarn_schema::{BreachKind, Feedback, FeedbackSubject, LabelSet, LabelSource, Probability, Timestamp, Verdict};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use tokio::sync::OnceCell;
@@ -287,7 +285,10 @@ mod tests {
         }
         let nobody = links(1).of(&request(), None, at(2_000_000_000)).swap_remove(0).1;
         assert!(nobody.len() < 110, "{} bytes: {nobody}", nobody.len());
-        assert!(links(1).of(&request(), Some(&"n".repeat(MOST_WHO + 1)), at(1)).is_empty(), "none rather than a long one");
+        assert!(
+            links(1).of(&request(), Some(&"n".repeat(MOST_WHO + 1)), at(1)).is_empty(),
+            "none rather than a long one"
+        );
     }
 
     #[test]

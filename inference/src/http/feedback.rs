@@ -112,10 +112,7 @@ pub(super) async fn remove(State(app): State<AppState>, Path(id): Path<String>) 
 }
 
 /// One that is there already was given back by somebody else, or never taken: no error.
-pub(super) async fn restore(
-    State(app): State<AppState>,
-    Path(id): Path<String>,
-) -> Result<Json<Feedback>, Problem> {
+pub(super) async fn restore(State(app): State<AppState>, Path(id): Path<String>) -> Result<Json<Feedback>, Problem> {
     app.restore(std::slice::from_ref(&id)).await?;
     match app.0.store.label(&id).await.map_err(AppError::from)? {
         Some((label, false)) => Ok(Json(label)),

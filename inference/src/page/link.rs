@@ -82,7 +82,8 @@ pub(super) async fn answer(
         } else if !speaks(&app, &link).await? {
             let note = form.note.map(|note| note.trim().to_owned()).filter(|note| !note.is_empty());
             let source = forewarn_schema::LabelSource::Link;
-            app.add_feedback(NewFeedback { subject: link.subject.clone(), verdict: link.verdict, note, source }).await?;
+            app.add_feedback(NewFeedback { subject: link.subject.clone(), verdict: link.verdict, note, source })
+                .await?;
         }
         Ok::<(), AppError>(())
     };

@@ -71,9 +71,8 @@ impl StateStore {
     /// [`StateError::NotFound`].
     pub async fn labels(&self, filter: &LabelFilter, limit: u32) -> Result<Vec<Feedback>, StateError> {
         let failed = |e| StateError::query("read labels", e);
-        let mut conditions = vec![
-            if filter.taken_back { "taken_back_ms IS NOT NULL" } else { "taken_back_ms IS NULL" }.to_owned(),
-        ];
+        let mut conditions =
+            vec![if filter.taken_back { "taken_back_ms IS NOT NULL" } else { "taken_back_ms IS NULL" }.to_owned()];
         let mut texts: Vec<String> = Vec::new();
         let equal = [
             ("service", filter.service.as_deref()),
