@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use bytes::Bytes;
 use forewarn_features::SignalSet;
 use forewarn_models::{ModelRegistry, TargetView};
-use forewarn_schema::{Feedback, FeedbackSubject, LabelSource, Prediction, Timestamp, Verdict};
+use forewarn_schema::{Prediction, Timestamp};
 use serde::Serialize;
 use tokio::sync::Notify;
 
@@ -16,7 +16,9 @@ use crate::access::Access;
 use crate::delivery::Instance;
 use crate::door::Door;
 use crate::error::AppError;
+pub use crate::labels::NewFeedback;
 use crate::leader::Leadership;
+use crate::links::LinkKey;
 use crate::metrics::Metrics;
 use crate::models::ModelSlots;
 use crate::options::ServerOptions;
@@ -59,6 +61,9 @@ pub(crate) struct Shared {
     pub(crate) writes: Rate,
     pub(crate) quality: QualityCache,
     pub(crate) leadership: Leadership,
+    /// What links are signed with, and how often one address may follow some.
+    pub(crate) link_key: LinkKey,
+    pub(crate) links: Rate,
 }
 
 impl Shared {
@@ -67,19 +72,6 @@ impl Shared {
         let door = self.door.now();
         !self.options.access.is_empty() || !door.users.is_empty() || door.asks_for_certificates
     }
-}
-
-/// A label as it comes in; id and time are the server's.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NewFeedback {
-    /// What it is of.
-    pub subject: FeedbackSubject,
-    /// What that turned out to be.
-    pub verdict: Verdict,
-    /// Why, in the labeller's words; at most 4096 bytes.
-    pub note: Option<String>,
-    /// Where it comes from.
-    pub source: LabelSource,
 }
 
 /// The models of one service.
@@ -212,33 +204,6 @@ impl AppState {
         let stored = self.0.store.report_outcome(id, outcome, note, self.now()).await?;
         self.ring();
         Ok(stored)
-    }
-
-    /// Every label, newest first, at most 1000.
-    pub async fn feedback(&self) -> Result<Vec<Feedback>, AppError> {
-        let mut all = self.0.store.feedback().await?;
-        all.reverse();
-        all.truncate(1000);
-        Ok(all)
-    }
-
-    /// Stores a label. Labelling a prediction keeps that prediction, also one that would not have
-    /// been kept; one that the server no longer knows is refused.
-    pub async fn add_feedback(&self, new: NewFeedback) -> Result<Feedback, AppError> {
-        check_note(new.note.as_deref())?;
-        if let FeedbackSubject::Prediction { prediction_id } = &new.subject
-            && let Some(prediction) = self.0.scorer.recent(prediction_id)
-        {
-            self.0.store.keep_prediction(&prediction).await?;
-        }
-        let feedback = self.0.store.add_feedback(&new, self.now()).await?;
-        self.0.metrics.labels(feedback.verdict, feedback.source);
-        Ok(feedback)
-    }
-
-    /// Takes a label back; `false` where there was none.
-    pub async fn delete_feedback(&self, id: &str) -> Result<bool, AppError> {
-        Ok(self.0.store.delete_feedback(id, self.now()).await?)
     }
 
     /// Every service that has a model in the registry, sorted by name.

@@ -46,7 +46,9 @@ mod door;
 mod error;
 mod footprint;
 mod http;
+mod labels;
 mod leader;
+mod links;
 mod maintenance;
 mod metrics;
 mod models;
@@ -63,8 +65,8 @@ mod state;
 mod unique_id;
 mod verdict;
 
-pub use access::{Credential, CredentialError, CredentialKind, Role};
-pub use app::{AppState, NewFeedback, ReloadReport, ServiceModel, Status};
+pub use access::{Credential, CredentialError, CredentialKind, Role, as_caller};
+pub use app::{AppState, ReloadReport, ServiceModel, Status};
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointOptions};
 pub use delivery::{
     AlertmanagerStatus, OutOfReach, Reach, SignatureError, WebhookSecret, WebhookSecretError, sign_webhook,
@@ -74,9 +76,10 @@ pub use door::{ClientAuth, DoorError, DoorOptions, TlsFiles, TlsVersion, WebConf
 pub use error::{AppError, ServeError};
 pub use footprint::Footprint;
 pub use http::router;
+pub use labels::{LabelFilter, LabelText, MOST_LABELS, NewFeedback, WrittenLabel, WrittenLabelError, read_labels};
 pub use maintenance::{MaintenanceWindow, NotWeekly, Weekly, When};
 pub use metrics::{MetricInfo, metrics_list};
-pub use options::{Alertmanagers, Clock, ServerOptions, Webhook, system_clock};
+pub use options::{AlertMapping, Alertmanagers, Clock, FeedbackOptions, ServerOptions, Webhook, system_clock};
 pub use outbox::Outbox;
 pub use pull::{FedSeries, FeedError, SampleFeed};
 pub use rates::RateOptions;

@@ -1,12 +1,13 @@
 //! What the server is told: where it listens, what it keeps, whom it tells. Every cap on what comes
 //! from outside is here. Reading a configuration file is the binary's job.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use forewarn_schema::{Step, Timestamp};
+use forewarn_schema::{BreachKind, Step, Timestamp};
 use url::Url;
 
 use crate::access::Credential;
@@ -58,6 +59,46 @@ impl Alertmanagers {
     }
 }
 
+/// How labels come in besides over the API and the page.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FeedbackOptions {
+    /// For how long a link by which somebody may label is good: one on the page from now on, one in a message from the
+    /// request's expiry on. Zero: there are none.
+    pub links_valid: Duration,
+    /// What alerts of others are about.
+    pub alerts: AlertMapping,
+}
+
+impl Default for FeedbackOptions {
+    /// Links are good for a week.
+    fn default() -> Self {
+        Self { links_valid: Duration::from_secs(7 * 86_400), alerts: AlertMapping::default() }
+    }
+}
+
+/// How an alert that Alertmanager tells of says what it is about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlertMapping {
+    /// Labels that name the workload; the first that an alert has counts.
+    pub service_labels: Vec<String>,
+    /// Labels that name the kind of breach, as predictions write it; the first whose value is one counts.
+    pub kind_labels: Vec<String>,
+    /// Kinds by the name of the alert; these come first.
+    pub kinds: BTreeMap<String, BreachKind>,
+}
+
+impl Default for AlertMapping {
+    /// `service` or else `node`; `kind` or else an alert that is called as a kind is.
+    fn default() -> Self {
+        let texts = |all: [&str; 2]| all.map(str::to_owned).to_vec();
+        Self {
+            service_labels: texts(["service", "node"]),
+            kind_labels: texts(["kind", "alertname"]),
+            kinds: BTreeMap::new(),
+        }
+    }
+}
+
 /// How to serve. Start from [`ServerOptions::default`].
 #[derive(Clone)]
 pub struct ServerOptions {
@@ -83,8 +124,11 @@ pub struct ServerOptions {
     pub alertmanagers: Option<Alertmanagers>,
     /// What holds requests back.
     pub safety: SafetyOptions,
-    /// How others reach this server, for the outcome URL of requests; `None`: the listen address.
+    /// How others reach this server, for the outcome URL of requests; `None`: the listen address. Only with it do
+    /// messages carry links to label by.
     pub public_url: Option<Url>,
+    /// How labels come in.
+    pub feedback: FeedbackOptions,
     /// The distance between two evaluations.
     pub step: Step,
     /// How long after its time a step is evaluated, so that its samples have arrived; never more than
@@ -140,6 +184,7 @@ impl Default for ServerOptions {
             alertmanagers: None,
             safety: SafetyOptions::default(),
             public_url: None,
+            feedback: FeedbackOptions::default(),
             step: Step::MINUTE,
             lateness: Duration::from_secs(15),
             max_series: 200_000,

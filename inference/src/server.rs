@@ -137,6 +137,8 @@ impl Server {
             requests: Rate::new(options.rates.requests_per_second),
             writes: Rate::new(options.rates.writes_per_second),
             quality: Default::default(),
+            link_key: Default::default(),
+            links: Rate::new(crate::links::A_SECOND),
             options,
         }));
         if let Err(error) = app.reload().await {

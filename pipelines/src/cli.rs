@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use forewarn_models::lstm::Device;
-use forewarn_schema::{Timestamp, Verdict};
+use forewarn_schema::{BreachKind, Timestamp};
 
 /// Tells from Prometheus metrics when a service will run out of memory, connections, error budget, disk
 /// or certificate lifetime.
@@ -85,8 +85,11 @@ pub(crate) enum Command {
     Report(Report),
     /// The inference server
     Serve(Serve),
-    /// Say what a prediction turned out to be
+    /// Say what predictions turned out to be
     Label(Label),
+    /// Every label so far, for others to read
+    #[command(subcommand)]
+    Labels(Labels),
     /// List messages that did not leave; send one again
     Outbox(Outbox),
     /// The state database: predictions, requests, labels
@@ -325,16 +328,70 @@ pub(crate) struct Serve {
 #[command(after_help = "\
 Examples:
   forewarn label p-1a2b3c4d5e6f7a8b true_positive
-  forewarn label p-1a2b3c4d5e6f7a8b false_positive --note \"load test\"")]
+  forewarn label p-1a2b3c4d5e6f7a8b r-9f8e7d6c5b4a3f2e false_positive --note \"load test\"
+  forewarn label missed --service cart --kind oom --at 2026-01-08T14:20:00Z
+  forewarn label false_positive --service cart --from 2026-01-08T02:00:00Z --to 2026-01-08T04:00:00Z
+  forewarn label --file labels.jsonl     one label a line, as POST /api/v1/feedback takes them; - is standard input
+  forewarn label --undo f-01k...         takes a label back; --redo gives it back
+
+Verdicts: true_positive, false_positive, missed, unclear. Several labels are stored all or none, at most 1000 at a time.")]
 pub(crate) struct Label {
-    /// As the prediction, the request or the page shows it.
-    pub(crate) prediction_id: String,
-    /// What it turned out to be.
-    #[arg(value_parser = verdicts())]
-    pub(crate) verdict: Verdict,
+    /// Ids of predictions (p-…) and requests (r-…), and the verdict last.
+    #[arg(value_name = "[ID]... VERDICT", num_args = 0.., required_unless_present_any = ["file", "undo", "redo"],
+        conflicts_with_all = ["file", "undo", "redo"])]
+    pub(crate) words: Vec<String>,
     /// Why, in your words.
     #[arg(long, value_name = "TEXT")]
     pub(crate) note: Option<String>,
+    /// A breach that nobody announced (missed), or all that was said in a span of time, of this service.
+    #[arg(long, value_name = "S", requires = "words")]
+    pub(crate) service: Option<String>,
+    /// Of which kind; a span without is of every kind.
+    #[arg(long, requires = "service", value_parser = kinds())]
+    pub(crate) kind: Option<BreachKind>,
+    /// When the breach came.
+    #[arg(long, value_name = "TIME", requires = "service", conflicts_with_all = ["from", "to"])]
+    pub(crate) at: Option<Timestamp>,
+    /// When the span begins.
+    #[arg(long, value_name = "TIME", requires_all = ["service", "to"])]
+    pub(crate) from: Option<Timestamp>,
+    /// When the span is over; not included.
+    #[arg(long, value_name = "TIME", requires_all = ["service", "from"])]
+    pub(crate) to: Option<Timestamp>,
+    /// Labels from a file, one JSON object a line; - for standard input.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["note", "undo", "redo"])]
+    pub(crate) file: Option<PathBuf>,
+    /// Take this label back; may be given more than once.
+    #[arg(long, value_name = "LABEL_ID", conflicts_with_all = ["note", "redo"])]
+    pub(crate) undo: Vec<String>,
+    /// Give this label back that was taken back; may be given more than once.
+    #[arg(long, value_name = "LABEL_ID", conflicts_with = "note")]
+    pub(crate) redo: Vec<String>,
+    /// Whose labels these are; default: who you are on this machine.
+    #[arg(long, value_name = "NAME", env = "USER", hide_env = true, default_value = "shell")]
+    pub(crate) who: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Labels {
+    /// Write labels, and what the data settled, into one Parquet file
+    Export(LabelsExport),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  forewarn labels export --out labels.parquet
+  forewarn labels export --out labels.parquet --since 2026-01-01T00:00:00Z
+
+Columns: docs/formats/labels.md. In Python: pandas.read_parquet(\"labels.parquet\"); what counts has no outweighed_by.")]
+pub(crate) struct LabelsExport {
+    /// Where it goes; what is there is replaced.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Only what was given or settled at or after this time.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<Timestamp>,
 }
 
 #[derive(Args, Debug)]
@@ -444,8 +501,8 @@ fn parse_device(text: &str) -> Result<Device, String> {
     serde_json::from_value(serde_json::Value::String(text.to_owned())).map_err(|_| known())
 }
 
-fn verdicts() -> impl TypedValueParser<Value = Verdict> {
-    PossibleValuesParser::new(Verdict::ALL.map(Verdict::as_str)).try_map(|text| text.parse::<Verdict>())
+fn kinds() -> impl TypedValueParser<Value = BreachKind> {
+    PossibleValuesParser::new(BreachKind::ALL.map(BreachKind::as_str)).try_map(|text| text.parse::<BreachKind>())
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ const SAME: i64 = 60_000;
 #[serde(rename_all = "camelCase")]
 pub(super) struct Alert {
     pub(super) labels: BTreeMap<String, String>,
-    annotations: BTreeMap<&'static str, String>,
+    pub(super) annotations: BTreeMap<&'static str, String>,
     starts_at: Timestamp,
     ends_at: Timestamp,
     #[serde(rename = "generatorURL")]

@@ -149,6 +149,7 @@ async fn current(app: &AppState, every: Duration) -> Result<Vec<Alert>, crate::s
     let clocks = Clocks::new(app.now(), (app.0.options.wall_clock)());
     let stopped = app.0.store.stopped().await?;
     let requests = app.0.store.requests_in_sight(clocks.now - TOLD_AFTER, MOST_ALERTS).await?;
+    let links = app.links_for_messages().await;
     let mut alerts: Vec<Alert> = Vec::new();
     for stored in requests {
         let is_open = matches!(stored.status, RequestStatus::Open | RequestStatus::Approved);
@@ -161,7 +162,8 @@ async fn current(app: &AppState, every: Duration) -> Result<Vec<Alert>, crate::s
         if ended.is_some_and(|ended| ended + TOLD_AFTER < clocks.now) {
             continue;
         }
-        let alert = Alert::new(&stored.request, ended, every * TELLINGS, &clocks, &app.0.public_url);
+        let mut alert = Alert::new(&stored.request, ended, every * TELLINGS, &clocks, &app.0.public_url);
+        alert.annotations.extend(super::links::annotations(links.as_ref(), &stored.request));
         if alerts.iter().all(|known| known.labels != alert.labels) {
             alerts.push(alert);
         }

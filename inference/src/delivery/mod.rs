@@ -5,6 +5,7 @@
 mod alert;
 mod alertmanager;
 mod backoff;
+mod links;
 mod reach;
 mod signature;
 
@@ -183,8 +184,9 @@ async fn attempt(
     if app.now() > entry.expires_at {
         return (Fate::Expired, None);
     }
+    let payload = links::added(app, &entry.payload).await;
     let timestamp = (app.0.options.wall_clock)().millis().div_euclid(1000);
-    let signature = sign_webhook(secret, &entry.event_id, timestamp, entry.payload.as_bytes());
+    let signature = sign_webhook(secret, &entry.event_id, timestamp, payload.as_bytes());
     let sent = client
         .post(url)
         .header(CONTENT_TYPE, "application/json")
@@ -192,7 +194,7 @@ async fn attempt(
         .header("webhook-id", &entry.event_id)
         .header("webhook-timestamp", timestamp.to_string())
         .header("webhook-signature", signature)
-        .body(entry.payload.clone())
+        .body(payload)
         .send()
         .await;
     match sent {

@@ -217,17 +217,39 @@ fn paths() -> Value {
                 "before": {"type": ["integer", "null"]}, "entries": list("AuditEntry")}})),
         }},
         "/api/v1/feedback": {
-            "get": {"summary": "Labels, newest first, at most 1000", "responses": ok(list("Feedback"))},
+            "get": {
+                "summary": "Labels, newest first, at most 1000; before is the id to ask for older ones with",
+                "description": "While there are more, the header Link has the next query (rel=next). taken_back=true: those that were taken back, instead.",
+                "parameters": [query("service", json!({"type": "string"})), query("kind", kinds()), query("verdict", verdicts()),
+                    query("source", sources()), query("since", json!({"type": "string", "format": "date-time"})),
+                    query("before", json!({"type": "string"})), query("taken_back", json!({"type": "boolean"})),
+                    query("limit", json!({"type": "integer", "minimum": 1, "maximum": 1000}))],
+                "responses": with(ok(list("Feedback")), &[("404", "No label of the id in before")]),
+            },
             "post": {
-                "summary": "Label a prediction, or a breach that nobody announced",
-                "requestBody": body("NewFeedback", true),
-                "responses": with(json!({"201": answer("Stored", Some(reference("Feedback")))}), &[("404", "No such prediction"), ("422", "Neither a prediction nor a breach")]),
+                "summary": "Label a prediction, a request, a span of time, or a breach that nobody announced; or many of them",
+                "description": "Many labels, at most 1000, are an array, or JSON objects one a line; all of them are stored, or none, and the error says which is wrong.",
+                "requestBody": {"required": true, "content": {
+                    "application/json": {"schema": {"oneOf": [reference("NewFeedback"), {"type": "array", "minItems": 1, "maxItems": 1000, "items": reference("NewFeedback")}]}},
+                    "application/x-ndjson": {"schema": {"type": "string", "description": "NewFeedback, one a line"}},
+                }},
+                "responses": with(json!({"201": answer("Stored", Some(json!({"oneOf": [reference("Feedback"), list("Feedback")]})))}), &[("404", "No such prediction or request"), ("422", "A label that is of nothing, or too many")]),
             },
         },
+        "/api/v1/feedback/links": {"post": {
+            "summary": "Links by which somebody without a login may label: one a verdict, for a message",
+            "requestBody": body("NewLinks", true),
+            "responses": with(ok(reference("Links")), &[("404", "No such prediction or request"), ("409", "Links are turned off"), ("422", "Neither a prediction nor a request")]),
+        }},
         "/api/v1/feedback/{id}": {"delete": {
-            "summary": "Take a label back",
+            "summary": "Take a label back: what spoke before speaks again",
             "parameters": [path("id")],
             "responses": answers(&[("204", "Taken back"), ("404", "No such label")]),
+        }},
+        "/api/v1/feedback/{id}/restore": {"post": {
+            "summary": "Give a label back that was taken back, as it was",
+            "parameters": [path("id")],
+            "responses": one("Feedback"),
         }},
         "/api/v1/alertmanager": {"post": {
             "summary": "Alertmanager's webhook (version 4): firing alerts as labels",
@@ -272,7 +294,7 @@ fn schemas() -> Value {
     let number = json!({"type": "number"});
     let unit = json!({"type": "number", "minimum": 0, "maximum": 1});
     let labels = json!({"type": "object", "additionalProperties": {"type": "string"}});
-    let kind = json!({"enum": ["oom", "pool_exhaustion", "error_rate", "disk_full", "certificate_expiry", "custom"]});
+    let kind = kinds();
     let seconds = json!({"type": ["object", "null"], "description": "Seconds; null: no breach in sight",
         "properties": {"p10": number, "p50": number, "p90": number}});
     let explanation = json!({"type": "object", "required": ["summary", "signals", "forecast"], "properties": {
@@ -307,16 +329,19 @@ fn schemas() -> Value {
         "Outcome": {"type": "object", "additionalProperties": false, "required": ["outcome"],
             "properties": {"outcome": {"enum": ["succeeded", "failed"]}, "note": text}},
         "NewFeedback": {"type": "object", "additionalProperties": false, "required": ["verdict"],
-            "description": "Either prediction_id, or service, kind and at with verdict missed",
-            "properties": {"prediction_id": text, "service": text, "kind": kind, "at": time,
-                "verdict": {"enum": ["true_positive", "false_positive", "missed", "unclear"]}, "note": text}},
+            "description": "Of a prediction: prediction_id. Of a request: request_id. Of a span: service, from, to, perhaps kind. Of a breach that nobody announced: service, kind, at and verdict missed",
+            "properties": {"prediction_id": text, "request_id": text, "service": text, "kind": kind, "at": time, "from": time, "to": time,
+                "verdict": verdicts(), "note": text}},
+        "NewLinks": {"type": "object", "additionalProperties": false, "required": [], "description": "prediction_id or request_id",
+            "properties": {"prediction_id": text, "request_id": text, "who": {"type": "string", "maxLength": 32}}},
+        "Links": {"type": "object", "required": ["expires_at"], "properties": {"expires_at": time, "true_positive": text, "false_positive": text, "unclear": text}},
         "Feedback": {"type": "object", "properties": {"id": text, "subject": {"oneOf": [
                 {"type": "object", "properties": {"of": {"const": "prediction"}, "prediction_id": text}, "required": ["of", "prediction_id"]},
                 {"type": "object", "properties": {"of": {"const": "request"}, "request_id": text}, "required": ["of", "request_id"]},
                 {"type": "object", "properties": {"of": {"const": "span"}, "service": text, "kind": {"oneOf": [kind, {"type": "null"}]}, "range": {"type": "object", "properties": {"start": time, "end": time}}}, "required": ["of", "service", "range"]},
                 {"type": "object", "properties": {"of": {"const": "breach"}, "service": text, "kind": kind, "at": time}, "required": ["of", "service", "kind", "at"]},
             ]}, "verdict": text,
-            "note": maybe_text, "source": {"enum": ["api", "page", "shell", "alertmanager", "link"]}, "who": text, "created_at": time}},
+            "note": maybe_text, "source": sources(), "who": text, "created_at": time}},
         "Safety": {"type": "object", "properties": {
             "stopped": {"type": ["object", "null"], "properties": {"since": time, "who": text, "note": maybe_text}},
             "held": {"type": "array", "items": {"type": "object", "properties": {
@@ -349,6 +374,18 @@ fn schemas() -> Value {
         "ServiceModel": {"type": "object", "properties": {"service": text, "current": maybe_text, "serving": maybe_text,
             "candidate": maybe_text, "versions": {"type": "array", "items": text}, "error": maybe_text}},
     })
+}
+
+fn kinds() -> Value {
+    json!({"enum": forewarn_schema::BreachKind::ALL.map(forewarn_schema::BreachKind::as_str)})
+}
+
+fn verdicts() -> Value {
+    json!({"enum": forewarn_schema::Verdict::ALL.map(forewarn_schema::Verdict::as_str)})
+}
+
+fn sources() -> Value {
+    json!({"enum": ["api", "page", "shell", "alertmanager", "link"]})
 }
 
 /// A list of instants with numbers; of those with `true` a gap is null.

@@ -82,7 +82,7 @@ async fn page(app: &AppState, query: &Query) -> Result<HomePage, AppError> {
     let all_urgent: Vec<&Prediction> = predictions.iter().filter(|p| will_breach(p)).collect();
     let headline = headline(all_urgent.len());
     let mut shell = Shell::new(&status, "breaches", &headline, count_open(&requests));
-    shell.toast = Toast::of(query, &book, &back);
+    shell.toast = Toast::of(app, query, &book, &back).await?;
     let mut services: Vec<String> = predictions.iter().map(|p| p.service.clone()).collect();
     services.sort();
     services.dedup();

@@ -13,7 +13,9 @@ mod filter;
 mod fleet;
 mod given;
 mod home;
+mod labelling;
 mod labels;
+mod link;
 mod operating;
 mod quality;
 mod queue;
@@ -50,8 +52,12 @@ pub fn router() -> Router<AppState> {
         .route("/reports", get(reports::list))
         .route("/reports/{name}/{file}", get(reports::file))
         .route("/assets/{file}", get(assets::file))
-        .route("/actions/label", post(actions::label))
-        .route("/actions/unlabel", post(actions::unlabel))
+        .route("/l/page.css", get(assets::style))
+        .route("/l/{token}", get(link::ask).post(link::answer))
+        .route("/actions/label", post(labelling::label))
+        .route("/actions/unlabel", post(labelling::unlabel))
+        .route("/actions/relabel", post(labelling::relabel))
+        .route("/actions/links", post(labelling::links))
         .route("/actions/decide", post(actions::decide))
         .route("/actions/promote", post(actions::promote))
         .route("/actions/rollback", post(actions::rollback))

@@ -68,7 +68,7 @@ async fn page(app: &AppState, query: &Query) -> Result<QueuePage, AppError> {
     let back = format!("/requests{}", filter.query(pager.page));
     let card = |r: &&StoredRequest| RequestCard::new(r, &snapshot.predictions, &book, status.webhook, now, &back);
     let mut shell = Shell::new(&status, "requests", "Requests", count_open(&requests));
-    shell.toast = Toast::of(query, &book, &back);
+    shell.toast = Toast::of(app, query, &book, &back).await?;
     Ok(QueuePage {
         shell,
         kinds: filter.kinds(),

@@ -77,7 +77,7 @@ impl RequestCard {
             summary: view::full_sentence(&request.evidence.summary),
             note: stored.note.clone().filter(|note| !note.is_empty()),
             is_open: stored.status == RequestStatus::Open,
-            labels: Some(book.of_prediction(&request.prediction_id, subject, &anchor, back)),
+            labels: Some(book.of_request(stored, subject, &anchor, back)),
             anchor,
         }
     }

@@ -65,7 +65,7 @@ async fn page(app: &AppState, key: &str, query: &Query) -> Result<TargetPage, Ap
     let labels = book.of_target(prediction, &view::anchor(prediction), &back);
     let title = format!("{} {}", target.service, words::kind(target.kind, &target.signal).to_lowercase());
     let mut shell = Shell::new(&status, "", &title, count_open(&requests));
-    shell.toast = Toast::of(query, &book, &back);
+    shell.toast = Toast::of(app, query, &book, &back).await?;
     Ok(TargetPage {
         shell,
         ranges: zoom.choices(&path),

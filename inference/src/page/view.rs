@@ -186,6 +186,7 @@ impl Card {
 /// A target in a line.
 pub(super) struct Row {
     pub(super) anchor: String,
+    pub(super) prediction_id: String,
     pub(super) href: String,
     pub(super) service: String,
     pub(super) kind: String,
@@ -203,6 +204,7 @@ impl Row {
         let unit = words::unit(signals, &prediction.signal);
         Self {
             anchor: anchor(prediction),
+            prediction_id: prediction.id.clone(),
             href: href(prediction),
             service: prediction.service.clone(),
             kind: words::kind(prediction.kind, &prediction.signal),

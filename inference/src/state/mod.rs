@@ -8,6 +8,7 @@ mod dead_letters;
 mod error;
 mod feedback;
 mod leadership;
+mod link_key;
 mod lock;
 mod modes;
 mod outbox;
@@ -39,7 +40,7 @@ pub use self::requests::{Decision, Outcome, StoredRequest};
 pub use self::safety::{Silence, Stop};
 pub use self::trail::AuditEntry;
 
-/// How long predictions without a label or a request, and messages that left, are kept.
+/// How long predictions without a label or a request, messages that left, and labels that were taken back are kept.
 const RETENTION: Duration = Duration::from_secs(90 * 86_400);
 
 /// The state database; a clone shares its connections.
@@ -126,6 +127,7 @@ impl StateStore {
             "DELETE FROM silences WHERE until_ms < $1",
             "DELETE FROM held WHERE at_ms < $1",
             "DELETE FROM sightings WHERE at_ms < $1",
+            "DELETE FROM feedback WHERE taken_back_ms < $1",
         ] {
             sqlx::query(statement).bind(before).execute(&mut *tx).await.map_err(|e| self.failed(WHAT, e))?;
         }

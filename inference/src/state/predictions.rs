@@ -98,7 +98,11 @@ impl StateStore {
 }
 
 /// With `unless_since`, only where the target has none at or after that time (ms).
-async fn insert(tx: &mut Change, prediction: &Prediction, unless_since: Option<i64>) -> Result<(), sqlx::Error> {
+pub(super) async fn insert(
+    tx: &mut Change,
+    prediction: &Prediction,
+    unless_since: Option<i64>,
+) -> Result<(), sqlx::Error> {
     let body = serde_json::to_string(prediction).map_err(|e| sqlx::Error::Encode(e.into()))?;
     sqlx::query(
         "INSERT INTO predictions (id, target_key, service, kind, at_ms, probability, body) \

@@ -95,6 +95,8 @@ macro_rules! on_both {
     )* };
 }
 
+mod labels;
+
 on_both! {
 async fn a_stop_stays_until_it_is_taken_back_and_both_are_in_the_trail(store) {
     assert_eq!(store.stopped().await.unwrap(), None);
@@ -256,32 +258,6 @@ async fn a_decision_holds_and_an_expired_request_takes_none(store) {
     let settled = store.report_outcome(&late, Outcome::Succeeded, None, at(300)).await.unwrap();
     assert_eq!(settled.status, RequestStatus::Succeeded, "what was begun in time may end late");
     assert!(store.decide("r-none", Decision::Approve, None, at(1), true).await.unwrap_err().is_not_found());
-}
-
-async fn labels_read_back_and_can_be_taken_back(store) {
-    let p = prediction("a", 60, 0.9);
-    store.keep_prediction(&p).await.unwrap();
-    let of_prediction = NewFeedback {
-        subject: FeedbackSubject::Prediction { prediction_id: p.id.clone() },
-        verdict: Verdict::FalsePositive,
-        note: Some("a deploy".into()),
-        source: LabelSource::Shell,
-    };
-    let of_breach = NewFeedback {
-        subject: FeedbackSubject::Breach { service: "cart".into(), kind: BreachKind::Oom, at: at(50) },
-        verdict: Verdict::Missed,
-        note: None,
-        source: LabelSource::Alertmanager,
-    };
-    let first = store.add_feedback(&of_prediction, at(100)).await.unwrap();
-    let second = store.add_feedback(&of_breach, at(200)).await.unwrap();
-    assert_eq!(store.feedback().await.unwrap(), [first.clone(), second.clone()]);
-    assert!(store.delete_feedback(&first.id, at(300)).await.unwrap());
-    assert!(!store.delete_feedback(&first.id, at(300)).await.unwrap());
-    assert_eq!(store.feedback().await.unwrap(), [second]);
-    let unknown = FeedbackSubject::Prediction { prediction_id: "p-none".into() };
-    let refused = store.add_feedback(&NewFeedback { subject: unknown, ..of_prediction }, at(1)).await.unwrap_err();
-    assert_eq!(refused.to_string(), "no prediction with id p-none");
 }
 
 async fn old_predictions_go_unless_somebody_refers_to_them(store) {

@@ -17,6 +17,7 @@ mod door;
 mod faults;
 mod guarding;
 mod hostile;
+mod labelling;
 mod memory;
 mod operating;
 mod otlp;

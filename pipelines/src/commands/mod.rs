@@ -8,6 +8,7 @@ mod demo;
 mod evaluate;
 mod feed;
 mod label;
+mod labels;
 mod logs;
 mod models;
 mod open;
@@ -56,7 +57,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Outcome> {
             Command::Backtest(arguments) => backtest::backtest(&config()?, arguments).await,
             Command::Report(arguments) => report::report(&config()?, arguments).await,
             Command::Serve(arguments) => serve::serve(&config()?, arguments).await,
-            Command::Label(arguments) => label::label(&config()?, arguments).await,
+            Command::Label(arguments) => label::label(arguments, config).await,
+            Command::Labels(command) => labels::labels(&config()?, command).await,
             Command::Outbox(arguments) => outbox::outbox(&config()?, arguments).await,
             Command::State(command) => state::state(&config()?, command).await,
             Command::Score(arguments) => score::score(arguments),

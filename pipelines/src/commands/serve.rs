@@ -103,6 +103,7 @@ pub(super) fn server_options(config: &Config, arguments: &Serve) -> anyhow::Resu
         alertmanagers: config.requests.alertmanagers.clone(),
         safety: config.requests.safety.clone(),
         public_url,
+        feedback: config.feedback.clone(),
         step: config.step,
         lateness: config.serve.lateness,
         max_series: config.serve.max_series,

@@ -24,6 +24,7 @@ pub(super) struct ConfigFile {
     pub(super) train: TrainSection,
     pub(super) serve: ServeSection,
     pub(super) requests: RequestsSection,
+    pub(super) feedback: super::feedback::FeedbackSection,
 }
 
 /// Without a store everything lives in `./forewarn-data`; without a state it lives in the store's
@@ -350,4 +351,5 @@ pub(super) const FROM_ENVIRONMENT: &[(&str, &str)] = &[
     ("requests", "max_per_hour"),
     ("requests", "max_workloads"),
     ("requests", "mode"),
+    ("feedback", "links_valid"),
 ];

@@ -4,6 +4,7 @@
 //! `file` is what may be written, `load` reads it and names the place of a mistake, `resolve` turns it
 //! into what the commands use (`resolve_door` what of it is about who comes in).
 
+mod feedback;
 mod file;
 mod load;
 mod resolve;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use forewarn_datasets::{BearerToken, Fetch, PrometheusOptions, SourceResolution, TlsOptions};
 use forewarn_features::{Calendar, SignalSet};
-use forewarn_inference::{Alertmanagers, Credential, DoorOptions, RateOptions, Reach, SafetyOptions};
+use forewarn_inference::{Alertmanagers, Credential, DoorOptions, FeedbackOptions, RateOptions, Reach, SafetyOptions};
 use forewarn_models::lstm::Device;
 use forewarn_schema::{Mode, Step};
 
@@ -52,6 +53,8 @@ pub(crate) struct Config {
     pub(crate) serve: Serve,
     /// What `[requests]` says.
     pub(crate) requests: Requests,
+    /// What `[feedback]` says.
+    pub(crate) feedback: FeedbackOptions,
 }
 
 /// One `[[source]]`.

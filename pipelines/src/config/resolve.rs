@@ -140,6 +140,7 @@ pub(super) fn resolve(
     Ok(Config {
         path: path.to_owned(),
         requests,
+        feedback: super::feedback::feedback(&place, &file.feedback)?,
         store_url,
         state_url,
         state_shown,
@@ -624,6 +625,22 @@ mod tests {
             (
                 "[[requests.maintenance]]\nfrom = \"2026-01-02T00:00:00Z\"\nto = \"2026-01-01T00:00:00Z\"\n",
                 "/etc/forewarn.toml:3: [requests.maintenance] to: must be later than from (2026-01-02T00:00:00Z), got 2026-01-01T00:00:00Z",
+            ),
+            (
+                "[feedback]\nlinks_valid = \"91d\"\n",
+                "/etc/forewarn.toml:2: [feedback] links_valid: must be at most 90d, after which predictions are not kept; got 91d",
+            ),
+            (
+                "[feedback.alertmanager]\nservice_label = \"app\"\n",
+                "/etc/forewarn.toml:2: unknown key \"service_label\", did you mean \"service_labels\"?",
+            ),
+            (
+                "[feedback.alertmanager]\nservice_labels = []\n",
+                "/etc/forewarn.toml:2: [feedback.alertmanager] service_labels: wanted at least one label's name, got none",
+            ),
+            (
+                "[feedback.alertmanager.kinds]\nKubeMemory = \"ooom\"\n",
+                "/etc/forewarn.toml:2: unknown value \"ooom\", did you mean \"oom\"? (one of oom, pool_exhaustion, error_rate, disk_full, certificate_expiry, custom)",
             ),
             (
                 "[train]\nschedule = \"weekly\"\n",
