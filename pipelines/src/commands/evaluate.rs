@@ -26,19 +26,26 @@ pub(super) const REPORT_HTML: &str = "report.html";
 pub(super) async fn evaluate(config: &Config, arguments: &Evaluate) -> anyhow::Result<Outcome> {
     let registry = open::registry(config).await?;
     let _lock = registry.lock()?;
-    Ok(evaluate_range(config, &registry, arguments.from, arguments.to).await?.0)
+    Ok(evaluate_range(config, &registry, &BTreeMap::new(), arguments.from, arguments.to).await?.0)
 }
 
-/// Evaluates, stores the report and returns it.
+/// Evaluates, stores the report and returns it. `fitted` are versions to judge whatever was published since.
 pub(super) async fn evaluate_range(
     config: &Config,
     registry: &ModelRegistry,
+    fitted: &BTreeMap<String, ModelVersion>,
     from: Option<Timestamp>,
     to: Option<Timestamp>,
 ) -> anyhow::Result<(Outcome, EvaluationReport)> {
     let (dataset, manifest) = open::dataset(config).await?;
     let covered = open::covered(&manifest)?;
-    let versions = candidates(registry, &[]).await?;
+    let mut versions = candidates(registry, &[]).await?;
+    for (service, version) in fitted {
+        match registry.current(service).await? {
+            Some(current) if current == *version => versions.remove(service),
+            _ => versions.insert(service.clone(), version.clone()),
+        };
+    }
     let mut bundles = load(registry, &versions).await?;
     let range = held_out(&bundles, covered, from, to, config.train.holdout)?;
     let current = open::current_bundles(registry).await?;
@@ -188,7 +195,7 @@ async fn store(registry: &ModelRegistry, report: &EvaluationReport) -> anyhow::R
     Ok(name)
 }
 
-fn one_second() -> forewarn_schema::Step {
+pub(super) fn one_second() -> forewarn_schema::Step {
     forewarn_schema::Step::new(std::time::Duration::from_secs(1)).unwrap_or(forewarn_schema::Step::MINUTE)
 }
 

@@ -262,12 +262,19 @@ pub(super) fn warm(engine: &mut Engine, histories: &Histories) -> usize {
     by_time.len()
 }
 
-/// Labels given so far; none where there is no state yet. Nothing is created by looking.
+/// Labels given so far; none where there is no state yet.
 pub(super) async fn feedback(config: &Config) -> anyhow::Result<Vec<Feedback>> {
-    let path = config.state_url.expose().strip_prefix("sqlite://").map(std::path::Path::new);
-    if path.is_some_and(|path| !path.exists()) {
-        return Ok(Vec::new());
+    match existing_state(config).await? {
+        Some(state) => Ok(state.feedback().await?),
+        None => Ok(Vec::new()),
     }
-    let state = state(config).await?;
-    Ok(state.feedback().await?)
+}
+
+/// The state database, where there is one. Nothing is created by looking.
+pub(super) async fn existing_state(config: &Config) -> anyhow::Result<Option<StateStore>> {
+    let path = config.state_url.expose().strip_prefix("sqlite://").map(Path::new);
+    if path.is_some_and(|path| !path.exists()) {
+        return Ok(None);
+    }
+    state(config).await.map(Some)
 }

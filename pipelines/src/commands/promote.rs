@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
 use forewarn_models::{ModelRegistry, ModelVersion};
-use forewarn_training::report::FORMAT_VERSION;
+use forewarn_training::report::{FORMAT_VERSION, ModelCard};
 use forewarn_training::{EvaluationReport, GateVerdict};
 use serde_json::json;
 
@@ -101,13 +101,29 @@ fn verdict(report: Option<&EvaluationReport>, service: &str, version: &ModelVers
 }
 
 async fn newest_report(registry: &ModelRegistry) -> anyhow::Result<Option<EvaluationReport>> {
-    let Some(name) = registry.reports().await?.into_iter().next() else { return Ok(None) };
-    let bytes = registry.report(&name, evaluate::REPORT_JSON).await?;
+    match registry.reports().await?.into_iter().next() {
+        Some(name) => report_named(registry, &name).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The candidates that a report has judged.
+pub(super) fn judged(report: &EvaluationReport) -> anyhow::Result<BTreeMap<String, ModelVersion>> {
+    let candidates = report.services.iter().filter_map(|s| Some((s.service.clone(), s.candidate.as_ref()?)));
+    let version = |(service, card): (String, &ModelCard)| {
+        let version = card.version.parse().ok();
+        Ok((service, version.with_context(|| format!("the report's version {:?}", card.version))?))
+    };
+    candidates.map(version).collect()
+}
+
+/// One report.
+pub(super) async fn report_named(registry: &ModelRegistry, name: &str) -> anyhow::Result<EvaluationReport> {
+    let bytes = registry.report(name, evaluate::REPORT_JSON).await?;
     let version: Version = serde_json::from_slice(&bytes).with_context(|| format!("report {name} cannot be read"))?;
     if version.format_version != FORMAT_VERSION {
         let got = version.format_version;
         bail!("report {name} must be of format {FORMAT_VERSION}, got {got}; run `forewarn evaluate` with this version");
     }
-    let report = serde_json::from_slice(&bytes).with_context(|| format!("report {name} cannot be read"))?;
-    Ok(Some(report))
+    serde_json::from_slice(&bytes).with_context(|| format!("report {name} cannot be read"))
 }

@@ -1,26 +1,139 @@
-//! `forewarn run`: pull, train, evaluate, promote what passes. What the weekly job calls. A candidate
-//! that the gate refuses is not a failure: what served before goes on serving.
+//! `forewarn run`: pull, train, evaluate, promote what passes, report. What the weekly job calls. A candidate that the gate refuses
+//! is not a failure: what served before goes on serving.
+//!
+//! A run has an id. Begun again under the same id it goes on after the last step that was done, and comes to the same models,
+//! however often it was killed: what it learns from is settled by its first attempt.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use forewarn_models::{ModelRegistry, ModelVersion, RunLog};
 use forewarn_schema::Timestamp;
-use serde_json::json;
+use forewarn_storage::{Lease, Store};
+use serde_json::{Value, json};
 
-use super::promote::{candidates, promote_candidates};
-use super::{evaluate, open, pull, train};
+use super::attempt::Attempt;
+use super::promote::{self, promote_candidates};
+use super::{evaluate, now, open, pull, train, weekly};
 use crate::cli::{Pull, Run};
 use crate::config::Config;
+use crate::lineage::Lineage;
 use crate::outcome::Outcome;
 
+/// Held by whoever runs; one at a time over one store.
+pub(super) const LEASE: &str = "runs/.lease";
+/// So long a runner may be silent before another takes its place.
+pub(super) const SILENCE: Duration = Duration::from_secs(60);
+
 pub(super) async fn run(config: &Config, arguments: &Run) -> anyhow::Result<Outcome> {
-    let pulled = pull::pull(config, &Pull { from: None, to: arguments.until, source: None }).await?;
-    learn(config, arguments.until, pulled).await
+    let at = now();
+    let id = arguments.id.clone().unwrap_or_else(|| id_of(at));
+    let store = open::changing_store(config).await?;
+    let lease = lease(&store).await?;
+    held(lease, go_on(config, store, &id, at, arguments.until)).await
 }
 
-/// Everything after the pull.
-pub(super) async fn learn(config: &Config, until: Option<Timestamp>, pulled: Outcome) -> anyhow::Result<Outcome> {
-    let (_, manifest) = open::dataset(config).await?;
-    let covered = open::covered(&manifest)?;
-    let end = until.unwrap_or(covered.end).min(covered.end);
+/// The id of the run of a scheduled time.
+pub(super) fn id_of(at: Timestamp) -> String {
+    at.align_down(evaluate::one_second()).to_rfc3339().replace(['-', ':'], "")
+}
+
+/// The right to run over this store, or the error that says that somebody has it.
+pub(super) async fn lease(store: &Store) -> anyhow::Result<Lease> {
+    Ok(store.lease(LEASE, SILENCE).await?)
+}
+
+/// Works for as long as the lease is ours, and gives it back.
+pub(super) async fn held<T>(lease: Lease, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let result = tokio::select! {
+        result = work => result,
+        () = lease.lost() => Err(anyhow::anyhow!("another runner took over, for this one was silent too long")),
+    };
+    lease.release().await;
+    result
+}
+
+/// Begins the run `id`, or goes on with it.
+pub(super) async fn go_on(
+    config: &Config,
+    store: Store,
+    id: &str,
+    scheduled_for: Timestamp,
+    until: Option<Timestamp>,
+) -> anyhow::Result<Outcome> {
+    let lineage = Lineage::new(config);
+    let (mut attempt, resumed) = Attempt::begin(RunLog::new(store.clone()), id, scheduled_for, lineage).await?;
+    let pulled = attempt
+        .step("pull", async |_| {
+            let pulled = pull::pull(config, &Pull { from: None, to: until, source: None }).await?;
+            let covered = open::covered(&open::dataset(config).await?.1)?;
+            let end = until.unwrap_or(covered.end).min(covered.end);
+            let mut said = pulled.json().clone();
+            said["until"] = json!(end);
+            Ok((pulled.text().to_owned(), said))
+        })
+        .await?;
+    let end: Timestamp = serde_json::from_value(pulled["until"].clone()).context("the run's record: pull: until")?;
+    let split = split(config, end).await?;
+    let trained = attempt
+        .step("train", async |_| {
+            let fit = train::Part { only: &[], shard: None, run: Some(id), resumed };
+            said(train::train_until(config, split, fit).await.context("training")?)
+        })
+        .await?;
+    let registry = ModelRegistry::new(store);
+    let evaluated = attempt
+        .step("evaluate", async |_| {
+            let _lock = registry.lock()?;
+            let fitted = candidates_of(&trained)?;
+            let judged = evaluate::evaluate_range(config, &registry, &fitted, Some(split), Some(end)).await;
+            said(judged.context("evaluation")?.0)
+        })
+        .await?;
+    let promoted = attempt
+        .step("promote", async |_| {
+            let _lock = registry.lock()?;
+            let name = evaluated["report"].as_str().context("the run's record: evaluate: report")?;
+            let report = promote::report_named(&registry, name).await?;
+            said(promote_candidates(&registry, &promote::judged(&report)?, Some(&report), false).await?)
+        })
+        .await?;
+    let reported = attempt
+        .step("report", async |record| {
+            let reported = weekly::report(config, record).await.context("the weekly report")?;
+            Ok((String::new(), reported))
+        })
+        .await?;
+    let (text, record) = attempt.end().await?;
+    let all = json!({
+        "run": record.id,
+        "pull": pulled,
+        "train": trained,
+        "evaluate": evaluated,
+        "promote": promoted,
+        "report": reported,
+    });
+    Ok(Outcome::new(text, all))
+}
+
+fn said(outcome: Outcome) -> anyhow::Result<(String, Value)> {
+    Ok((outcome.text().to_owned(), outcome.json().clone()))
+}
+
+/// The versions that the training of this run has published.
+fn candidates_of(trained: &Value) -> anyhow::Result<BTreeMap<String, ModelVersion>> {
+    let candidates = trained["candidates"].as_object().context("the run's record: train: candidates")?;
+    let version = |(service, candidate): (&String, &Value)| {
+        let version = candidate["version"].as_str().and_then(|version| version.parse().ok());
+        Ok((service.clone(), version.with_context(|| format!("the run's record: the version of {service:?}"))?))
+    };
+    candidates.iter().map(version).collect()
+}
+
+/// Where training ends and judging begins.
+async fn split(config: &Config, end: Timestamp) -> anyhow::Result<Timestamp> {
+    let covered = open::covered(&open::dataset(config).await?.1)?;
     let split = end - config.train.holdout;
     if split <= covered.start {
         anyhow::bail!(
@@ -28,12 +141,22 @@ pub(super) async fn learn(config: &Config, until: Option<Timestamp>, pulled: Out
             forewarn_schema::format_duration(config.train.holdout)
         );
     }
-    let trained = train::train_until(config, split, &[], None).await.context("training")?;
+    Ok(split)
+}
+
+/// Everything after the pull, without a record: for the demo.
+pub(super) async fn learn(config: &Config, until: Option<Timestamp>, pulled: Outcome) -> anyhow::Result<Outcome> {
+    let covered = open::covered(&open::dataset(config).await?.1)?;
+    let end = until.unwrap_or(covered.end).min(covered.end);
+    let split = split(config, end).await?;
+    let part = train::Part { only: &[], shard: None, run: None, resumed: false };
+    let trained = train::train_until(config, split, part).await.context("training")?;
     let registry = open::moving_registry(config).await?;
     let _lock = registry.lock()?;
+    let fitted = candidates_of(trained.json())?;
     let (evaluated, report) =
-        evaluate::evaluate_range(config, &registry, Some(split), Some(end)).await.context("evaluation")?;
-    let candidates = candidates(&registry, &[]).await?;
+        evaluate::evaluate_range(config, &registry, &fitted, Some(split), Some(end)).await.context("evaluation")?;
+    let candidates = promote::candidates(&registry, &[]).await?;
     let promoted = promote_candidates(&registry, &candidates, Some(&report), false).await?;
     let text = [pulled.text(), trained.text(), evaluated.text(), promoted.text()].map(str::trim_end).join("\n");
     Ok(Outcome::new(
