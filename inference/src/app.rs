@@ -58,6 +58,7 @@ pub(crate) struct Shared {
     pub(crate) requests: Rate,
     pub(crate) writes: Rate,
     pub(crate) quality: QualityCache,
+    pub(crate) last_run: crate::last_run::LastRun,
     pub(crate) leadership: Leadership,
 }
 

@@ -46,6 +46,7 @@ mod door;
 mod error;
 mod footprint;
 mod http;
+mod last_run;
 mod leader;
 mod maintenance;
 mod metrics;

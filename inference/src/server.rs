@@ -137,6 +137,7 @@ impl Server {
             requests: Rate::new(options.rates.requests_per_second),
             writes: Rate::new(options.rates.writes_per_second),
             quality: Default::default(),
+            last_run: Default::default(),
             options,
         }));
         if let Err(error) = app.reload().await {
@@ -480,6 +481,9 @@ async fn keep_house(handle: ServerHandle) {
             }
             if let Err(error) = handle.app.look_at_quality().await {
                 tracing::warn!(error = chain(&error), "newest report not read, its figures are not shown");
+            }
+            if let Err(error) = shared.last_run.look(&shared.registry.runs()).await {
+                tracing::warn!(error = chain(&error), "records of runs not read");
             }
         }
         if leads && pruned.is_none_or(|at| at.elapsed() >= PRUNE_EVERY) {

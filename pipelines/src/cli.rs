@@ -261,6 +261,7 @@ Examples:
   forewarn run                           everything up to now
   forewarn run --until 2026-01-11T00:00:00Z
   forewarn run --id weekly-29384820      begins this run, or goes on with it after its last step that was done
+  forewarn run --id weekly-7 --no-pull --shard 2/20      trains, judges and promotes a part of the services, after `forewarn pull`
 
 Trains on all but the last `[train] holdout`, judges on that, promotes what passes. Exit code 0 also where the
 gate refused candidates: the report and the output say which. One at a time over one store (exit code 5); its record is
@@ -269,6 +270,11 @@ pub(crate) struct Run {
     /// Names the run; default: the time at which it begins.
     #[arg(long, value_name = "ID", env = "FOREWARN_RUN", hide_env_values = true)]
     pub(crate) id: Option<String>,
+    /// Take the dataset as it is.
+    #[arg(long)]
+    pub(crate) no_pull: bool,
+    #[command(flatten)]
+    pub(crate) part: Part,
     /// The end of the history; default: now.
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<Timestamp>,
@@ -310,19 +316,29 @@ pub(crate) struct Runs {
 #[command(after_help = "\
 Examples:
   forewarn backtest --from 2026-01-03T00:00:00Z --to 2026-01-11T00:00:00Z --out predictions.jsonl
+  forewarn backtest --from … --to … --run replay-7 --shard 1/4        a part of the services, into the store
+  forewarn backtest --merge --run replay-7 --out predictions.jsonl    the parts as one file
 
 Replays the dataset through the code that serves, with the models that are current now; models trained on part
 of the range have seen it, and the output says so.")]
 pub(crate) struct Backtest {
     /// From this time on.
-    #[arg(long, value_name = "TIME")]
-    pub(crate) from: Timestamp,
+    #[arg(long, value_name = "TIME", required_unless_present = "merge")]
+    pub(crate) from: Option<Timestamp>,
     /// Up to and without this time.
-    #[arg(long, value_name = "TIME")]
-    pub(crate) to: Timestamp,
+    #[arg(long, value_name = "TIME", required_unless_present = "merge")]
+    pub(crate) to: Option<Timestamp>,
     /// One prediction a line.
     #[arg(long, value_name = "FILE")]
-    pub(crate) out: PathBuf,
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) part: Part,
+    /// It is a part of this replay, and goes into the store as `backtests/ID/…`.
+    #[arg(long, value_name = "ID", env = "FOREWARN_RUN", hide_env_values = true)]
+    pub(crate) run: Option<String>,
+    /// Make one file of the parts of `--run`, as if it had been one replay.
+    #[arg(long)]
+    pub(crate) merge: bool,
     /// Time between predictions; the state sees every step.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
     pub(crate) every: std::time::Duration,
@@ -470,6 +486,14 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
+    /// All of it.
+    pub(crate) const WHOLE: Self = Self { index: 1, count: 1 };
+
+    /// Those of the sorted services that are in this part.
+    pub(crate) fn of<'a>(self, services: impl Iterator<Item = &'a String>) -> std::collections::BTreeSet<String> {
+        services.enumerate().filter(|(position, _)| self.holds(*position)).map(|(_, service)| service.clone()).collect()
+    }
+
     /// Whether the service at `position` of the sorted list is in this part.
     pub(crate) fn holds(self, position: usize) -> bool {
         position % self.count == self.index - 1

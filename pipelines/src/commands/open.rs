@@ -224,8 +224,16 @@ pub(super) fn engine_options(config: &Config) -> EngineOptions {
 /// The models that are current, by service. One that is refused is left out, with a warning: the rules
 /// serve there, as the server would have it after a restart.
 pub(super) async fn current_bundles(registry: &ModelRegistry) -> anyhow::Result<BTreeMap<String, Arc<ModelBundle>>> {
+    bundles_of(registry, registry.services().await?).await
+}
+
+/// The same of these services.
+pub(super) async fn bundles_of(
+    registry: &ModelRegistry,
+    services: impl IntoIterator<Item = String>,
+) -> anyhow::Result<BTreeMap<String, Arc<ModelBundle>>> {
     let mut bundles = BTreeMap::new();
-    for service in registry.services().await? {
+    for service in services {
         let Some(version) = registry.current(&service).await? else { continue };
         match registry.load(&service, &version).await {
             Ok(bundle) => {

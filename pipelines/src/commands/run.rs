@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use super::attempt::Attempt;
 use super::promote::{self, promote_candidates};
 use super::{evaluate, now, open, pull, train, weekly};
-use crate::cli::{Pull, Run};
-use crate::config::Config;
+use crate::cli::{Pull, Run, Shard};
+use crate::config::{Config, ConfigError};
 use crate::lineage::Lineage;
 use crate::outcome::Outcome;
 
@@ -29,19 +29,38 @@ pub(super) const SILENCE: Duration = Duration::from_secs(60);
 pub(super) async fn run(config: &Config, arguments: &Run) -> anyhow::Result<Outcome> {
     let at = now();
     let id = arguments.id.clone().unwrap_or_else(|| id_of(at));
+    let shard = arguments.part.shard()?;
+    if shard.is_some() && (arguments.id.is_none() || !arguments.no_pull) {
+        let what =
+            "a part of a run needs the run's --id, and --no-pull: the dataset is pulled once, by `forewarn pull`";
+        return Err(ConfigError::new(what).into());
+    }
     let store = open::changing_store(config).await?;
-    let lease = lease(&store).await?;
-    held(lease, go_on(config, store, &id, at, arguments.until)).await
+    // Parts go on beside each other; one part does not twice at a time.
+    let lease = match shard {
+        None => store.lease(LEASE, SILENCE).await?,
+        Some(shard) => store.lease(&format!("{LEASE}-{}-of-{}", shard.index, shard.count), SILENCE).await?,
+    };
+    let scope = Scope { id: &id, shard, until: arguments.until, pull: !arguments.no_pull };
+    held(lease, go_on(config, store, at, scope)).await
+}
+
+/// What a run is about.
+#[derive(Clone, Copy)]
+pub(super) struct Scope<'a> {
+    /// Of the whole run, also where this is a part of it.
+    pub(super) id: &'a str,
+    /// Which part of the services; all, where it is `None`.
+    pub(super) shard: Option<Shard>,
+    /// The end of the history; as far as there is any, where it is `None`.
+    pub(super) until: Option<Timestamp>,
+    /// Whether the history is fetched first.
+    pub(super) pull: bool,
 }
 
 /// The id of the run of a scheduled time.
 pub(super) fn id_of(at: Timestamp) -> String {
     at.align_down(evaluate::one_second()).to_rfc3339().replace(['-', ':'], "")
-}
-
-/// The right to run over this store, or the error that says that somebody has it.
-pub(super) async fn lease(store: &Store) -> anyhow::Result<Lease> {
-    Ok(store.lease(LEASE, SILENCE).await?)
 }
 
 /// Works for as long as the lease is ours, and gives it back.
@@ -54,19 +73,26 @@ pub(super) async fn held<T>(lease: Lease, work: impl Future<Output = anyhow::Res
     result
 }
 
-/// Begins the run `id`, or goes on with it.
+/// Begins a run, or goes on with it.
 pub(super) async fn go_on(
     config: &Config,
     store: Store,
-    id: &str,
     scheduled_for: Timestamp,
-    until: Option<Timestamp>,
+    scope: Scope<'_>,
 ) -> anyhow::Result<Outcome> {
+    let Scope { id, shard, until, pull: fetches } = scope;
     let lineage = Lineage::new(config);
-    let (mut attempt, resumed) = Attempt::begin(RunLog::new(store.clone()), id, scheduled_for, lineage).await?;
+    let record = match shard {
+        None => id.to_owned(),
+        Some(shard) => format!("{id}-{}-of-{}", shard.index, shard.count),
+    };
+    let (mut attempt, resumed) = Attempt::begin(RunLog::new(store.clone()), &record, scheduled_for, lineage).await?;
     let pulled = attempt
         .step("pull", async |_| {
-            let pulled = pull::pull(config, &Pull { from: None, to: until, source: None }).await?;
+            let pulled = match fetches {
+                true => pull::pull(config, &Pull { from: None, to: until, source: None }).await?,
+                false => Outcome::new("", json!({"skipped": "--no-pull"})),
+            };
             let covered = open::covered(&open::dataset(config).await?.1)?;
             let end = until.unwrap_or(covered.end).min(covered.end);
             let mut said = pulled.json().clone();
@@ -78,22 +104,22 @@ pub(super) async fn go_on(
     let split = split(config, end).await?;
     let trained = attempt
         .step("train", async |_| {
-            let fit = train::Part { only: &[], shard: None, run: Some(id), resumed };
+            let fit = train::Part { only: &[], shard, run: Some(id), resumed };
             said(train::train_until(config, split, fit).await.context("training")?)
         })
         .await?;
     let registry = ModelRegistry::new(store);
     let evaluated = attempt
         .step("evaluate", async |_| {
-            let _lock = registry.lock()?;
-            let fitted = candidates_of(&trained)?;
-            let judged = evaluate::evaluate_range(config, &registry, &fitted, Some(split), Some(end)).await;
+            let _lock = if shard.is_some() { registry.share_lock()? } else { registry.lock()? };
+            let (fitted, only) = (candidates_of(&trained)?, shard.is_some());
+            let judged = evaluate::evaluate_range(config, &registry, (&fitted, only), Some(split), Some(end)).await;
             said(judged.context("evaluation")?.0)
         })
         .await?;
     let promoted = attempt
         .step("promote", async |_| {
-            let _lock = registry.lock()?;
+            let _lock = if shard.is_some() { registry.share_lock()? } else { registry.lock()? };
             let name = evaluated["report"].as_str().context("the run's record: evaluate: report")?;
             let report = promote::report_named(&registry, name).await?;
             said(promote_candidates(&registry, &promote::judged(&report)?, Some(&report), false).await?)
@@ -154,8 +180,9 @@ pub(super) async fn learn(config: &Config, until: Option<Timestamp>, pulled: Out
     let registry = open::moving_registry(config).await?;
     let _lock = registry.lock()?;
     let fitted = candidates_of(trained.json())?;
-    let (evaluated, report) =
-        evaluate::evaluate_range(config, &registry, &fitted, Some(split), Some(end)).await.context("evaluation")?;
+    let (evaluated, report) = evaluate::evaluate_range(config, &registry, (&fitted, false), Some(split), Some(end))
+        .await
+        .context("evaluation")?;
     let candidates = promote::candidates(&registry, &[]).await?;
     let promoted = promote_candidates(&registry, &candidates, Some(&report), false).await?;
     let text = [pulled.text(), trained.text(), evaluated.text(), promoted.text()].map(str::trim_end).join("\n");

@@ -132,7 +132,9 @@ impl Runner<'_> {
             return Ok(Looked::Wait(next));
         }
         tracing::info!(scheduled_for = %at, "a run is due");
-        let outcome = run::held(lease, run::go_on(self.config, store, &run::id_of(at), at, None)).await?;
+        let id = run::id_of(at);
+        let scope = run::Scope { id: &id, shard: None, until: None, pull: true };
+        let outcome = run::held(lease, run::go_on(self.config, store, at, scope)).await?;
         Ok(Looked::Ran(Box::new(outcome)))
     }
 }

@@ -220,8 +220,7 @@ fn choose(known: &BTreeSet<String>, only: &[String], shard: Option<Shard>) -> Re
         return Err(ConfigError::new(format!("the dataset has no service {unknown:?}, it has: {}", known.join(", "))));
     }
     let named = known.iter().filter(|service| only.is_empty() || only.contains(service));
-    let in_shard = |position: usize| shard.is_none_or(|shard| shard.holds(position));
-    Ok(named.enumerate().filter(|(position, _)| in_shard(*position)).map(|(_, service)| service.clone()).collect())
+    Ok(shard.unwrap_or(Shard::WHOLE).of(named))
 }
 
 /// Stands for the prior among the names of services; no service has an empty one.
