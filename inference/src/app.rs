@@ -60,6 +60,7 @@ pub(crate) struct Shared {
     pub(crate) requests: Rate,
     pub(crate) writes: Rate,
     pub(crate) quality: QualityCache,
+    pub(crate) last_run: crate::last_run::LastRun,
     pub(crate) leadership: Leadership,
     /// What links are signed with, and how often one address may follow some.
     pub(crate) link_key: LinkKey,

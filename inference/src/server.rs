@@ -139,6 +139,7 @@ impl Server {
             quality: Default::default(),
             link_key: Default::default(),
             links: Rate::new(crate::links::A_SECOND),
+            last_run: Default::default(),
             options,
         }));
         if let Err(error) = app.reload().await {
@@ -482,6 +483,9 @@ async fn keep_house(handle: ServerHandle) {
             }
             if let Err(error) = handle.app.look_at_quality().await {
                 tracing::warn!(error = chain(&error), "newest report not read, its figures are not shown");
+            }
+            if let Err(error) = shared.last_run.look(&shared.registry.runs()).await {
+                tracing::warn!(error = chain(&error), "records of runs not read");
             }
         }
         if leads && pruned.is_none_or(|at| at.elapsed() >= PRUNE_EVERY) {

@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use forewarn_models::lstm::Device;
 use forewarn_schema::{BreachKind, Timestamp};
 
+use crate::config::ConfigError;
+
 /// Tells from Prometheus metrics when a service will run out of memory, connections, error budget, disk
 /// or certificate lifetime.
 #[derive(Debug, Parser)]
@@ -19,6 +21,7 @@ Start here:
   forewarn demo                          a made-up shop, no configuration, no network
   forewarn check                         what a configuration would train on
   forewarn run                           pull, train, evaluate, promote: the weekly job
+  forewarn schedule                      the weekly job at its times
   forewarn serve                         live: remote write in, predictions and requests out
 
 Ten lines are enough (forewarn.toml):
@@ -77,6 +80,10 @@ pub(crate) enum Command {
     Models(Services),
     /// Pull, train, evaluate and promote what passes: what the weekly job calls
     Run(Run),
+    /// Run at the times of `[train] schedule`, for ever
+    Schedule(Schedule),
+    /// List the runs: what each step said, and what it took
+    Runs(Runs),
     /// Replay history through the serving path
     Backtest(Backtest),
     /// Anomaly scores of any CSV
@@ -166,7 +173,11 @@ pub(crate) struct Pull {
 Examples:
   forewarn train --until 2026-01-08T00:00:00Z       uses samples before that time only
   forewarn train --service cart --service checkout
-  forewarn train --shard 1/4                        the first quarter of the services, by name")]
+  forewarn train --shard 1/4                        every fourth of the services, by name, from the first
+  FOREWARN_SHARDS=4 JOB_COMPLETION_INDEX=0 forewarn train --run weekly-7     the same, as a pod of an Indexed Job
+
+A part has the bits that it has in the whole. With --run, what people said is read once for all parts of that run, and a service that
+this run has fitted is not fitted again: a part that died or comes twice goes on where it was.")]
 pub(crate) struct Train {
     /// Uses samples before this time only; default: `[train] holdout` before the dataset's end.
     #[arg(long, value_name = "TIME")]
@@ -174,9 +185,39 @@ pub(crate) struct Train {
     /// Only this service; may be given more than once.
     #[arg(long, value_name = "S")]
     pub(crate) service: Vec<String>,
+    #[command(flatten)]
+    pub(crate) part: Part,
+    /// It is a part of this run: begun again, it goes on.
+    #[arg(long, value_name = "ID", env = "FOREWARN_RUN", hide_env_values = true)]
+    pub(crate) run: Option<String>,
+}
+
+/// Which part of the services.
+#[derive(Args, Debug)]
+pub(crate) struct Part {
     /// Only the I-th of N parts of the services.
     #[arg(long, value_name = "I/N", value_parser = parse_shard)]
-    pub(crate) shard: Option<Shard>,
+    shard: Option<Shard>,
+    /// So many parts there are; which one this is, `--index` says.
+    #[arg(long, value_name = "N", env = "FOREWARN_SHARDS")]
+    shards: Option<usize>,
+    /// Which of the parts, counted from 0.
+    #[arg(long, value_name = "I", env = "JOB_COMPLETION_INDEX", hide_env_values = true)]
+    index: Option<usize>,
+}
+
+impl Part {
+    /// The part, in whichever way it was given; `None`: all.
+    pub(crate) fn shard(&self) -> Result<Option<Shard>, ConfigError> {
+        match (self.shard, self.shards, self.index) {
+            (Some(shard), ..) => Ok(Some(shard)),
+            (None, Some(count), Some(index)) if index < count => Ok(Some(Shard { index: index + 1, count })),
+            (None, Some(count), index) => {
+                Err(ConfigError::new(format!("wanted --index from 0 and below --shards {count}, got {index:?}")))
+            }
+            (None, None, _) => Ok(None),
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -224,10 +265,21 @@ pub(crate) struct Services {
 Examples:
   forewarn run                           everything up to now
   forewarn run --until 2026-01-11T00:00:00Z
+  forewarn run --id weekly-29384820      begins this run, or goes on with it after its last step that was done
+  forewarn run --id weekly-7 --no-pull --shard 2/20      trains, judges and promotes a part of the services, after `forewarn pull`
 
 Trains on all but the last `[train] holdout`, judges on that, promotes what passes. Exit code 0 also where the
-gate refused candidates: the report and the output say which.")]
+gate refused candidates: the report and the output say which. One at a time over one store (exit code 5); its record is
+runs/<id>.json there, and `forewarn runs` lists them.")]
 pub(crate) struct Run {
+    /// Names the run; default: the time at which it begins.
+    #[arg(long, value_name = "ID", env = "FOREWARN_RUN", hide_env_values = true)]
+    pub(crate) id: Option<String>,
+    /// Take the dataset as it is.
+    #[arg(long)]
+    pub(crate) no_pull: bool,
+    #[command(flatten)]
+    pub(crate) part: Part,
     /// The end of the history; default: now.
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<Timestamp>,
@@ -236,20 +288,62 @@ pub(crate) struct Run {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
+  forewarn schedule                      waits for each time, runs, and waits again; Ctrl-C ends it
+  forewarn schedule --once               runs what is due now, if anything is, and ends: for a timer of yours
+
+In forewarn.toml:
+  [train]
+  schedule = \"Sun 03:00 UTC\"            or \"daily 04:30 Europe/Berlin\"
+  jitter = \"10m\"                       begins up to so much later, each host at its own time
+
+Due is the last scheduled time that no run was done for: after a week away one run makes up for all that were missed, and over a
+store that never had one the first begins at once. A run that failed is tried again after a quarter of an hour, then half an
+hour and so on up to six, from the step that failed. Start as many as you like: one runs, the others wait for it to die.
+`[train] in_server = true` has `forewarn serve` do the same.")]
+pub(crate) struct Schedule {
+    /// Run what is due now, if anything is, and end.
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  forewarn runs                          the last ten
+  forewarn runs --json --last 100")]
+pub(crate) struct Runs {
+    /// So many at most, the newest first.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) last: usize,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
   forewarn backtest --from 2026-01-03T00:00:00Z --to 2026-01-11T00:00:00Z --out predictions.jsonl
+  forewarn backtest --from … --to … --run replay-7 --shard 1/4        a part of the services, into the store
+  forewarn backtest --merge --run replay-7 --out predictions.jsonl    the parts as one file
 
 Replays the dataset through the code that serves, with the models that are current now; models trained on part
 of the range have seen it, and the output says so.")]
 pub(crate) struct Backtest {
     /// From this time on.
-    #[arg(long, value_name = "TIME")]
-    pub(crate) from: Timestamp,
+    #[arg(long, value_name = "TIME", required_unless_present = "merge")]
+    pub(crate) from: Option<Timestamp>,
     /// Up to and without this time.
-    #[arg(long, value_name = "TIME")]
-    pub(crate) to: Timestamp,
+    #[arg(long, value_name = "TIME", required_unless_present = "merge")]
+    pub(crate) to: Option<Timestamp>,
     /// One prediction a line.
     #[arg(long, value_name = "FILE")]
-    pub(crate) out: PathBuf,
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) part: Part,
+    /// It is a part of this replay, and goes into the store as `backtests/ID/…`.
+    #[arg(long, value_name = "ID", env = "FOREWARN_RUN", hide_env_values = true)]
+    pub(crate) run: Option<String>,
+    /// Make one file of the parts of `--run`, as if it had been one replay.
+    #[arg(long)]
+    pub(crate) merge: bool,
     /// Time between predictions; the state sees every step.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
     pub(crate) every: std::time::Duration,
@@ -477,6 +571,14 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
+    /// All of it.
+    pub(crate) const WHOLE: Self = Self { index: 1, count: 1 };
+
+    /// Those of the sorted services that are in this part.
+    pub(crate) fn of<'a>(self, services: impl Iterator<Item = &'a String>) -> std::collections::BTreeSet<String> {
+        services.enumerate().filter(|(position, _)| self.holds(*position)).map(|(_, service)| service.clone()).collect()
+    }
+
     /// Whether the service at `position` of the sorted list is in this part.
     pub(crate) fn holds(self, position: usize) -> bool {
         position % self.count == self.index - 1
@@ -521,6 +623,10 @@ mod tests {
             let holding = (1..=3).filter(|i| Shard { index: *i, count: 3 }.holds(position)).count();
             assert_eq!(holding, 1);
         }
+        let indexed = |shards, index| Part { shard: None, shards, index }.shard();
+        assert_eq!(indexed(Some(4), Some(3)).unwrap(), Some(Shard { index: 4, count: 4 }), "a Job counts from 0");
+        assert_eq!(indexed(None, Some(3)).unwrap(), None, "the index of somebody else's Job");
+        assert!(indexed(Some(4), Some(4)).is_err());
         for text in ["0/3", "4/3", "1", "a/b", "1/0"] {
             assert!(parse_shard(text).is_err(), "{text}");
         }

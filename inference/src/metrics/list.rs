@@ -43,6 +43,7 @@ pub(super) enum Metric {
     RequestsOpen,
     OutboxOldest,
     ModelAge,
+    LastRunAge,
     DriftedSignals,
     DecodersBusy,
     ResidentMemory,
@@ -80,7 +81,7 @@ pub(super) const UNLABELLED_COUNTERS: [Metric; 6] = [
 ];
 
 impl Metric {
-    pub(super) const ALL: [Self; 43] = [
+    pub(super) const ALL: [Self; 44] = [
         Self::BuildInfo,
         Self::Ready,
         Self::Leads,
@@ -121,6 +122,7 @@ impl Metric {
         Self::RequestsOpen,
         Self::OutboxOldest,
         Self::ModelAge,
+        Self::LastRunAge,
         Self::DriftedSignals,
         Self::DecodersBusy,
         Self::ResidentMemory,
@@ -253,6 +255,11 @@ impl Metric {
                 "forewarn_model_age_seconds",
                 Gauge,
                 "How long ago the data ended that the model serving a service was trained on.",
+            ),
+            Self::LastRunAge => (
+                "forewarn_last_run_age_seconds",
+                Gauge,
+                "How long ago the weekly job began that was last done whole; absent where it never was.",
             ),
             Self::DriftedSignals => (
                 "forewarn_drifted_signals",

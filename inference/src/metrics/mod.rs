@@ -188,6 +188,9 @@ impl Metrics {
                     let age = |version: &str| Some(status.now.seconds_since(trained_until(version)?));
                     serving.iter().filter_map(|(s, v)| Some((labels([("service", s)]), age(v)?))).collect()
                 }
+                Metric::LastRunAge => {
+                    app.0.last_run.began().map_or_else(Vec::new, |at| gauge(status.now.seconds_since(at)))
+                }
                 Metric::DriftedSignals => {
                     let drifted = app.0.quality.drifted();
                     drifted.iter().map(|(service, count)| (labels([("service", service)]), *count as f64)).collect()

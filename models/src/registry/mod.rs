@@ -18,6 +18,7 @@ pub use error::RegistryError;
 pub use pointer::{Pointer, Promotion, Rollback};
 
 use crate::bundle::{Artifact, BundleError, BundleManifest, MANIFEST_FILE, MAX_MANIFEST_BYTES, cap_of, check_listing};
+use crate::runs::RunLog;
 use crate::{ModelBundle, ModelVersion};
 
 /// The pointer that was moved last.
@@ -83,6 +84,16 @@ impl ModelRegistry {
         Ok(self.store.lock("models/.lock")?)
     }
 
+    /// Held by a command that trains one part of the fleet: others may train other parts meanwhile.
+    pub fn share_lock(&self) -> Result<StoreLock, RegistryError> {
+        Ok(self.store.share("models/.lock")?)
+    }
+
+    /// The records of the runs beside these models.
+    pub fn runs(&self) -> RunLog {
+        RunLog::new(self.store.clone())
+    }
+
     /// Stores a bundle as the candidate of its service. Publishing the same content again changes nothing and gives the
     /// same version. The bytes are read back in memory first: what could not be loaded is not stored.
     pub async fn publish(&self, bundle: &ModelBundle) -> Result<ModelVersion, RegistryError> {
@@ -144,16 +155,9 @@ impl ModelRegistry {
     /// The version that was published last, unless it serves already. After a rollback that is the version taken back,
     /// until another is published.
     pub async fn candidate(&self, service: &str) -> Result<Option<ModelVersion>, RegistryError> {
-        let path = candidate_path(service)?;
-        let Some(bytes) = self.store.get(&path, pointer::MAX_POINTER_BYTES).await? else { return Ok(None) };
-        let refused = |reason: String| RegistryError::Pointer { path: path.clone(), reason };
-        let file: CandidateFile = serde_json::from_slice(&bytes).map_err(|e| refused(e.to_string()))?;
-        if file.format_version != pointer::POINTER_FORMAT {
-            let wanted = pointer::POINTER_FORMAT;
-            return Err(refused(format!("format_version must be {wanted}, got {}", file.format_version)));
-        }
+        let Some(published) = self.published(service).await? else { return Ok(None) };
         let current = self.current(service).await?;
-        Ok((current.as_ref() != Some(&file.version)).then_some(file.version))
+        Ok((current.as_ref() != Some(&published)).then_some(published))
     }
 
     /// The version that serves; `None` where the rules do.
@@ -170,6 +174,30 @@ impl ModelRegistry {
                 Pointer::from_bytes(service, &bytes).map_err(|reason| RegistryError::Pointer { path, reason })
             }
         }
+    }
+
+    /// Where a version comes from, without reading the rest of it; `None` where there is none, or none that can be read.
+    pub async fn manifest(
+        &self,
+        service: &str,
+        version: &ModelVersion,
+    ) -> Result<Option<BundleManifest>, RegistryError> {
+        let path = format!("{}/{MANIFEST_FILE}", version_folder(service, version)?);
+        let bytes = self.store.get(&path, MAX_MANIFEST_BYTES).await?;
+        Ok(bytes.and_then(|bytes| BundleManifest::from_bytes(&bytes).ok()))
+    }
+
+    /// What `candidate.json` names, be it that it serves already; `None` where there is none.
+    pub async fn published(&self, service: &str) -> Result<Option<ModelVersion>, RegistryError> {
+        let path = candidate_path(service)?;
+        let Some(bytes) = self.store.get(&path, pointer::MAX_POINTER_BYTES).await? else { return Ok(None) };
+        let refused = |reason: String| RegistryError::Pointer { path: path.clone(), reason };
+        let file: CandidateFile = serde_json::from_slice(&bytes).map_err(|e| refused(e.to_string()))?;
+        if file.format_version != pointer::POINTER_FORMAT {
+            let wanted = pointer::POINTER_FORMAT;
+            return Err(refused(format!("format_version must be {wanted}, got {}", file.format_version)));
+        }
+        Ok(Some(file.version))
     }
 
     /// Reads a version whole. Anything wrong with it is an error that names the file; the caller keeps what it has.

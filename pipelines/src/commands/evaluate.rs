@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use forewarn_features::{ServiceStep, SignalSet};
-use forewarn_models::{EngineOptions, ModelBundle, ModelRegistry, ModelVersion};
+use forewarn_models::{Engine, EngineOptions, ModelBundle, ModelRegistry, ModelVersion};
 use forewarn_schema::{Feedback, Step, TimeRange, Timestamp};
 use forewarn_training::drift::{SignalDrift, drift};
 use forewarn_training::report::FORMAT_VERSION;
@@ -29,30 +29,44 @@ pub(super) const REPORT_HTML: &str = "report.html";
 pub(super) async fn evaluate(config: &Config, arguments: &Evaluate) -> anyhow::Result<Outcome> {
     let registry = open::registry(config).await?;
     let _lock = registry.lock()?;
-    Ok(evaluate_range(config, &registry, arguments.from, arguments.to).await?.0)
+    Ok(evaluate_range(config, &registry, (&BTreeMap::new(), false), arguments.from, arguments.to).await?.0)
 }
 
-/// Evaluates, stores the report and returns it.
+/// Evaluates, stores the report and returns it. `fitted` are versions to judge whatever was published since, and whether nothing but
+/// their services is looked at.
 pub(super) async fn evaluate_range(
     config: &Config,
     registry: &ModelRegistry,
+    (fitted, only): (&BTreeMap<String, ModelVersion>, bool),
     from: Option<Timestamp>,
     to: Option<Timestamp>,
 ) -> anyhow::Result<(Outcome, EvaluationReport)> {
     let (dataset, manifest) = open::dataset(config).await?;
     let covered = open::covered(&manifest)?;
-    let versions = candidates(registry, &[]).await?;
+    let mut versions = if only { BTreeMap::new() } else { candidates(registry, &[]).await? };
+    for (service, version) in fitted {
+        match registry.current(service).await? {
+            Some(current) if current == *version => versions.remove(service),
+            _ => versions.insert(service.clone(), version.clone()),
+        };
+    }
     let mut bundles = load(registry, &versions).await?;
     let range = held_out(&bundles, covered, from, to, config.train.holdout)?;
-    let current = open::current_bundles(registry).await?;
+    let current = match only {
+        false => open::current_bundles(registry).await?,
+        true => open::bundles_of(registry, fitted.keys().cloned()).await?,
+    };
     let options = open::engine_options(config);
     // What lies before the range warms the engine and settles what was under way at its start.
-    let memory = open::engine(config, registry).await?.memory_horizon();
+    let memory = Engine::new(Arc::clone(&config.signals), options.clone()).memory_horizon();
     let warm_from = (range.start - memory).max(covered.start);
     // What the models learnt from is read for the drift alone, and let go.
     let trained_from = trained_on(&bundles, &current).values().map(|t| t.start).min().unwrap_or(warm_from);
     let needed = TimeRange::new(warm_from.min(trained_from.max(covered.start)), range.end)?;
-    let mut histories = dataset.read(&config.signals, needed).await?;
+    let mut histories = match only {
+        false => dataset.read(&config.signals, needed).await?,
+        true => dataset.read_services(&config.signals, needed, &fitted.keys().cloned().collect()).await?,
+    };
     let drift = drift_of(&histories, &config.signals, &trained_on(&bundles, &current), range);
     for steps in histories.values_mut() {
         steps.drain(..steps.partition_point(|s| s.at < warm_from));
@@ -211,7 +225,7 @@ struct Version {
     format_version: u32,
 }
 
-fn one_second() -> forewarn_schema::Step {
+pub(super) fn one_second() -> forewarn_schema::Step {
     forewarn_schema::Step::new(std::time::Duration::from_secs(1)).unwrap_or(forewarn_schema::Step::MINUTE)
 }
 

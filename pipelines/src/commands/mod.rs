@@ -1,5 +1,6 @@
 //! One file a command, each one story: what it opens, what it asks of the libraries, what it says.
 
+mod attempt;
 mod backtest;
 mod bench;
 mod check;
@@ -7,6 +8,7 @@ mod csv;
 mod demo;
 mod evaluate;
 mod feed;
+mod known;
 mod label;
 mod labels;
 mod logs;
@@ -18,6 +20,8 @@ mod pull;
 mod report;
 mod rollback;
 mod run;
+mod runs;
+mod schedule;
 mod score;
 mod serve;
 mod state;
@@ -43,7 +47,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Outcome> {
     }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         match &cli.command {
             Command::Demo(arguments) => demo::demo(arguments).await,
             Command::Check => check::check(&config()?).await,
@@ -54,6 +58,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Outcome> {
             Command::Rollback(arguments) => rollback::rollback(&config()?, arguments).await,
             Command::Models(arguments) => models::models(&config()?, arguments).await,
             Command::Run(arguments) => run::run(&config()?, arguments).await,
+            Command::Schedule(arguments) => schedule::schedule(&config()?, arguments).await,
+            Command::Runs(arguments) => runs::runs(&config()?, arguments).await,
             Command::Backtest(arguments) => backtest::backtest(&config()?, arguments).await,
             Command::Report(arguments) => report::report(&config()?, arguments).await,
             Command::Serve(arguments) => serve::serve(&config()?, arguments).await,
@@ -64,7 +70,12 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Outcome> {
             Command::Score(arguments) => score::score(arguments),
             Command::Bench(arguments) => bench::bench(arguments),
         }
-    })
+    });
+    if matches!(cli.command, Command::Schedule(_)) {
+        // Told to stop, it does not wait for hours of arithmetic: the next runner goes on.
+        runtime.shutdown_background();
+    }
+    outcome
 }
 
 /// The machine's clock, read here and handed on.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use forewarn_models::{ModelRegistry, ModelVersion};
+use forewarn_training::report::ModelCard;
 use forewarn_training::{EvaluationReport, GateVerdict};
 use serde_json::json;
 
@@ -96,4 +97,14 @@ fn verdict(report: Option<&EvaluationReport>, service: &str, version: &ModelVers
 async fn newest_report(registry: &ModelRegistry) -> anyhow::Result<Option<EvaluationReport>> {
     let Some(name) = registry.evaluations().await?.into_iter().next() else { return Ok(None) };
     evaluate::read_report(registry, &name).await.map(Some)
+}
+
+/// The candidates that a report has judged.
+pub(super) fn judged(report: &EvaluationReport) -> anyhow::Result<BTreeMap<String, ModelVersion>> {
+    let candidates = report.services.iter().filter_map(|s| Some((s.service.clone(), s.candidate.as_ref()?)));
+    let version = |(service, card): (String, &ModelCard)| {
+        let version = card.version.parse().ok();
+        Ok((service, version.with_context(|| format!("the report's version {:?}", card.version))?))
+    };
+    candidates.map(version).collect()
 }

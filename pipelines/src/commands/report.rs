@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use forewarn_features::{Calendar, ServiceStep};
 use forewarn_inference::StateStore;
-use forewarn_models::ModelRegistry;
+use forewarn_models::{ModelRegistry, RunLog};
 use forewarn_schema::{BreachKind, RunRecord, Step, TimeRange, Timestamp, Verdict};
 use forewarn_training::EvaluationReport;
 use forewarn_training::week::{
@@ -131,18 +131,11 @@ async fn evaluations(registry: &ModelRegistry, range: TimeRange) -> anyhow::Resu
     Ok(evaluations)
 }
 
-/// Runs that began in `range`.
+/// Runs that began in `range`, oldest first.
 async fn runs_in(config: &Config, range: TimeRange) -> anyhow::Result<Vec<RunRecord>> {
-    let store = forewarn_storage::Store::open(&config.store_url)?;
-    let mut runs = Vec::new();
-    for file in store.files("runs").await? {
-        let Some(bytes) = store.get(&format!("runs/{file}"), 16 << 20).await? else { continue };
-        match serde_json::from_slice::<RunRecord>(&bytes) {
-            Ok(run) if range.contains(run.started_at) => runs.push(run),
-            Ok(_) => {}
-            Err(error) => tracing::warn!(file, %error, "the record of a run is left out of the week"),
-        }
-    }
+    let mut runs = RunLog::new(forewarn_storage::Store::open(&config.store_url)?).all().await?;
+    runs.retain(|run| range.contains(run.started_at));
+    runs.reverse();
     Ok(runs)
 }
 

@@ -154,13 +154,28 @@ impl Default for SignalsSection {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct TrainSection {
     pub(super) device: Device,
-    /// For whoever runs the weekly job; checked here, acted on by the scheduler that calls `run`.
+    /// When `forewarn schedule` runs, and `forewarn serve` with `in_server`.
     pub(super) schedule: String,
+    /// It begins up to so much later.
+    pub(super) jitter: Span,
+    pub(super) in_server: bool,
     /// 0: as many as there are cores.
     pub(super) threads: usize,
     pub(super) seed: u64,
     pub(super) lstm_steps: Option<usize>,
     pub(super) holdout: Span,
+    pub(super) openlineage: LineageSection,
+}
+
+/// `[train.openlineage]`: a collector, a file, both or neither.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct LineageSection {
+    pub(super) url: Option<String>,
+    pub(super) token: Option<String>,
+    pub(super) token_file: Option<String>,
+    pub(super) file: Option<String>,
+    pub(super) namespace: Option<String>,
 }
 
 impl Default for TrainSection {
@@ -168,10 +183,13 @@ impl Default for TrainSection {
         Self {
             device: Device::Flex,
             schedule: "Sun 03:00 UTC".to_owned(),
+            jitter: Span::seconds(600),
+            in_server: false,
             threads: 0,
             seed: 1,
             lstm_steps: None,
             holdout: Span::days(3),
+            openlineage: LineageSection::default(),
         }
     }
 }
@@ -327,6 +345,8 @@ pub(super) const FROM_ENVIRONMENT: &[(&str, &str)] = &[
     ("signals", "presets"),
     ("train", "device"),
     ("train", "schedule"),
+    ("train", "jitter"),
+    ("train", "in_server"),
     ("train", "threads"),
     ("train", "seed"),
     ("train", "lstm_steps"),

@@ -6,6 +6,7 @@
 
 mod feedback;
 mod file;
+mod lineage;
 mod load;
 mod resolve;
 mod resolve_door;
@@ -23,6 +24,9 @@ use forewarn_features::{Calendar, SignalSet};
 use forewarn_inference::{Alertmanagers, Credential, DoorOptions, FeedbackOptions, RateOptions, Reach, SafetyOptions};
 use forewarn_models::lstm::Device;
 use forewarn_schema::{Mode, Step};
+
+use crate::lineage::LineageOptions;
+use crate::schedule::Schedule;
 
 pub(crate) use units::{Secret, human_bytes};
 
@@ -154,6 +158,13 @@ pub(crate) struct Train {
     pub(crate) lstm_steps: Option<usize>,
     /// How much of the end `run` keeps away from training and judges the candidates by.
     pub(crate) holdout: Duration,
+    /// When `forewarn schedule` runs.
+    pub(crate) schedule: Schedule,
+    /// It begins up to so much later, each runner at its own time.
+    pub(crate) jitter: Duration,
+    /// Whether `serve` runs it, too.
+    pub(crate) in_server: bool,
+    pub(crate) lineage: LineageOptions,
 }
 
 /// `[serve]`.

@@ -14,6 +14,7 @@ use forewarn_schema::LabelMatcher;
 use url::Url;
 
 use super::file::{ConfigFile, SourceSection};
+use super::lineage::lineage;
 use super::load::{locate, unknown_variables};
 use super::resolve_door::{access, door, pull, rates};
 use super::safety;
@@ -121,7 +122,8 @@ pub(super) fn resolve(
     if let Some(public) = &file.serve.public_url {
         http_url(public).map_err(|e| place.wrong("serve", 0, "public_url", e))?;
     }
-    check_schedule(&file.train.schedule).map_err(|e| place.wrong("train", 0, "schedule", e))?;
+    let schedule = file.train.schedule.parse().map_err(|e| place.wrong("train", 0, "schedule", e))?;
+    let lineage = lineage(&place, &file.train.openlineage)?;
     if file.train.lstm_steps == Some(0) {
         return Err(place.wrong("train", 0, "lstm_steps", "must be at least 1"));
     }
@@ -158,6 +160,10 @@ pub(super) fn resolve(
             seed: file.train.seed,
             lstm_steps: file.train.lstm_steps,
             holdout: file.train.holdout.0,
+            schedule,
+            jitter: file.train.jitter.0,
+            in_server: file.train.in_server,
+            lineage,
         },
         serve: Serve {
             listen,
@@ -430,16 +436,6 @@ fn with_password(url: String, password: Option<Secret>) -> Result<Secret, String
     }
     parsed.set_password(Some(password.expose())).map_err(|()| "a password needs a host".to_owned())?;
     Ok(Secret::new(parsed))
-}
-
-/// `Sun 03:00 UTC`.
-fn check_schedule(text: &str) -> Result<(), String> {
-    let wrong = || format!("wanted a weekday and a time such as \"Sun 03:00 UTC\", got {text:?}");
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let [day, time, "UTC"] = words.as_slice() else { return Err(wrong()) };
-    day.parse::<chrono::Weekday>().map_err(|_| wrong())?;
-    chrono::NaiveTime::parse_from_str(time, "%H:%M").map_err(|_| wrong())?;
-    Ok(())
 }
 
 #[cfg(test)]

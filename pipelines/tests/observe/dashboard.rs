@@ -191,6 +191,12 @@ const ROWS: &[(&str, &[Panel])] = &[
                 "Since the end of the data that a model was trained on; the twenty oldest.",
             ),
             Panel(
+                "Last weekly job",
+                "s",
+                &[("max(forewarn_last_run_age_seconds{FILTER})", "ago")],
+                "Since the weekly job began that was last done whole; nothing where it never was.",
+            ),
+            Panel(
                 "Drifted signals",
                 "short",
                 &[("forewarn_drifted_signals{FILTER} > 0", "{{service}}")],
