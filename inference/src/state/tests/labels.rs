@@ -185,7 +185,8 @@ async fn prepared() -> StateStore {
 async fn state(store: &StateStore) -> (Vec<Feedback>, Vec<Option<Verdict>>) {
     let mut labels = store.labels(&LabelFilter::default(), 1000).await.unwrap();
     let ordered = store.feedback().await.unwrap();
-    let speaks = announced().iter().map(|p| {
+    let all = announced();
+    let speaks = all.iter().map(|p| {
         let request_id = format!("r-{}", p.id);
         let about = Announcement {
             prediction_id: &p.id,
