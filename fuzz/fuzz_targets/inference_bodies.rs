@@ -19,12 +19,12 @@ const PATHS: [(&str, &str); 11] = [
     ("/api/v1/otlp/v1/metrics", "application/x-protobuf"),
     ("/api/v1/alertmanager", "application/json"),
     ("/api/v1/feedback", "application/json"),
-    ("/api/v1/feedback", "application/x-ndjson"),
-    ("/api/v1/feedback/links", "application/json"),
-    ("/actions/label", "application/x-www-form-urlencoded"),
     ("/api/v1/requests/x/approve", "application/json"),
     ("/api/v1/requests/x/outcome", "application/json"),
     ("/requests/x/approve", "application/x-www-form-urlencoded"),
+    ("/api/v1/feedback", "application/x-ndjson"),
+    ("/api/v1/feedback/links", "application/json"),
+    ("/actions/label", "application/x-www-form-urlencoded"),
 ];
 
 static SERVER: LazyLock<(tokio::runtime::Runtime, Router, tempfile::TempDir)> = LazyLock::new(|| {
