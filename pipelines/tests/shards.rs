@@ -199,7 +199,7 @@ async fn shards_over_a_bucket_may_die_come_twice_and_come_late() {
         assert_eq!(store.files(&folder).await.unwrap(), files.keys().cloned().collect::<Vec<_>>());
         assert_eq!(
             store.folders(&format!("models/{service}")).await.unwrap(),
-            [version.clone()],
+            std::slice::from_ref(version),
             "no other bits of it"
         );
         for (file, bytes) in files {

@@ -6,12 +6,14 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use forewarn_testkit::http::{Response, TinyServer};
+use forewarn_schema::Timestamp;
+use forewarn_testkit::http::{self, Response, TinyServer};
 use serde_json::{Value, json};
 use support::fleet::{Random, candidates, serving, source, write_block};
 use support::{Said, forewarn, run, write_config};
@@ -53,7 +55,7 @@ fn a_run_that_is_killed_again_and_again_comes_to_the_same_models() {
     let said = run(&["run", "--id", "weekly-1", "--json"], Some(&config)).expect_code(0).json();
     let took = began.elapsed();
     let wanted = (serving(&calm), candidates(&calm));
-    assert!(wanted.1.len() > 3, "services and nodes were trained: {said}");
+    assert!(wanted.1.len() > 3 && !wanted.0.is_empty(), "services and nodes were trained, and some promoted: {said}");
     assert_eq!(said["report"]["skipped"], "this release writes no weekly report");
 
     let mut random = Random(7);
@@ -121,6 +123,68 @@ fn of_two_runners_one_runs_and_what_is_done_is_not_due() {
     Said::from(waiting.wait_with_output().unwrap()).expect_code(0);
 }
 
+/// What the manifests of all candidates say was left out.
+fn left_out(store: &Path) -> Vec<(String, Value)> {
+    let candidates = candidates(store).into_iter();
+    candidates
+        .map(|(service, (_, files))| {
+            let manifest: Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
+            (service, manifest["quality"]["left_out"].clone())
+        })
+        .collect()
+}
+
+#[test]
+fn maintenance_and_silences_are_not_learnt_from_and_leave_no_trace_when_they_are_gone() {
+    let root = tempfile::tempdir().unwrap();
+    write_block(&root.path().join("tsdb"));
+    let (config, store) = fresh(root.path(), "known", "");
+    run(&["pull"], Some(&config)).expect_code(0);
+    run(&["train"], Some(&config)).expect_code(0);
+    let before = candidates(&store);
+    let without = std::fs::read_to_string(&config).unwrap();
+    let service = before.keys().next().unwrap();
+    let windows = format!(
+        "[[requests.maintenance]]\nweekly = \"Mon 10:00-12:00\"\n\
+         [[requests.maintenance]]\nservice = \"{service}\"\nfrom = \"2026-01-06T00:00:00Z\"\nto = \"2026-01-06T01:00:00Z\"\n"
+    );
+    std::fs::write(&config, format!("{without}{windows}")).unwrap();
+    run(&["train"], Some(&config)).expect_code(0);
+    for (name, said) in left_out(&store) {
+        let hours = if name == *service { 3.0 } else { 2.0 };
+        assert_eq!(said["maintenance"]["hours"], hours, "{name}: {said}");
+        assert_ne!(candidates(&store)[&name].0, before[&name].0);
+    }
+    std::fs::write(&config, &without).unwrap();
+    run(&["train"], Some(&config)).expect_code(0);
+    assert_eq!(candidates(&store), before);
+    assert!(left_out(&store).iter().all(|(_, said)| said.is_null()));
+
+    // What people say is in the state database: a silence that began long ago, a breach that was missed, another that was taken back.
+    let serving = support::Serving::start(&config, forewarn_testkit::servers::spare_port().unwrap());
+    let post = |path: &str, body: Value| -> Value {
+        let headers = [("content-type", "application/json")];
+        let said = http::post(&format!("{}{path}", serving.url), &headers, body.to_string().as_bytes()).unwrap();
+        assert!(said.status < 300, "{path}: {} {}", said.status, said.body_text());
+        serde_json::from_slice(&said.body).unwrap()
+    };
+    let soon = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64 + 3600;
+    let missed = |at: &str| json!({"service": service, "kind": "oom", "at": at, "verdict": "missed"});
+    let label = post("/api/v1/feedback", missed("2026-01-06T03:00:00Z"));
+    let silence = json!({"service": service, "from": "2026-01-06T12:00:00Z", "until": Timestamp::from_seconds(soon)});
+    let silence = post("/api/v1/silences", silence);
+    let take_back = |path: String| assert!(http::send("DELETE", &path, &[], &[]).unwrap().status < 300);
+    run(&["train"], Some(&config)).expect_code(0);
+    let said: BTreeMap<String, Value> = left_out(&store).into_iter().collect();
+    assert_eq!((said[service]["missed"].as_u64(), said[service]["labelled"]["hours"].as_f64()), (Some(1), Some(2.5)));
+    assert_eq!(said[service]["maintenance"]["hours"], 6.0, "of the silence what the training window has");
+    assert!(said.values().all(|of| of["digest"] == said[service]["digest"] && of["digest"].is_string()));
+    take_back(format!("{}/api/v1/feedback/{}", serving.url, label["id"].as_str().unwrap()));
+    run(&["train"], Some(&config)).expect_code(0);
+    assert!(left_out(&store).iter().all(|(_, said)| said["missed"] != 1));
+    assert!(silence["id"].is_string());
+}
+
 #[test]
 fn a_server_runs_the_schedule_where_it_is_asked_to() {
     let root = tempfile::tempdir().unwrap();
@@ -131,6 +195,12 @@ fn a_server_runs_the_schedule_where_it_is_asked_to() {
     while !store.join("runs/last-done.json").exists() {
         assert!(Instant::now() < until, "nothing was run");
         std::thread::sleep(Duration::from_millis(200));
+    }
+    // What it did is seen on its metrics, within half a minute.
+    let metrics = || http::get(&format!("{}/metrics", serving.url)).unwrap().body_text();
+    while !metrics().contains("\nforewarn_last_run_age_seconds ") {
+        assert!(Instant::now() < until, "{}", metrics());
+        std::thread::sleep(Duration::from_millis(500));
     }
     assert_eq!(serving.get("/api/v1/models").as_array().map(|models| models.len() > 3), Some(true));
 }
@@ -248,7 +318,7 @@ fn a_collector_of_lineage_hears_of_every_step_and_its_absence_fails_nothing() {
     let (config, store) = fresh(root.path(), "deaf", &more);
     run(&["run", "--id", "weekly-1"], Some(&config)).expect_code(0);
     assert!(!serving(&store).is_empty() || !candidates(&store).is_empty());
-    let (config, store) = fresh(root.path(), "failing", &more.replace("http://127.0.0.1", "http://127.0.0.1"));
+    let (config, store) = fresh(root.path(), "failing", &more);
     std::fs::write(&config, std::fs::read_to_string(&config).unwrap().replace("/tsdb\"", "/nothing-here\"")).unwrap();
     let failed = run(&["run", "--id", "weekly-1"], Some(&config));
     assert_ne!(failed.code, 0, "{failed}");

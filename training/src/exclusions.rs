@@ -164,7 +164,8 @@ pub struct Share {
 impl Share {
     fn of(ranges: &[TimeRange]) -> Self {
         let merged = merged(ranges.to_vec());
-        let seconds: f64 = merged.iter().map(|range| range.duration().as_secs_f64()).sum();
+        // An empty sum is -0.0.
+        let seconds = merged.iter().map(|range| range.duration().as_secs_f64()).fold(0.0, |a, b| a + b);
         Self { count: merged.len() as u64, hours: seconds / 3600.0 }
     }
 }

@@ -12,8 +12,9 @@ use forewarn_features::{Observation, ServiceStep};
 use forewarn_models::{Engine, EngineOptions, ForecastModel, ModelBundle};
 use forewarn_schema::{BreachKind, Feedback, FeedbackSubject, LabelSet, LabelSource, Step, TimeRange, Verdict};
 use forewarn_training::{
-    EvaluationInput, EvaluationReport, FitError, FitOptions, FleetPrior, GateVerdict, Known, PromotionGate, Quiet,
-    RollingOriginBacktest, evaluate, fit_all, fit_service, fleet::lessons, render_html,
+    EvaluationInput, EvaluationReport, FitError, FitOptions, FitQuality, FleetPrior, GateVerdict, Known,
+    KnownOfService, LabelledTime, PromotionGate, Quiet, RollingOriginBacktest, evaluate, fit_all, fit_service,
+    fleet::lessons, is_of_this_fit, render_html,
 };
 
 use common::{minute, noise, signals};
@@ -115,6 +116,63 @@ fn evaluate_shop(candidates: &BTreeMap<String, Arc<ModelBundle>>, feedback: &[Fe
         gate: PromotionGate::default(),
         drift: &BTreeMap::new(),
     })
+}
+
+/// As [`fit_shop`], with what is known besides the samples.
+fn fit_knowing(known: &Known) -> BTreeMap<String, ModelBundle> {
+    let (histories, options) = (shop(), options());
+    let lessons = lessons(&histories, &signals(), histories.len(), range(0, UNTIL), &options, known);
+    let prior = FleetPrior::learn(lessons, &options, &|_, _| {}).unwrap();
+    fit_all(&histories, &signals(), "digest", &options, &prior, known, &Quiet)
+        .into_iter()
+        .map(|(service, bundle)| (service.to_string(), bundle.unwrap()))
+        .collect()
+}
+
+#[test]
+fn what_people_say_is_learnt_and_taken_back_leaves_the_bits_of_before() {
+    let label = |verdict, from: i64, to: i64| LabelledTime {
+        kind: Some(BreachKind::Oom),
+        labels: LabelSet::new(),
+        range: range(from, to),
+        verdict,
+    };
+    let known = |labels: Vec<LabelledTime>| {
+        let user = KnownOfService { maintenance: vec![range(DAY, DAY + 120)], labels };
+        Known::before(minute(UNTIL), vec![], BTreeMap::from([("user".to_owned(), user)]))
+    };
+    let labels = vec![label(Verdict::TruePositive, 2 * DAY, 2 * DAY + 240), label(Verdict::FalsePositive, 300, 360)];
+    let said = known(labels.clone());
+    let moved = fit_knowing(&said);
+    let left_out = |bundle: &ModelBundle| {
+        let quality: FitQuality = serde_json::from_value(bundle.manifest.quality.clone().unwrap()).unwrap();
+        quality.left_out
+    };
+    let user = left_out(&moved["user"]).unwrap();
+    assert_eq!((user.labelled.hours, user.maintenance.hours, user.certainly_normal.hours), (4.0, 2.0, 1.0));
+    assert_eq!(user.digest.as_deref(), said.digest());
+    let cart = left_out(&moved["cart"]).unwrap();
+    assert_eq!((cart.labelled.count, cart.digest), (0, user.digest), "what one knows moves what all learn from");
+    assert_ne!(moved["user"].manifest.version, CANDIDATES["user"].manifest.version);
+    assert_ne!(moved["user"].manifest.version, fit_knowing(&known(labels[..1].to_vec()))["user"].manifest.version);
+
+    // A label of what is not yet, and none: the bits of before, and no word of it in the manifest.
+    let later = Known::before(
+        minute(UNTIL),
+        vec![],
+        BTreeMap::from([(
+            "user".to_owned(),
+            KnownOfService { maintenance: vec![], labels: vec![label(Verdict::Missed, UNTIL, UNTIL + 60)] },
+        )]),
+    );
+    for bundle in fit_knowing(&later).values() {
+        let before = &CANDIDATES[&bundle.manifest.service];
+        assert_eq!(bundle.manifest.version, before.manifest.version);
+        assert!(!serde_json::to_string(&before.manifest).unwrap().contains("left_out"));
+    }
+    let (signals, options) = (signals(), options());
+    let again = |known: &Known| is_of_this_fit(&moved["user"].manifest, "digest", &signals, &options, known);
+    assert!(again(&said) && !again(&later), "a fit that was interrupted finds its own");
 }
 
 static REPORT: LazyLock<EvaluationReport> = LazyLock::new(|| evaluate_shop(&CANDIDATES, &[]));

@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::promote::candidates;
 use super::{now, open};
-use crate::cli::Evaluate;
+use crate::cli::{Evaluate, Shard};
 use crate::config::{Config, ConfigError};
 use crate::outcome::Outcome;
 
@@ -29,22 +29,31 @@ pub(super) const REPORT_HTML: &str = "report.html";
 pub(super) async fn evaluate(config: &Config, arguments: &Evaluate) -> anyhow::Result<Outcome> {
     let registry = open::registry(config).await?;
     let _lock = registry.lock()?;
-    Ok(evaluate_range(config, &registry, (&BTreeMap::new(), false), arguments.from, arguments.to).await?.0)
+    Ok(evaluate_range(config, &registry, Fitted::default(), arguments.from, arguments.to).await?.0)
 }
 
-/// Evaluates, stores the report and returns it. `fitted` are versions to judge whatever was published since, and whether nothing but
-/// their services is looked at.
+/// What was fitted before it is judged. The default is nothing that anybody knows of: the candidates are.
+#[derive(Clone, Default)]
+pub(super) struct Fitted {
+    /// To be judged, whatever was published since.
+    pub(super) versions: BTreeMap<String, ModelVersion>,
+    /// It is a part of the fleet, and nothing else is looked at; others may be doing the same at this moment.
+    pub(super) part: Option<Shard>,
+}
+
+/// Evaluates, stores the report and returns it.
 pub(super) async fn evaluate_range(
     config: &Config,
     registry: &ModelRegistry,
-    (fitted, only): (&BTreeMap<String, ModelVersion>, bool),
+    fitted: Fitted,
     from: Option<Timestamp>,
     to: Option<Timestamp>,
 ) -> anyhow::Result<(Outcome, EvaluationReport)> {
     let (dataset, manifest) = open::dataset(config).await?;
     let covered = open::covered(&manifest)?;
-    let mut versions = if only { BTreeMap::new() } else { candidates(registry, &[]).await? };
-    for (service, version) in fitted {
+    let Fitted { versions: fitted, part } = fitted;
+    let mut versions = if part.is_some() { BTreeMap::new() } else { candidates(registry, &[]).await? };
+    for (service, version) in &fitted {
         match registry.current(service).await? {
             Some(current) if current == *version => versions.remove(service),
             _ => versions.insert(service.clone(), version.clone()),
@@ -52,9 +61,9 @@ pub(super) async fn evaluate_range(
     }
     let mut bundles = load(registry, &versions).await?;
     let range = held_out(&bundles, covered, from, to, config.train.holdout)?;
-    let current = match only {
-        false => open::current_bundles(registry).await?,
-        true => open::bundles_of(registry, fitted.keys().cloned()).await?,
+    let current = match part {
+        None => open::current_bundles(registry).await?,
+        Some(_) => open::bundles_of(registry, fitted.keys().cloned()).await?,
     };
     let options = open::engine_options(config);
     // What lies before the range warms the engine and settles what was under way at its start.
@@ -63,9 +72,9 @@ pub(super) async fn evaluate_range(
     // What the models learnt from is read for the drift alone, and let go.
     let trained_from = trained_on(&bundles, &current).values().map(|t| t.start).min().unwrap_or(warm_from);
     let needed = TimeRange::new(warm_from.min(trained_from.max(covered.start)), range.end)?;
-    let mut histories = match only {
-        false => dataset.read(&config.signals, needed).await?,
-        true => dataset.read_services(&config.signals, needed, &fitted.keys().cloned().collect()).await?,
+    let mut histories = match part {
+        None => dataset.read(&config.signals, needed).await?,
+        Some(_) => dataset.read_services(&config.signals, needed, &fitted.keys().cloned().collect()).await?,
     };
     let drift = drift_of(&histories, &config.signals, &trained_on(&bundles, &current), range);
     for steps in histories.values_mut() {
@@ -91,7 +100,7 @@ pub(super) async fn evaluate_range(
         bundles.insert(service, Arc::new(bundle.sealed()?));
     }
     let report = tokio::task::spawn_blocking(move || forewarn_training::evaluate(&judged.input(&bundles))).await?;
-    let name = store(registry, &report).await?;
+    let name = store(registry, &report, part).await?;
     Ok((outcome(config, &name, &report), report))
 }
 
@@ -195,8 +204,10 @@ fn held_out(
     Ok(TimeRange::new(from, to)?)
 }
 
-async fn store(registry: &ModelRegistry, report: &EvaluationReport) -> anyhow::Result<String> {
-    let name = format!("{}-until-{}", compact(now()), compact(report.range.end));
+async fn store(registry: &ModelRegistry, report: &EvaluationReport, part: Option<Shard>) -> anyhow::Result<String> {
+    // Parts may be done in the same second.
+    let part = part.map(|part| format!("-{}-of-{}", part.index, part.count)).unwrap_or_default();
+    let name = format!("{}-until-{}{part}", compact(now()), compact(report.range.end));
     let json = serde_json::to_vec_pretty(report)?;
     let html = render_html(report);
     let files = BTreeMap::from([(REPORT_JSON.to_owned(), json.into()), (REPORT_HTML.to_owned(), html.into())]);

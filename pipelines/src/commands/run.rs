@@ -14,6 +14,7 @@ use forewarn_storage::{Lease, Store};
 use serde_json::{Value, json};
 
 use super::attempt::Attempt;
+use super::evaluate::Fitted;
 use super::promote::{self, promote_candidates};
 use super::{evaluate, now, open, pull, report, train};
 use crate::cli::{Pull, Run, Shard};
@@ -112,8 +113,8 @@ pub(super) async fn go_on(
     let evaluated = attempt
         .step("evaluate", async |_| {
             let _lock = if shard.is_some() { registry.share_lock()? } else { registry.lock()? };
-            let (fitted, only) = (candidates_of(&trained)?, shard.is_some());
-            let judged = evaluate::evaluate_range(config, &registry, (&fitted, only), Some(split), Some(end)).await;
+            let fitted = Fitted { versions: candidates_of(&trained)?, part: shard };
+            let judged = evaluate::evaluate_range(config, &registry, fitted, Some(split), Some(end)).await;
             said(judged.context("evaluation")?.0)
         })
         .await?;
@@ -185,10 +186,9 @@ pub(super) async fn learn(config: &Config, until: Option<Timestamp>, pulled: Out
     let trained = train::train_until(config, split, part).await.context("training")?;
     let registry = open::moving_registry(config).await?;
     let _lock = registry.lock()?;
-    let fitted = candidates_of(trained.json())?;
-    let (evaluated, report) = evaluate::evaluate_range(config, &registry, (&fitted, false), Some(split), Some(end))
-        .await
-        .context("evaluation")?;
+    let fitted = Fitted { versions: candidates_of(trained.json())?, part: None };
+    let (evaluated, report) =
+        evaluate::evaluate_range(config, &registry, fitted, Some(split), Some(end)).await.context("evaluation")?;
     let candidates = promote::candidates(&registry, &[]).await?;
     let promoted = promote_candidates(&registry, &candidates, Some(&report), false).await?;
     let week = report::week_until(config, end).await.context("the weekly report")?;
