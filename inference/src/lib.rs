@@ -40,6 +40,7 @@
 
 mod access;
 pub mod app;
+mod autonomy;
 mod checkpoint;
 mod delivery;
 mod door;
@@ -65,6 +66,7 @@ mod verdict;
 
 pub use access::{Credential, CredentialError, CredentialKind, Role};
 pub use app::{AppState, NewFeedback, ReloadReport, ServiceModel, Status};
+pub use autonomy::{Autonomy, AutonomyOptions, Climb, Ladder};
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointOptions};
 pub use delivery::{
     AlertmanagerStatus, OutOfReach, Reach, SignatureError, WebhookSecret, WebhookSecretError, sign_webhook,
@@ -83,6 +85,6 @@ pub use rates::RateOptions;
 pub use safety::{Modes, NewSilence, Safety, SafetyOptions};
 pub use server::{Server, ServerHandle};
 pub use state::{
-    AuditEntry, Decision, MessageState, OutboxMessage, Outcome, ServerLock, Silence, StateError, StateStore, Stop,
-    StoredMode, StoredRequest,
+    AuditEntry, Decision, LadderMove, MessageState, OutboxMessage, Outcome, ServerLock, Silence, StateError, StateStore, Stop,
+    StoredMode, StoredRequest, Verification, Worsened,
 };

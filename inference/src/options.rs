@@ -10,6 +10,7 @@ use forewarn_schema::{Step, Timestamp};
 use url::Url;
 
 use crate::access::Credential;
+use crate::autonomy::AutonomyOptions;
 use crate::checkpoint::CheckpointOptions;
 use crate::delivery::{Reach, WebhookSecret};
 use crate::door::DoorOptions;
@@ -83,6 +84,8 @@ pub struct ServerOptions {
     pub alertmanagers: Option<Alertmanagers>,
     /// What holds requests back.
     pub safety: SafetyOptions,
+    /// How playbooks earn to act by themselves.
+    pub autonomy: AutonomyOptions,
     /// How others reach this server, for the outcome URL of requests; `None`: the listen address.
     pub public_url: Option<Url>,
     /// The distance between two evaluations.
@@ -139,6 +142,7 @@ impl Default for ServerOptions {
             webhook: None,
             alertmanagers: None,
             safety: SafetyOptions::default(),
+            autonomy: AutonomyOptions::default(),
             public_url: None,
             step: Step::MINUTE,
             lateness: Duration::from_secs(15),

@@ -241,7 +241,11 @@ impl ServerHandle {
         };
         let mut evaluated = 0;
         while let Some(at) = schedule.next(stepper.last, self.app.0.scorer.arrivals(), now) {
-            let guardrails = match self.app.guardrails(at, now).await {
+            let guardrails = async {
+                self.app.before_step(at).await?;
+                self.app.guardrails(at, now).await
+            };
+            let guardrails = match guardrails.await {
                 Ok(guardrails) => guardrails,
                 Err(error) => {
                     // What must not be done is not known, so nothing is: the step waits.
@@ -369,6 +373,7 @@ impl ServerHandle {
             shared.metrics.request(request);
         }
         shared.metrics.step(false);
+        self.app.after_step(at, &output.predictions).await;
         let (scorer, predictions) = (Arc::clone(&shared.scorer), output.predictions);
         if let Err(error) = blocking(move || scorer.publish(at, predictions)).await {
             tracing::error!(error = chain(&error), step = %at, "step stored and not shown");
@@ -480,6 +485,9 @@ async fn keep_house(handle: ServerHandle) {
             }
             if let Err(error) = handle.app.look_at_quality().await {
                 tracing::warn!(error = chain(&error), "newest report not read, its figures are not shown");
+            }
+            if let Err(error) = handle.app.take_drift().await {
+                tracing::error!(error = chain(&error), "drift not taken, trying again");
             }
         }
         if leads && pruned.is_none_or(|at| at.elapsed() >= PRUNE_EVERY) {

@@ -24,6 +24,7 @@ pub mod scorer;
 pub mod settle;
 mod tensor;
 pub mod time_to_breach;
+pub mod verification;
 
 pub use bundle::{ForecastModel, ModelBundle, ModelVersion};
 pub use engine::{Engine, EngineOptions, EngineOutput, TargetView};

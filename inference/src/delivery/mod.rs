@@ -88,7 +88,7 @@ impl Delivery {
         let due: Vec<OutboxEntry> = heads
             .into_iter()
             // What is too late is put away whatever holds it.
-            .filter(|e| time > e.expires_at || !held.covers(&service_of(&e.payload)))
+            .filter(|e| time > e.expires_at || e.is_escalation() || !held.covers(&service_of(&e.payload)))
             .filter(|e| !self.not_before.contains_key(&e.target_key))
             .take(PARALLEL as usize)
             .collect();

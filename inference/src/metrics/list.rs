@@ -44,6 +44,9 @@ pub(super) enum Metric {
     OutboxOldest,
     ModelAge,
     DriftedSignals,
+    AutonomyMode,
+    AutonomyVerified,
+    Verifications,
     DecodersBusy,
     ResidentMemory,
 }
@@ -80,7 +83,7 @@ pub(super) const UNLABELLED_COUNTERS: [Metric; 6] = [
 ];
 
 impl Metric {
-    pub(super) const ALL: [Self; 43] = [
+    pub(super) const ALL: [Self; 46] = [
         Self::BuildInfo,
         Self::Ready,
         Self::Leads,
@@ -122,6 +125,9 @@ impl Metric {
         Self::OutboxOldest,
         Self::ModelAge,
         Self::DriftedSignals,
+        Self::AutonomyMode,
+        Self::AutonomyVerified,
+        Self::Verifications,
         Self::DecodersBusy,
         Self::ResidentMemory,
     ];
@@ -258,6 +264,21 @@ impl Metric {
                 "forewarn_drifted_signals",
                 Gauge,
                 "Signals of a service that the newest evaluation found to have moved much since the training.",
+            ),
+            Self::AutonomyMode => (
+                "forewarn_autonomy_mode",
+                Gauge,
+                "How far a playbook may act on a service: dry run (0), approval (1), automatic (2).",
+            ),
+            Self::AutonomyVerified => (
+                "forewarn_autonomy_verified",
+                Gauge,
+                "Successes that the forecast verified of a playbook on a service, since it stands on its rung.",
+            ),
+            Self::Verifications => (
+                "forewarn_verifications",
+                Gauge,
+                "Requests, not dry runs, by what came of them as the forecast saw it; watched: not known yet.",
             ),
             Self::DecodersBusy => {
                 ("forewarn_write_decoders_busy", Gauge, "Remote writes being decoded now; at most 4.")

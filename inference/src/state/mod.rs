@@ -7,6 +7,7 @@ mod database;
 mod dead_letters;
 mod error;
 mod feedback;
+mod ladder_moves;
 mod leadership;
 mod lock;
 mod modes;
@@ -17,6 +18,7 @@ mod requests;
 mod safety;
 mod settlements;
 mod trail;
+mod verifications;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +29,8 @@ use sqlx::AnyPool;
 use sqlx::any::AnyRow;
 
 use self::database::{Change, Place};
+pub(crate) use self::ladder_moves::Standing;
+pub use self::ladder_moves::LadderMove;
 pub use self::dead_letters::{MessageState, OutboxMessage};
 pub use self::error::StateError;
 pub(crate) use self::leadership::{Seen, Term};
@@ -37,6 +41,8 @@ pub(crate) use self::outbox::{Fate, OutboxEntry};
 pub use self::requests::{Decision, Outcome, StoredRequest};
 pub use self::safety::{Silence, Stop};
 pub use self::trail::AuditEntry;
+pub(crate) use self::verifications::OpenVerification;
+pub use self::verifications::{Verification, Worsened};
 
 /// How long predictions without a label or a request, and messages that left, are kept.
 const RETENTION: Duration = Duration::from_secs(90 * 86_400);
