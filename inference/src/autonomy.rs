@@ -213,7 +213,9 @@ impl Machine<'_> {
             let (request_id, service) = (&open.request.id, &open.request.service);
             let (finding, reason) = (found.finding.as_str(), &found.reason);
             match found.finding {
-                Finding::Worsened => tracing::error!(request_id, service, finding, reason, "a remediation made it worse"),
+                Finding::Worsened => {
+                    tracing::error!(request_id, service, finding, reason, "a remediation made it worse")
+                }
                 Finding::Failed => tracing::warn!(request_id, service, finding, reason, "a remediation did not help"),
                 _ => tracing::info!(request_id, service, finding, reason, "what came of a request"),
             }
@@ -239,13 +241,20 @@ impl Machine<'_> {
     }
 
     /// Takes every playbook of a service in which `report` found drift a step back, once a report.
-    pub(crate) async fn drifted(&self, report: &str, services: &[(String, usize)], at: Timestamp) -> Result<(), StateError> {
+    pub(crate) async fn drifted(
+        &self,
+        report: &str,
+        services: &[(String, usize)],
+        at: Timestamp,
+    ) -> Result<(), StateError> {
         for standing in self.store.standings(self.default).await? {
-            let Some((_, signals)) = services.iter().find(|(name, moved)| *name == standing.service && *moved > 0) else {
+            let Some((_, signals)) = services.iter().find(|(name, moved)| *name == standing.service && *moved > 0)
+            else {
                 continue;
             };
             let Standing { service, playbook, .. } = &standing;
-            let reason = format!("report {report} found that {signals} signals of {service} have moved since the training");
+            let reason =
+                format!("report {report} found that {signals} signals of {service} have moved since the training");
             let moved = self.store.drifted((service, playbook), (report, &reason), at, self.default).await?;
             if let Some((from, to)) = moved.filter(|(from, to)| from.mode != to.mode) {
                 tracing::warn!(service, playbook, from = ?from.mode, to = ?to.mode, reason, "a playbook was taken back");

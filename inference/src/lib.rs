@@ -60,6 +60,7 @@ mod receive;
 mod safety;
 mod scoring;
 mod server;
+mod shadow;
 mod state;
 mod unique_id;
 mod verdict;
@@ -85,6 +86,6 @@ pub use rates::RateOptions;
 pub use safety::{Modes, NewSilence, Safety, SafetyOptions};
 pub use server::{Server, ServerHandle};
 pub use state::{
-    AuditEntry, Decision, LadderMove, MessageState, OutboxMessage, Outcome, ServerLock, Silence, StateError, StateStore, Stop,
-    StoredMode, StoredRequest, Verification, Worsened,
+    AuditEntry, Decision, LadderMove, MessageState, OutboxMessage, Outcome, ServerLock, Silence, StateError,
+    StateStore, Stop, StoredMode, StoredRequest, Verification, Worsened,
 };

@@ -118,6 +118,9 @@ pub struct ServerOptions {
     pub checkpoint: Option<CheckpointOptions>,
     /// How often the registry is asked for newly promoted models; `None`: only on reload.
     pub registry_poll: Option<Duration>,
+    /// How long a candidate that passed the gate scores beside what serves before it may take over, when it is promoted here; 0: it
+    /// takes over at once.
+    pub shadow: Duration,
     /// Whether time moves by itself; if not, only by [`ServerHandle::tick`](crate::ServerHandle::tick).
     pub ticker: bool,
     /// The time of the data: which steps are due, what is too far ahead, what is expired.
@@ -158,6 +161,7 @@ impl Default for ServerOptions {
             warmed_until: None,
             checkpoint: None,
             registry_poll: Some(Duration::from_secs(30)),
+            shadow: Duration::ZERO,
             ticker: true,
             clock: system_clock(),
             wall_clock: system_clock(),

@@ -176,7 +176,8 @@ impl AppState {
         let highest = autonomy.highest_of(playbook);
         if mode > highest {
             let (wanted, highest) = (word(mode), word(highest));
-            let reason = format!("the configuration lets {playbook} go no further than {highest}, got {wanted}: see [autonomy]");
+            let reason =
+                format!("the configuration lets {playbook} go no further than {highest}, got {wanted}: see [autonomy]");
             return Err(AppError::Conflict { reason });
         }
         let params = &autonomy.ladder;

@@ -137,6 +137,7 @@ impl Server {
             requests: Rate::new(options.rates.requests_per_second),
             writes: Rate::new(options.rates.writes_per_second),
             quality: Default::default(),
+            shadows: Default::default(),
             options,
         }));
         if let Err(error) = app.reload().await {
@@ -374,6 +375,7 @@ impl ServerHandle {
         }
         shared.metrics.step(false);
         self.app.after_step(at, &output.predictions).await;
+        self.app.after_shadow(at, &output.predictions).await;
         let (scorer, predictions) = (Arc::clone(&shared.scorer), output.predictions);
         if let Err(error) = blocking(move || scorer.publish(at, predictions)).await {
             tracing::error!(error = chain(&error), step = %at, "step stored and not shown");
@@ -482,6 +484,9 @@ async fn keep_house(handle: ServerHandle) {
             polled = Instant::now();
             if let Err(error) = shared.slots.poll(&shared.registry, &shared.scorer, &shared.metrics).await {
                 tracing::warn!(error = chain(&error), "registry not read, the same models serve");
+            }
+            if let Err(error) = handle.app.follow_shadows().await {
+                tracing::warn!(error = chain(&error), "registry not read, the same challengers score");
             }
             if let Err(error) = handle.app.look_at_quality().await {
                 tracing::warn!(error = chain(&error), "newest report not read, its figures are not shown");

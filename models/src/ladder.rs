@@ -178,7 +178,11 @@ mod tests {
         // Two more of the same time were under way.
         assert_eq!(fell.after_request(LadderEvent::Verified, Mode::Automatic, at(5), at(7)), fell);
         let counted = Rung { verified: 3, ..fell.clone() };
-        assert_eq!(counted.after_request(LadderEvent::Failed, Mode::Automatic, at(5), at(7)), fell, "one step, not two");
+        assert_eq!(
+            counted.after_request(LadderEvent::Failed, Mode::Automatic, at(5), at(7)),
+            fell,
+            "one step, not two"
+        );
         // An approval from before the fall is not of this rung either.
         assert_eq!(fell.after_request(LadderEvent::Verified, Mode::Approval, at(4), at(7)), fell);
         assert_eq!(fell.after_request(LadderEvent::Verified, Mode::Approval, at(6), at(7)).verified, 1);

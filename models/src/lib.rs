@@ -22,6 +22,7 @@ pub mod registry;
 pub mod rehearsal;
 pub mod scorer;
 pub mod settle;
+pub mod shadow;
 mod tensor;
 pub mod time_to_breach;
 pub mod verification;

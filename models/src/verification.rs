@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use forewarn_schema::{BreachKind, Direction, LabelSet, PredictedBreach, Prediction, RemediationRequest, Step, Timestamp};
+use forewarn_schema::{
+    BreachKind, Direction, LabelSet, PredictedBreach, Prediction, RemediationRequest, Step, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::decision::RULES_VERSION;
@@ -197,7 +199,12 @@ impl Watch {
         if let Some(hit) = breach {
             let worse = self.begun.is_some();
             let (finding, when) = if worse { (Finding::Worsened, "after") } else { (Finding::Failed, "before") };
-            return Some(found(finding, hit, at, format!("the limit was reached {when} the remediation was reported done")));
+            return Some(found(
+                finding,
+                hit,
+                at,
+                format!("the limit was reached {when} the remediation was reported done"),
+            ));
         }
         let settled = self.begun? + params.settling;
         if let Some(other) = self.newly_urgent(request, predictions) {
@@ -259,7 +266,8 @@ impl Watch {
         let killed = self.killed(request, targets, direction);
         let hit = targets.iter().copied().find(|p| is_reached(p, direction));
         self.at_limit = hit.map(|_| self.at_limit.unwrap_or(at));
-        let lasts = request.kind != BreachKind::ErrorRate || self.at_limit.is_some_and(|since| since + ERRORS_LAST <= at);
+        let lasts =
+            request.kind != BreachKind::ErrorRate || self.at_limit.is_some_and(|since| since + ERRORS_LAST <= at);
         hit.filter(|_| lasts).or(killed)
     }
 

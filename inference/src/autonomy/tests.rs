@@ -294,7 +294,10 @@ impl World {
                 other => panic!("{other} was not done here"),
             }
             assert!(one.event == "climbed" || one.to <= one.from, "only a climb leads up: {one:?}");
-            assert!(counted.insert((one.event.clone(), one.at, one.reason.clone())) || one.event == "failed", "{one:?}");
+            assert!(
+                counted.insert((one.event.clone(), one.at, one.reason.clone())) || one.event == "failed",
+                "{one:?}"
+            );
         }
         let verified = moves.iter().filter(|one| one.event == "verified").count();
         assert_eq!(verified as u32, self.found.get("verified").copied().unwrap_or(0), "each is counted once");
@@ -453,7 +456,8 @@ async fn twenty_verified_successes_and_not_nineteen_on_postgresql_with_two_repli
 async fn on(mode: Mode, options: AutonomyOptions) -> World {
     let world = World::new("sqlite::memory:".to_owned(), false, options).await;
     let now = world.now();
-    let put = world.store.set_mode(("cart", "restart-pod"), Mode::DryRun, None, now, |_| Ok::<_, ()>(Rung::new(mode, now)));
+    let put =
+        world.store.set_mode(("cart", "restart-pod"), Mode::DryRun, None, now, |_| Ok::<_, ()>(Rung::new(mode, now)));
     put.await.unwrap().unwrap();
     world
 }
@@ -467,7 +471,10 @@ async fn a_request_rejected_in_automatic_takes_a_step_back_before_the_next_step_
     assert_eq!(world.rung().await.mode, Mode::Approval);
     let trail = world.store.trail(None, 3).await.unwrap();
     let of_mode = trail.iter().find(|entry| entry.action == "mode").unwrap();
-    assert_eq!((of_mode.detail.as_str(), of_mode.who.as_str()), ("automatic to approval: a person said no", "forewarn"));
+    assert_eq!(
+        (of_mode.detail.as_str(), of_mode.who.as_str()),
+        ("automatic to approval: a person said no", "forewarn")
+    );
 }
 
 #[tokio::test]
@@ -477,7 +484,10 @@ async fn what_was_never_delivered_is_nobodys_failure() {
     world.do_one(Deed::Calm(20)).await;
     assert_eq!(world.rung().await.mode, Mode::Automatic);
     let verification = world.store.request(&world.recent(0).unwrap()).await.unwrap().unwrap().verification.unwrap();
-    assert_eq!((verification.finding, verification.reason.as_str()), (Finding::NotDone, "its message was not delivered"));
+    assert_eq!(
+        (verification.finding, verification.reason.as_str()),
+        (Finding::NotDone, "its message was not delivered")
+    );
 }
 
 #[tokio::test]
@@ -548,7 +558,8 @@ async fn a_drift_costs_one_step_a_report() {
 
 #[test]
 fn a_cap_holds_whatever_is_set() {
-    let playbooks = BTreeMap::from([("drain-node".to_owned(), Mode::DryRun), ("restart-pod".to_owned(), Mode::Automatic)]);
+    let playbooks =
+        BTreeMap::from([("drain-node".to_owned(), Mode::DryRun), ("restart-pod".to_owned(), Mode::Automatic)]);
     let options = AutonomyOptions { highest: Mode::Approval, playbooks, ..AutonomyOptions::default() };
     assert_eq!(options.highest_of("restart-pod"), Mode::Approval, "a playbook's cap is below that of all");
     assert_eq!((options.highest_of("drain-node"), options.highest_of("other")), (Mode::DryRun, Mode::Approval));

@@ -17,7 +17,7 @@ use reqwest::{Client, StatusCode};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-pub(crate) use self::alert::ALERT_NAME;
+pub(crate) use self::alert::{ALERT_NAME, WORSENED_NAME};
 pub use self::alertmanager::AlertmanagerStatus;
 pub(crate) use self::alertmanager::Instance;
 pub use self::reach::{OutOfReach, Reach};

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use super::Problem;
 use crate::app::{AppState, NewFeedback};
-use crate::delivery::ALERT_NAME;
+use crate::delivery::{ALERT_NAME, WORSENED_NAME};
 use crate::error::AppError;
 
 /// How long before the alert a request may have been emitted and still be about it.
@@ -64,7 +64,7 @@ async fn take(app: &AppState, alert: &Alert) -> Result<&'static str, AppError> {
         return Ok("resolved");
     }
     let label = |name: &str| alert.labels.get(name).map(String::as_str);
-    if label("alertname") == Some(ALERT_NAME) {
+    if matches!(label("alertname"), Some(ALERT_NAME | WORSENED_NAME)) {
         return Ok("own");
     }
     let (subject, verdict) = if let Some(id) = label("forewarn_prediction_id") {

@@ -37,6 +37,7 @@ pub(super) enum Metric {
     Labels,
     Alerts,
     ModelInfo,
+    ShadowInfo,
     ModelsRefused,
     StateFailures,
     StepDuration,
@@ -83,7 +84,7 @@ pub(super) const UNLABELLED_COUNTERS: [Metric; 6] = [
 ];
 
 impl Metric {
-    pub(super) const ALL: [Self; 46] = [
+    pub(super) const ALL: [Self; 47] = [
         Self::BuildInfo,
         Self::Ready,
         Self::Leads,
@@ -118,6 +119,7 @@ impl Metric {
         Self::Labels,
         Self::Alerts,
         Self::ModelInfo,
+        Self::ShadowInfo,
         Self::ModelsRefused,
         Self::StateFailures,
         Self::StepDuration,
@@ -238,6 +240,9 @@ impl Metric {
                 ("forewarn_alerts_total", Counter, "Alerts received from Alertmanager, by what became of them.")
             }
             Self::ModelInfo => ("forewarn_model_info", Gauge, "Always 1; the model version that serves a service."),
+            Self::ShadowInfo => {
+                ("forewarn_shadow_info", Gauge, "Always 1; the candidate that scores a service beside what serves it.")
+            }
             Self::ModelsRefused => {
                 ("forewarn_models_refused_total", Counter, "Promoted models that could not be loaded and do not serve.")
             }

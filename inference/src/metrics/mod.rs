@@ -172,6 +172,10 @@ impl Metrics {
                     let serving = app.0.slots.serving();
                     serving.iter().map(|(s, v)| (labels([("service", s), ("model_version", v)]), 1.0)).collect()
                 }
+                Metric::ShadowInfo => {
+                    let scoring = app.0.shadows.scoring();
+                    scoring.iter().map(|(s, v)| (labels([("service", s), ("model_version", v)]), 1.0)).collect()
+                }
                 Metric::TimeToBreach => {
                     let targets = predictions.iter().take(MAX_TARGETS);
                     targets.flat_map(time_to_breach).collect()
@@ -225,10 +229,7 @@ fn held_back(app: &AppState) -> Vec<(Labels, f64)> {
 /// A figure of every ladder.
 async fn ladders(app: &AppState, figure: impl Fn(&Rung) -> f64) -> Vec<(Labels, f64)> {
     let ladders = app.autonomy().await.map(|autonomy| autonomy.ladders).unwrap_or_default();
-    ladders
-        .iter()
-        .map(|l| (labels([("service", &l.service), ("playbook", &l.playbook)]), figure(&l.rung)))
-        .collect()
+    ladders.iter().map(|l| (labels([("service", &l.service), ("playbook", &l.playbook)]), figure(&l.rung))).collect()
 }
 
 /// Every finding is there from the start, so that its first rise is seen.

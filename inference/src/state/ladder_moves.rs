@@ -296,6 +296,21 @@ impl StateStore {
         .map_err(failed)?;
         rows.iter().map(|row| read_move(row, 0).map_err(failed)).collect()
     }
+
+    /// The newest moves of all playbooks with service and playbook, newest first, at most `limit`.
+    pub(crate) async fn recent_moves(&self, limit: u32) -> Result<Vec<(String, String, LadderMove)>, StateError> {
+        let failed = |e| StateError::query("read how playbooks moved", e);
+        let rows = sqlx::query(
+            "SELECT service, playbook, at_ms, event, from_mode, to_mode, verified, reason, who FROM ladder_moves \
+             ORDER BY seq DESC LIMIT $1",
+        )
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed)?;
+        let read = |row: &AnyRow| Ok((row.try_get(0)?, row.try_get(1)?, read_move(row, 2)?));
+        rows.iter().map(read).collect::<Result<_, _>>().map_err(failed)
+    }
 }
 
 /// Puts a playbook where a person wants it, after `may` has seen where it stands; gives what `may` refused it for. It is looked at and
@@ -351,8 +366,7 @@ pub(super) async fn by_hand(
 }
 
 fn mode_of(text: String) -> Result<Mode, sqlx::Error> {
-    serde_json::from_value(text.clone().into())
-        .map_err(|e| sqlx::Error::Decode(Box::new(corrupt("mode", &text, e))))
+    serde_json::from_value(text.clone().into()).map_err(|e| sqlx::Error::Decode(Box::new(corrupt("mode", &text, e))))
 }
 
 /// Mode, time and count, from column `from` on.

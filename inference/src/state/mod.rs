@@ -17,6 +17,7 @@ mod predictions;
 mod requests;
 mod safety;
 mod settlements;
+mod shadow;
 mod trail;
 mod verifications;
 
@@ -29,10 +30,10 @@ use sqlx::AnyPool;
 use sqlx::any::AnyRow;
 
 use self::database::{Change, Place};
-pub(crate) use self::ladder_moves::Standing;
-pub use self::ladder_moves::LadderMove;
 pub use self::dead_letters::{MessageState, OutboxMessage};
 pub use self::error::StateError;
+pub use self::ladder_moves::LadderMove;
+pub(crate) use self::ladder_moves::Standing;
 pub(crate) use self::leadership::{Seen, Term};
 pub use self::lock::ServerLock;
 pub use self::modes::StoredMode;
@@ -40,6 +41,7 @@ pub(crate) use self::modes::word;
 pub(crate) use self::outbox::{Fate, OutboxEntry};
 pub use self::requests::{Decision, Outcome, StoredRequest};
 pub use self::safety::{Silence, Stop};
+pub(crate) use self::shadow::{KeptBreach, KeptPeriod, ShadowStep};
 pub use self::trail::AuditEntry;
 pub(crate) use self::verifications::OpenVerification;
 pub use self::verifications::{Verification, Worsened};
@@ -129,6 +131,9 @@ impl StateStore {
              AND id NOT IN (SELECT prediction_id FROM feedback WHERE prediction_id IS NOT NULL)",
             "DELETE FROM outbox WHERE expires_at_ms < $1 AND state <> 'pending'",
             "DELETE FROM silences WHERE until_ms < $1",
+            "DELETE FROM shadow_pairs WHERE at_ms < $1",
+            "DELETE FROM shadow_requests WHERE at_ms < $1",
+            "DELETE FROM shadow_breaches WHERE at_ms < $1",
         ] {
             sqlx::query(statement).bind(before).execute(&mut *tx).await.map_err(|e| self.failed(WHAT, e))?;
         }

@@ -86,7 +86,9 @@ pub(super) async fn insert(
 /// Notes what was said of a request, in the transaction that stores it. The first word of each kind stays.
 pub(super) async fn note(tx: &mut Change, id: &str, said: RequestStatus, now: Timestamp) -> Result<(), sqlx::Error> {
     let statement = match said {
-        RequestStatus::Approved => "UPDATE verifications SET acted_at_ms = coalesce(acted_at_ms, $1) WHERE request_id = $2",
+        RequestStatus::Approved => {
+            "UPDATE verifications SET acted_at_ms = coalesce(acted_at_ms, $1) WHERE request_id = $2"
+        }
         RequestStatus::Rejected => {
             "UPDATE verifications SET rejected_at_ms = coalesce(rejected_at_ms, $1) WHERE request_id = $2"
         }
@@ -229,7 +231,8 @@ impl StateStore {
     ) -> Result<(), sqlx::Error> {
         let (made_on, made_at) = (of.request.mode, of.request.at);
         let cause = Cause::Request(&of.request.id);
-        let of = Move { service: &of.request.service, playbook: of.playbook(), cause, event: event.as_str(), reason, at };
+        let of =
+            Move { service: &of.request.service, playbook: of.playbook(), cause, event: event.as_str(), reason, at };
         of.make(tx, default, |rung| Some(rung.after_request(event, made_on, made_at, at))).await.map(drop)
     }
 

@@ -24,7 +24,11 @@ fn request(kind: BreachKind) -> RemediationRequest {
         signal: "pool".into(),
         kind,
         labels: pod("cart-1"),
-        predicted_breach: PredictedBreach { p10: at(ASKED + 4 * HOUR), p50: at(ASKED + 5 * HOUR), p90: at(ASKED + 6 * HOUR) },
+        predicted_breach: PredictedBreach {
+            p10: at(ASKED + 4 * HOUR),
+            p50: at(ASKED + 5 * HOUR),
+            p90: at(ASKED + 6 * HOUR),
+        },
         probability: Probability::saturating(0.9),
         evidence: Explanation::default(),
         playbook: Some("restart-pod".into()),
@@ -131,7 +135,11 @@ fn what_is_far_out_again_is_out_of_sight_and_what_comes_back_is_a_failure() {
     };
     assert_eq!(finding(run(&asked, false, REPORTED + 2 * HOUR, comes_back)), (45, Finding::Failed));
     let never_left = |seconds: i64| vec![said("cart-1", seconds, 60.0, Some(5.0))];
-    assert_eq!(finding(run(&asked, false, REPORTED + 2 * HOUR, never_left)), (10, Finding::Failed), "once it has settled");
+    assert_eq!(
+        finding(run(&asked, false, REPORTED + 2 * HOUR, never_left)),
+        (10, Finding::Failed),
+        "once it has settled"
+    );
 }
 
 #[test]
@@ -174,9 +182,16 @@ fn another_signal_that_becomes_urgent_for_a_while_made_it_worse() {
         }
     };
     let (_, found) = run(&asked, false, REPORTED + 2 * HOUR, with_memory(20..600)).unwrap();
-    assert_eq!((found.finding, found.reason.as_str()), (Finding::Worsened, "memory became urgent after the remediation"));
+    assert_eq!(
+        (found.finding, found.reason.as_str()),
+        (Finding::Worsened, "memory became urgent after the remediation")
+    );
     assert_eq!(finding(run(&asked, false, REPORTED + 2 * HOUR, with_memory(20..24))).1, Finding::Verified, "a tremble");
-    assert_eq!(finding(run(&asked, false, REPORTED + 2 * HOUR, with_memory(-60..600))).1, Finding::Verified, "it was before");
+    assert_eq!(
+        finding(run(&asked, false, REPORTED + 2 * HOUR, with_memory(-60..600))).1,
+        Finding::Verified,
+        "it was before"
+    );
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub(super) async fn learn(config: &Config, until: Option<Timestamp>, pulled: Out
     let (evaluated, report) =
         evaluate::evaluate_range(config, &registry, Some(split), Some(end)).await.context("evaluation")?;
     let candidates = candidates(&registry, &[]).await?;
-    let promoted = promote_candidates(&registry, &candidates, Some(&report), false).await?;
+    let promoted = promote_candidates(&registry, &candidates, Some(&report), false, config.train.shadow).await?;
     let text = [pulled.text(), trained.text(), evaluated.text(), promoted.text()].map(str::trim_end).join("\n");
     Ok(Outcome::new(
         text,

@@ -4,6 +4,7 @@
 //! `file` is what may be written, `load` reads it and names the place of a mistake, `resolve` turns it
 //! into what the commands use (`resolve_door` what of it is about who comes in).
 
+mod autonomy;
 mod file;
 mod load;
 mod resolve;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use forewarn_datasets::{BearerToken, Fetch, PrometheusOptions, SourceResolution, TlsOptions};
 use forewarn_features::{Calendar, SignalSet};
-use forewarn_inference::{Alertmanagers, Credential, DoorOptions, RateOptions, Reach, SafetyOptions};
+use forewarn_inference::{Alertmanagers, AutonomyOptions, Credential, DoorOptions, RateOptions, Reach, SafetyOptions};
 use forewarn_models::lstm::Device;
 use forewarn_schema::{Mode, Step};
 
@@ -151,6 +152,8 @@ pub(crate) struct Train {
     pub(crate) lstm_steps: Option<usize>,
     /// How much of the end `run` keeps away from training and judges the candidates by.
     pub(crate) holdout: Duration,
+    /// How long what passed the gate scores beside what serves; 0: it takes over at once.
+    pub(crate) shadow: Duration,
 }
 
 /// `[serve]`.
@@ -183,6 +186,7 @@ pub(crate) struct Requests {
     pub(crate) webhook: Option<Webhook>,
     pub(crate) alertmanagers: Option<Alertmanagers>,
     pub(crate) safety: SafetyOptions,
+    pub(crate) autonomy: AutonomyOptions,
     pub(crate) weekly_budget: u32,
     pub(crate) mode: Mode,
 }
