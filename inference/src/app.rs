@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use forewarn_features::SignalSet;
+use forewarn_models::registry::Shadow;
 use forewarn_models::{ModelRegistry, TargetView};
 use forewarn_schema::{Prediction, Timestamp};
 use serde::Serialize;
@@ -27,6 +28,7 @@ use crate::pull::Pulling;
 use crate::rates::Rate;
 use crate::receive::Timely;
 use crate::scoring::Scorer;
+use crate::shadow::Shadows;
 use crate::state::{Decision, Outcome, StateStore, StoredRequest};
 
 /// A handle on the running server; a clone is another handle on the same one.
@@ -65,6 +67,7 @@ pub(crate) struct Shared {
     /// What links are signed with, and how often one address may follow some.
     pub(crate) link_key: LinkKey,
     pub(crate) links: Rate,
+    pub(crate) shadows: Shadows,
 }
 
 impl Shared {
@@ -91,6 +94,8 @@ pub struct ServiceModel {
     pub versions: Vec<String>,
     /// Why `current` is not served, where it is not.
     pub error: Option<String>,
+    /// The candidate that scores beside what serves, or how the last one's period ended; `None` where there never was any.
+    pub shadow: Option<Shadow>,
 }
 
 /// How the server is doing.
@@ -231,13 +236,17 @@ impl AppState {
         Ok(self.0.registry.report(name, file).await?)
     }
 
-    /// Promotes the newest candidate of `service` and serves it. Refused where the newest evaluation does
-    /// not speak for it (only the shell can force that) and where it cannot be loaded.
+    /// Promotes the newest candidate of `service` and serves it; where there is a shadow period, lets it score beside what serves
+    /// first. Refused where the newest evaluation does not speak for it, while its shadow period goes on and where that has refused
+    /// it (only the shell can force that), and where it cannot be loaded.
     pub async fn promote(&self, service: &str) -> Result<ServiceModel, AppError> {
         let Some(version) = self.0.registry.candidate(service).await? else {
             return Err(AppError::Conflict { reason: format!("service {service} has no candidate to promote") });
         };
         let reason = self.passed(service, &version.to_string()).await?;
+        if !self.0.options.shadow.is_zero() {
+            return self.start_shadow(service, version, &reason).await;
+        }
         self.0.registry.promote(service, &version, self.now(), &reason).await?;
         self.0.store.audit("promote", service, &version.to_string(), self.now()).await?;
         self.reload().await?;
@@ -259,7 +268,10 @@ impl AppState {
     /// Reads the registry's pointers again and serves what they name. A model that cannot be loaded
     /// is refused; what served before still serves.
     pub async fn reload(&self) -> Result<ReloadReport, AppError> {
-        self.0.slots.reload(&self.0.registry, &self.0.scorer, &self.0.metrics).await
+        let report = self.0.slots.reload(&self.0.registry, &self.0.scorer, &self.0.metrics).await?;
+        // Boxed: the end of a period reloads what serves.
+        Box::pin(self.follow_shadows()).await?;
+        Ok(report)
     }
 
     /// How the server is doing.
@@ -306,7 +318,7 @@ impl AppState {
         crate::models::gate(&bytes, service, version).map_err(refused)
     }
 
-    async fn model(&self, service: &str) -> Result<ServiceModel, AppError> {
+    pub(crate) async fn model(&self, service: &str) -> Result<ServiceModel, AppError> {
         if !self.0.registry.services().await?.iter().any(|known| known == service) {
             return Err(AppError::NotFound { what: "service", id: service.to_owned() });
         }

@@ -40,6 +40,7 @@
 
 mod access;
 pub mod app;
+mod autonomy;
 mod checkpoint;
 mod delivery;
 mod door;
@@ -63,12 +64,14 @@ mod receive;
 mod safety;
 mod scoring;
 mod server;
+mod shadow;
 mod state;
 mod unique_id;
 mod verdict;
 
 pub use access::{Credential, CredentialError, CredentialKind, Role, as_caller};
 pub use app::{AppState, ReloadReport, ServiceModel, Status};
+pub use autonomy::{Autonomy, AutonomyOptions, Climb, Ladder};
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointOptions};
 pub use delivery::{
     AlertmanagerStatus, OutOfReach, Reach, SignatureError, WebhookSecret, WebhookSecretError, sign_webhook,
@@ -89,6 +92,6 @@ pub use rates::RateOptions;
 pub use safety::{Modes, NewSilence, Safety, SafetyOptions};
 pub use server::{Server, ServerHandle};
 pub use state::{
-    AuditEntry, Decision, MessageState, OutboxMessage, Outcome, ServerLock, Silence, StateError, StateStore, Stop,
-    StoredMode, StoredRequest,
+    AuditEntry, Decision, LadderMove, MessageState, OutboxMessage, Outcome, ServerLock, Silence, StateError,
+    StateStore, Stop, StoredMode, StoredRequest, Verification, Worsened,
 };

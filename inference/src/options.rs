@@ -11,6 +11,7 @@ use forewarn_schema::{BreachKind, Step, Timestamp};
 use url::Url;
 
 use crate::access::Credential;
+use crate::autonomy::AutonomyOptions;
 use crate::checkpoint::CheckpointOptions;
 use crate::delivery::{Reach, WebhookSecret};
 use crate::door::DoorOptions;
@@ -124,6 +125,8 @@ pub struct ServerOptions {
     pub alertmanagers: Option<Alertmanagers>,
     /// What holds requests back.
     pub safety: SafetyOptions,
+    /// How playbooks earn to act by themselves.
+    pub autonomy: AutonomyOptions,
     /// How others reach this server, for the outcome URL of requests; `None`: the listen address. Only with it do
     /// messages carry links to label by.
     pub public_url: Option<Url>,
@@ -159,6 +162,9 @@ pub struct ServerOptions {
     pub checkpoint: Option<CheckpointOptions>,
     /// How often the registry is asked for newly promoted models; `None`: only on reload.
     pub registry_poll: Option<Duration>,
+    /// How long a candidate that passed the gate scores beside what serves before it may take over, when it is promoted here; 0: it
+    /// takes over at once.
+    pub shadow: Duration,
     /// Whether time moves by itself; if not, only by [`ServerHandle::tick`](crate::ServerHandle::tick).
     pub ticker: bool,
     /// The time of the data: which steps are due, what is too far ahead, what is expired.
@@ -183,6 +189,7 @@ impl Default for ServerOptions {
             webhook: None,
             alertmanagers: None,
             safety: SafetyOptions::default(),
+            autonomy: AutonomyOptions::default(),
             public_url: None,
             feedback: FeedbackOptions::default(),
             step: Step::MINUTE,
@@ -199,6 +206,7 @@ impl Default for ServerOptions {
             warmed_until: None,
             checkpoint: None,
             registry_poll: Some(Duration::from_secs(30)),
+            shadow: Duration::ZERO,
             ticker: true,
             clock: system_clock(),
             wall_clock: system_clock(),

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use forewarn_features::SignalSet;
 use forewarn_features::live::LiveSignals;
 use forewarn_features::promql::KeptSeries;
 use forewarn_models::decision::DecisionMemory;
@@ -19,6 +20,7 @@ use forewarn_schema::{Mode, Prediction, RemediationRequest, Step, Timestamp};
 use crate::error::AppError;
 use crate::footprint::Footprint;
 use crate::http::Rendered;
+use crate::shadow::Challengers;
 
 /// Predictions that can still be looked up and labelled, beyond those that are stored.
 const RECENT_PREDICTIONS: usize = 20_000;
@@ -38,6 +40,8 @@ pub(crate) struct Scorer {
     last_series: AtomicUsize,
     told: Mutex<Told>,
     default_mode: Mode,
+    /// Candidates that score beside; taken after `engine` where both are.
+    challengers: Mutex<Option<Challengers>>,
 }
 
 /// What is told of the last step, so that nobody who asks waits for one that is under way.
@@ -89,6 +93,7 @@ impl Scorer {
             full_at: AtomicU64::new(0),
             last_series: AtomicUsize::new(0),
             told: Mutex::default(),
+            challengers: Mutex::default(),
         }
     }
 
@@ -133,6 +138,9 @@ impl Scorer {
         let mut engine = self.engine();
         engine.set_guardrails(guardrails);
         let output = engine.step(at, &steps);
+        if let Some(challengers) = &mut *self.challengers() {
+            challengers.step(at, &steps);
+        }
         let mut told = self.told();
         told.held_back.clone_from(engine.held_back());
         told.holding = engine.holding();
@@ -147,6 +155,9 @@ impl Scorer {
         let targets = self.said().current.predictions.len() as u64;
         let engine = self.engine();
         let (loads, models) = (engine.load_count() as u64, engine.bundle_count() as u64);
+        // A challenger takes as much again of its service's targets.
+        let beside = self.challengers().as_ref().map_or((0, 0, 0), Challengers::holds);
+        let (models, loads, targets) = (models + beside.0, loads + beside.1, targets + beside.2);
         Footprint { series, samples, targets, loads, models }
     }
 
@@ -267,6 +278,9 @@ impl Scorer {
             live.latest()
         };
         let mut engine = self.engine();
+        if let Some(challengers) = &mut *self.challengers() {
+            services.iter().for_each(|memory| challengers.remember(memory));
+        }
         services.into_iter().for_each(|memory| engine.remember(memory));
         engine.remember_decisions(decisions);
         let predictions = engine.look(at);
@@ -313,6 +327,36 @@ impl Scorer {
 
     pub(crate) fn set_bundle(&self, service: &str, bundle: Option<Arc<ModelBundle>>) {
         self.engine().set_bundle(service, bundle);
+    }
+
+    fn challengers(&self) -> MutexGuard<'_, Option<Challengers>> {
+        self.challengers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a candidate score a service beside what serves it, from the next step on and from what was seen so far.
+    pub(crate) fn set_challenger(
+        &self,
+        service: &str,
+        bundle: Arc<ModelBundle>,
+        signals: Arc<SignalSet>,
+        asked: &[RemediationRequest],
+    ) {
+        let engine = self.engine();
+        let seen = engine.memory_of(service);
+        let mut challengers = self.challengers();
+        let challengers = challengers.get_or_insert_with(|| Challengers::beside(&engine, signals));
+        challengers.set(service, bundle, seen, asked);
+    }
+
+    pub(crate) fn remove_challenger(&self, service: &str) {
+        if let Some(challengers) = &mut *self.challengers() {
+            challengers.remove(service);
+        }
+    }
+
+    /// What challengers said at the last step; once.
+    pub(crate) fn take_challengers(&self) -> Option<(Timestamp, EngineOutput)> {
+        self.challengers().as_mut()?.take()
     }
 
     pub(crate) fn restore(&self, requests: &[RemediationRequest]) {

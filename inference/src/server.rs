@@ -140,6 +140,7 @@ impl Server {
             link_key: Default::default(),
             links: Rate::new(crate::links::A_SECOND),
             last_run: Default::default(),
+            shadows: Default::default(),
             options,
         }));
         if let Err(error) = app.reload().await {
@@ -244,7 +245,11 @@ impl ServerHandle {
         };
         let mut evaluated = 0;
         while let Some(at) = schedule.next(stepper.last, self.app.0.scorer.arrivals(), now) {
-            let guardrails = match self.app.guardrails(at, now).await {
+            let guardrails = async {
+                self.app.before_step(at).await?;
+                self.app.guardrails(at, now).await
+            };
+            let guardrails = match guardrails.await {
                 Ok(guardrails) => guardrails,
                 Err(error) => {
                     // What must not be done is not known, so nothing is: the step waits.
@@ -372,6 +377,8 @@ impl ServerHandle {
             shared.metrics.request(request);
         }
         shared.metrics.step(false);
+        self.app.after_step(at, &output.predictions).await;
+        self.app.after_shadow(at, &output.predictions).await;
         let (scorer, predictions) = (Arc::clone(&shared.scorer), output.predictions);
         if let Err(error) = blocking(move || scorer.publish(at, predictions)).await {
             tracing::error!(error = chain(&error), step = %at, "step stored and not shown");
@@ -481,11 +488,17 @@ async fn keep_house(handle: ServerHandle) {
             if let Err(error) = shared.slots.poll(&shared.registry, &shared.scorer, &shared.metrics).await {
                 tracing::warn!(error = chain(&error), "registry not read, the same models serve");
             }
+            if let Err(error) = handle.app.follow_shadows().await {
+                tracing::warn!(error = chain(&error), "registry not read, the same challengers score");
+            }
             if let Err(error) = handle.app.look_at_quality().await {
                 tracing::warn!(error = chain(&error), "newest report not read, its figures are not shown");
             }
             if let Err(error) = shared.last_run.look(&shared.registry.runs()).await {
                 tracing::warn!(error = chain(&error), "records of runs not read");
+            }
+            if let Err(error) = handle.app.take_drift().await {
+                tracing::error!(error = chain(&error), "drift not taken, trying again");
             }
         }
         if leads && pruned.is_none_or(|at| at.elapsed() >= PRUNE_EVERY) {

@@ -302,7 +302,8 @@ impl RequestPolicy {
     fn mode_of(&self, p: &Prediction) -> Mode {
         let playbook = self.playbooks.get(&p.signal).map_or(NO_PLAYBOOK, String::as_str);
         let set = self.guardrails.modes.get(&(p.service.clone(), playbook.to_owned())).copied();
-        set.unwrap_or(self.mode)
+        let cap = self.guardrails.caps.get(playbook).copied().unwrap_or(Mode::Automatic);
+        set.unwrap_or(self.mode).min(cap)
     }
 
     fn span(&self, steps: u32) -> Duration {

@@ -210,6 +210,11 @@ impl Engine {
         self.scorers.values().map(ServiceScorer::memory)
     }
 
+    /// What was seen of one service; `None` where nothing was.
+    pub fn memory_of(&self, service: &str) -> Option<ServiceMemory> {
+        self.scorers.get(service).map(ServiceScorer::memory)
+    }
+
     /// Goes on from what an earlier engine has seen of a service, see [`ServiceScorer::remember`]. Bundles come first.
     pub fn remember(&mut self, memory: ServiceMemory) {
         self.refresh_prior();

@@ -23,8 +23,10 @@ pub mod rehearsal;
 pub mod runs;
 pub mod scorer;
 pub mod settle;
+pub mod shadow;
 mod tensor;
 pub mod time_to_breach;
+pub mod verification;
 
 pub use bundle::{ForecastModel, ModelBundle, ModelVersion};
 pub use engine::{Engine, EngineOptions, EngineOutput, TargetView};

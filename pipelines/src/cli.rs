@@ -248,9 +248,12 @@ pub(crate) struct Promote {
     /// Only this service; may be given more than once.
     #[arg(long, value_name = "S")]
     pub(crate) service: Vec<String>,
-    /// Also what the gate refuses.
+    /// Also what the gate or its shadow period refuses; at once, unless --shadow says how long.
     #[arg(long)]
     pub(crate) force: bool,
+    /// How long it scores beside what serves before it may take over, instead of [train] shadow; 0s: it takes over at once.
+    #[arg(long, value_name = "DURATION", value_parser = forewarn_schema::parse_duration)]
+    pub(crate) shadow: Option<std::time::Duration>,
 }
 
 #[derive(Args, Debug)]

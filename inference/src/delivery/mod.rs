@@ -18,7 +18,7 @@ use reqwest::{Client, StatusCode};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-pub(crate) use self::alert::ALERT_NAME;
+pub(crate) use self::alert::{ALERT_NAME, WORSENED_NAME};
 pub use self::alertmanager::AlertmanagerStatus;
 pub(crate) use self::alertmanager::Instance;
 pub use self::reach::{OutOfReach, Reach};
@@ -89,7 +89,7 @@ impl Delivery {
         let due: Vec<OutboxEntry> = heads
             .into_iter()
             // What is too late is put away whatever holds it.
-            .filter(|e| time > e.expires_at || !held.covers(&service_of(&e.payload)))
+            .filter(|e| time > e.expires_at || e.is_escalation() || !held.covers(&service_of(&e.payload)))
             .filter(|e| !self.not_before.contains_key(&e.target_key))
             .take(PARALLEL as usize)
             .collect();

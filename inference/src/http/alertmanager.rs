@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use super::Problem;
 use crate::app::{AppState, NewFeedback};
-use crate::delivery::ALERT_NAME;
+use crate::delivery::{ALERT_NAME, WORSENED_NAME};
 use crate::error::AppError;
 use crate::options::AlertMapping;
 
@@ -67,7 +67,7 @@ async fn take(app: &AppState, alert: &Alert) -> Result<&'static str, AppError> {
         return Ok("resolved");
     }
     let label = |name: &str| alert.labels.get(name).map(String::as_str);
-    if label("alertname") == Some(ALERT_NAME) {
+    if matches!(label("alertname"), Some(ALERT_NAME | WORSENED_NAME)) {
         return Ok("own");
     }
     let mapping = &app.0.options.feedback.alerts;

@@ -5,6 +5,7 @@ mod alertmanager;
 pub(crate) mod deliver;
 mod feedback;
 mod guard;
+mod ladders;
 mod models;
 mod openapi;
 mod operations;
@@ -46,6 +47,8 @@ fn routes(app: &AppState) -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/api/v1/silences/{id}", delete(safety::end_silence)),
         ("/api/v1/modes", get(safety::modes)),
         ("/api/v1/modes/{service}/{playbook}", put(safety::set_mode).delete(safety::forget_mode)),
+        ("/api/v1/ladders", get(ladders::list)),
+        ("/api/v1/ladders/{service}/{playbook}", get(ladders::moves)),
         ("/api/v1/outbox", get(outbox::list)),
         ("/api/v1/outbox/{id}/resend", post(outbox::resend)),
         ("/api/v1/audit", get(outbox::audit)),

@@ -199,6 +199,15 @@ fn paths() -> Value {
                 "responses": answers(&[("204", "It has the default now"), ("404", "It had it")]),
             },
         },
+        "/api/v1/ladders": {"get": {
+            "summary": "What each playbook has earned on each service, and remediations of the last day that made things worse",
+            "responses": ok(reference("Autonomy")),
+        }},
+        "/api/v1/ladders/{service}/{playbook}": {"get": {
+            "summary": "How a playbook moved on a service and what was counted for it, newest first, at most 100",
+            "parameters": [path("service"), path("playbook")],
+            "responses": ok(list("LadderMove")),
+        }},
         "/api/v1/outbox": {"get": {
             "summary": "Messages that wait, were refused or expired, newest first, at most 500; and how each Alertmanager is doing",
             "parameters": [query("state", json!({"enum": ["pending", "delivered", "refused", "expired"]}))],
@@ -262,7 +271,7 @@ fn paths() -> Value {
             "responses": ok(list("ServiceModel")),
         }},
         "/api/v1/models/{service}/promote": {"post": {
-            "summary": "Promote the newest candidate of a service and serve it",
+            "summary": "Promote the newest candidate of a service: serve it, or let it score beside what serves for its shadow period first",
             "parameters": [path("service")],
             "responses": changed("ServiceModel"),
         }},
@@ -319,7 +328,9 @@ fn schemas() -> Value {
             "mode": {"enum": ["dry_run", "approval", "automatic"]}, "expires_at": time, "outcome_url": maybe_text,
             "status": {"enum": ["open", "approved", "rejected", "succeeded", "failed", "expired"]}, "status_at": time,
             "note": maybe_text, "delivered_at": {"type": ["string", "null"], "format": "date-time"},
-            "attempts": {"type": "integer"}, "last_error": maybe_text}},
+            "attempts": {"type": "integer"}, "last_error": maybe_text,
+            "verification": {"type": ["object", "null"], "description": "What came of it, as the forecast saw it; null: not known yet",
+                "properties": {"finding": {"enum": ["verified", "failed", "worsened", "undecided", "not_done"]}, "reason": text, "at": time}}}},
         "PredictionInFull": {"allOf": [reference("Prediction")], "type": "object", "required": [], "properties": {"target": reference("Target")}},
         "Target": {"type": "object", "description": "What the target did and where it goes, while it is live", "properties": {
             "prediction_id": text, "at": time, "direction": {"enum": ["above", "below"]}, "limit": number,
@@ -359,6 +370,17 @@ fn schemas() -> Value {
             "verified": {"type": "integer"}, "who": text, "note": maybe_text}},
         "NewMode": {"type": "object", "additionalProperties": false, "required": ["mode"],
             "properties": {"mode": mode, "unearned": {"type": "boolean"}, "note": text}},
+        "Autonomy": {"type": "object", "properties": {
+            "climb": {"enum": ["offer", "by_itself"]},
+            "ladders": list("Ladder"),
+            "worsened": {"type": "array", "items": {"type": "object", "required": ["id", "service", "verification"]}}}},
+        "Ladder": {"type": "object", "properties": {"service": text, "playbook": text, "mode": mode, "since": time,
+            "verified": {"type": "integer"}, "wanted": {"type": "integer"},
+            "dry_run_until": {"type": ["string", "null"], "format": "date-time"},
+            "earned": {"enum": ["approval", "automatic", null]}, "highest": mode}},
+        "LadderMove": {"type": "object", "properties": {"at": time,
+            "event": {"enum": ["verified", "failed", "rejected", "drifted", "climbed", "set", "forgotten"]},
+            "from": mode, "to": mode, "verified": {"type": "integer"}, "reason": text, "who": text}},
         "Outbox": {"type": "object", "properties": {
             "messages": list("OutboxMessage"),
             "alertmanagers": {"type": "array", "items": {"type": "object", "properties": {
@@ -372,7 +394,9 @@ fn schemas() -> Value {
         "AuditEntry": {"type": "object", "properties": {"seq": {"type": "integer"}, "at": time, "who": text, "action": text,
             "object": text, "detail": text}},
         "ServiceModel": {"type": "object", "properties": {"service": text, "current": maybe_text, "serving": maybe_text,
-            "candidate": maybe_text, "versions": {"type": "array", "items": text}, "error": maybe_text}},
+            "candidate": maybe_text, "versions": {"type": "array", "items": text}, "error": maybe_text,
+            "shadow": {"type": ["object", "null"], "description": "The candidate that scores beside what serves, or how the last period ended",
+                "required": ["version", "since", "until", "reason", "ended"]}}},
     })
 }
 

@@ -37,6 +37,7 @@ pub(super) enum Metric {
     Labels,
     Alerts,
     ModelInfo,
+    ShadowInfo,
     ModelsRefused,
     StateFailures,
     StepDuration,
@@ -45,6 +46,9 @@ pub(super) enum Metric {
     ModelAge,
     LastRunAge,
     DriftedSignals,
+    AutonomyMode,
+    AutonomyVerified,
+    Verifications,
     DecodersBusy,
     ResidentMemory,
 }
@@ -81,7 +85,7 @@ pub(super) const UNLABELLED_COUNTERS: [Metric; 6] = [
 ];
 
 impl Metric {
-    pub(super) const ALL: [Self; 44] = [
+    pub(super) const ALL: [Self; 48] = [
         Self::BuildInfo,
         Self::Ready,
         Self::Leads,
@@ -116,6 +120,7 @@ impl Metric {
         Self::Labels,
         Self::Alerts,
         Self::ModelInfo,
+        Self::ShadowInfo,
         Self::ModelsRefused,
         Self::StateFailures,
         Self::StepDuration,
@@ -124,6 +129,9 @@ impl Metric {
         Self::ModelAge,
         Self::LastRunAge,
         Self::DriftedSignals,
+        Self::AutonomyMode,
+        Self::AutonomyVerified,
+        Self::Verifications,
         Self::DecodersBusy,
         Self::ResidentMemory,
     ];
@@ -234,6 +242,9 @@ impl Metric {
                 ("forewarn_alerts_total", Counter, "Alerts received from Alertmanager, by what became of them.")
             }
             Self::ModelInfo => ("forewarn_model_info", Gauge, "Always 1; the model version that serves a service."),
+            Self::ShadowInfo => {
+                ("forewarn_shadow_info", Gauge, "Always 1; the candidate that scores a service beside what serves it.")
+            }
             Self::ModelsRefused => {
                 ("forewarn_models_refused_total", Counter, "Promoted models that could not be loaded and do not serve.")
             }
@@ -265,6 +276,21 @@ impl Metric {
                 "forewarn_drifted_signals",
                 Gauge,
                 "Signals of a service that the newest evaluation found to have moved much since the training.",
+            ),
+            Self::AutonomyMode => (
+                "forewarn_autonomy_mode",
+                Gauge,
+                "How far a playbook may act on a service: dry run (0), approval (1), automatic (2).",
+            ),
+            Self::AutonomyVerified => (
+                "forewarn_autonomy_verified",
+                Gauge,
+                "Successes that the forecast verified of a playbook on a service, since it stands on its rung.",
+            ),
+            Self::Verifications => (
+                "forewarn_verifications",
+                Gauge,
+                "Requests, not dry runs, by what came of them as the forecast saw it; watched: not known yet.",
             ),
             Self::DecodersBusy => {
                 ("forewarn_write_decoders_busy", Gauge, "Remote writes being decoded now; at most 4.")

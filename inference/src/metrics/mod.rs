@@ -11,6 +11,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use forewarn_models::guardrails::HeldBy;
+use forewarn_models::ladder::Rung;
+use forewarn_models::verification::Finding;
 use forewarn_schema::{LabelSource, Prediction, RemediationRequest, RequestStatus, Timestamp, Verdict};
 
 use self::exposition::{Exposition, Labels};
@@ -170,6 +172,10 @@ impl Metrics {
                     let serving = app.0.slots.serving();
                     serving.iter().map(|(s, v)| (labels([("service", s), ("model_version", v)]), 1.0)).collect()
                 }
+                Metric::ShadowInfo => {
+                    let scoring = app.0.shadows.scoring();
+                    scoring.iter().map(|(s, v)| (labels([("service", s), ("model_version", v)]), 1.0)).collect()
+                }
                 Metric::TimeToBreach => {
                     let targets = predictions.iter().take(MAX_TARGETS);
                     targets.flat_map(time_to_breach).collect()
@@ -195,6 +201,9 @@ impl Metrics {
                     let drifted = app.0.quality.drifted();
                     drifted.iter().map(|(service, count)| (labels([("service", service)]), *count as f64)).collect()
                 }
+                Metric::AutonomyMode => ladders(app, |rung| f64::from(rung.mode as u8)).await,
+                Metric::AutonomyVerified => ladders(app, |rung| f64::from(rung.verified)).await,
+                Metric::Verifications => verifications(app).await,
                 Metric::DecodersBusy => {
                     gauge(crate::server::DECODERS.saturating_sub(app.0.decoders.available_permits()) as f64)
                 }
@@ -218,6 +227,20 @@ fn held_back(app: &AppState) -> Vec<(Labels, f64)> {
     let counts = app.0.scorer.held_back();
     let count = |by: HeldBy| counts.get(&by).copied().unwrap_or(0) as f64;
     HeldBy::ALL.map(|by| (labels([("reason", by.as_str())]), count(by))).into()
+}
+
+/// A figure of every ladder.
+async fn ladders(app: &AppState, figure: impl Fn(&Rung) -> f64) -> Vec<(Labels, f64)> {
+    let ladders = app.autonomy().await.map(|autonomy| autonomy.ladders).unwrap_or_default();
+    ladders.iter().map(|l| (labels([("service", &l.service), ("playbook", &l.playbook)]), figure(&l.rung))).collect()
+}
+
+/// Every finding is there from the start, so that its first rise is seen.
+async fn verifications(app: &AppState) -> Vec<(Labels, f64)> {
+    let counts: BTreeMap<String, u64> =
+        app.0.store.verification_counts().await.unwrap_or_default().into_iter().collect();
+    let names = Finding::ALL.map(Finding::as_str).into_iter().chain(["watched"]);
+    names.map(|name| (labels([("finding", name)]), counts.get(name).copied().unwrap_or(0) as f64)).collect()
 }
 
 fn held_now(app: &AppState) -> Vec<(Labels, f64)> {

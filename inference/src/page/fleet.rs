@@ -9,6 +9,7 @@ use forewarn_plots::format_day_time;
 use super::error::PageError;
 use super::filter::{Filter, Pager, Query};
 use super::quality::{Evaluation, Figures, Gate};
+use super::shadow::ShadowCard;
 use super::view::{Shell, count_open};
 use super::{html, words};
 use crate::app::{AppState, ServiceModel};
@@ -38,6 +39,7 @@ struct ModelCard {
     gate: Option<Gate>,
     figures: Vec<Figures>,
     report: Option<String>,
+    shadow: Option<ShadowCard>,
     can_roll_back: bool,
     error: Option<String>,
     versions: Vec<VersionRow>,
@@ -75,7 +77,11 @@ async fn page(app: &AppState, query: &Query) -> Result<FleetPage, AppError> {
     let mut models = Vec::new();
     for service in &matching[shown] {
         let (model, versions) = shared.slots.one(&shared.registry, service).await?;
+        let refused = shared.shadows.of(service).and_then(|(shadow, refused)| Some((shadow, refused?)));
         let mut card = card(model, &versions, evaluation.as_deref());
+        if let Some((shadow, refused)) = refused {
+            card.shadow = Some(ShadowCard::new(&shadow, Some(refused)));
+        }
         if !card.figures.is_empty() {
             card.report = reports.first().map(|name| super::reports::href(name));
         }
@@ -98,6 +104,7 @@ fn card(model: ServiceModel, versions: &[VersionInfo], evaluation: Option<&Evalu
         gate: model.candidate.as_ref().and_then(gate),
         figures: evaluation.map(|evaluation| evaluation.figures(&model.service)).unwrap_or_default(),
         report: None,
+        shadow: model.shadow.as_ref().map(|shadow| ShadowCard::new(shadow, None)),
         serving: model.serving.unwrap_or_else(|| "rules".to_owned()),
         candidate: model.candidate,
         can_roll_back: model.current.is_some(),

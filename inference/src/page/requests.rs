@@ -29,6 +29,8 @@ pub(super) struct RequestCard {
     pub(super) expires: String,
     pub(super) summary: String,
     pub(super) note: Option<String>,
+    /// What came of it, and the class of its badge.
+    pub(super) found: Option<(&'static str, &'static str, String)>,
     pub(super) is_open: bool,
     pub(super) labels: Option<LabelBox>,
 }
@@ -76,6 +78,10 @@ impl RequestCard {
             expires: format_utc(request.expires_at),
             summary: view::full_sentence(&request.evidence.summary),
             note: stored.note.clone().filter(|note| !note.is_empty()),
+            found: stored.verification.as_ref().map(|v| {
+                let (text, tone) = words::finding(v.finding);
+                (text, tone, view::full_sentence(&v.reason))
+            }),
             is_open: stored.status == RequestStatus::Open,
             labels: Some(book.of_request(stored, subject, &anchor, back)),
             anchor,

@@ -7,6 +7,7 @@ mod database;
 mod dead_letters;
 mod error;
 mod feedback;
+mod ladder_moves;
 mod leadership;
 mod link_key;
 mod lock;
@@ -17,7 +18,9 @@ mod predictions;
 mod requests;
 mod safety;
 mod settlements;
+mod shadow;
 mod trail;
+mod verifications;
 mod week;
 
 use std::path::Path;
@@ -31,6 +34,8 @@ use sqlx::any::AnyRow;
 use self::database::{Change, Place};
 pub use self::dead_letters::{MessageState, OutboxMessage};
 pub use self::error::StateError;
+pub use self::ladder_moves::LadderMove;
+pub(crate) use self::ladder_moves::Standing;
 pub(crate) use self::leadership::{Seen, Term};
 pub use self::lock::ServerLock;
 pub use self::modes::StoredMode;
@@ -38,7 +43,10 @@ pub(crate) use self::modes::word;
 pub(crate) use self::outbox::{Fate, OutboxEntry};
 pub use self::requests::{Decision, Outcome, StoredRequest};
 pub use self::safety::{Silence, Stop};
+pub(crate) use self::shadow::{KeptBreach, KeptPeriod, ShadowStep};
 pub use self::trail::AuditEntry;
+pub(crate) use self::verifications::OpenVerification;
+pub use self::verifications::{Verification, Worsened};
 
 /// How long predictions without a label or a request, messages that left, and labels that were taken back are kept.
 const RETENTION: Duration = Duration::from_secs(90 * 86_400);
@@ -128,6 +136,9 @@ impl StateStore {
             "DELETE FROM held WHERE at_ms < $1",
             "DELETE FROM sightings WHERE at_ms < $1",
             "DELETE FROM feedback WHERE taken_back_ms < $1",
+            "DELETE FROM shadow_pairs WHERE at_ms < $1",
+            "DELETE FROM shadow_requests WHERE at_ms < $1",
+            "DELETE FROM shadow_breaches WHERE at_ms < $1",
         ] {
             sqlx::query(statement).bind(before).execute(&mut *tx).await.map_err(|e| self.failed(WHAT, e))?;
         }

@@ -61,6 +61,8 @@ impl StateStore {
             );
             let new = super::requests::insert(&mut tx, request, &key, announce, &self.shard).await;
             if new.map_err(|e| self.failed(WHAT, e))? {
+                let watched = super::verifications::insert(&mut tx, request, &output.predictions, &self.shard).await;
+                watched.map_err(|e| self.failed(WHAT, e))?;
                 fresh.push(request.id.clone());
             }
         }

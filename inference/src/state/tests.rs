@@ -180,13 +180,28 @@ async fn an_announcement_is_settled_once(store) {
 
 async fn a_mode_is_set_changed_and_given_back(store) {
     let rung = |mode, verified| Rung { mode, since: at(60), verified };
-    store.set_mode("cart", "restart", &rung(Mode::Approval, 3), Mode::DryRun, Some("works")).await.unwrap();
-    store.set_mode("cart", "restart", &rung(Mode::Automatic, 20), Mode::Approval, None).await.unwrap();
+    let put = async |wanted: Rung, note| {
+        let may = |_: &Rung| Ok::<_, ()>(wanted.clone());
+        store.set_mode(("cart", "restart"), Mode::DryRun, note, at(60), may).await.unwrap().unwrap();
+    };
+    put(rung(Mode::Approval, 3), Some("works")).await;
+    put(rung(Mode::Automatic, 20), None).await;
     let stored = store.mode("cart", "restart").await.unwrap().unwrap();
     assert_eq!((stored.rung, stored.note), (rung(Mode::Automatic, 20), None));
     assert_eq!(store.modes().await.unwrap().len(), 1);
-    assert!(store.forget_mode("cart", "restart", at(90)).await.unwrap());
-    assert!(!store.forget_mode("cart", "restart", at(90)).await.unwrap());
+    let modes = (Mode::Automatic, Mode::DryRun);
+    assert!(store.forget_mode("cart", "restart", modes, at(90)).await.unwrap());
+    assert!(!store.forget_mode("cart", "restart", modes, at(90)).await.unwrap());
+    let moves = store.ladder_moves("cart", "restart", 10).await.unwrap();
+    let moves: Vec<_> = moves.iter().map(|m| (m.event.as_str(), m.from, m.to)).collect();
+    assert_eq!(
+        moves,
+        [
+            ("forgotten", Mode::Automatic, Mode::DryRun),
+            ("set", Mode::Approval, Mode::Automatic),
+            ("set", Mode::DryRun, Mode::Approval)
+        ]
+    );
     assert_eq!(store.mode("cart", "restart").await.unwrap(), None);
 }
 

@@ -8,6 +8,7 @@
 
 mod alerting;
 mod asking;
+mod autonomy;
 #[path = "../../../models/tests/common/mod.rs"]
 mod bundles;
 mod contract;
@@ -24,4 +25,5 @@ mod otlp;
 mod replicas;
 mod restarting;
 mod rig;
+mod shadowing;
 mod writing;

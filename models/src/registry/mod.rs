@@ -6,6 +6,7 @@
 mod error;
 mod name;
 mod pointer;
+mod shadow;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::RegistryError;
 pub use pointer::{Pointer, Promotion, Rollback};
+pub use shadow::{Shadow, ShadowEnd};
 
 use crate::bundle::{Artifact, BundleError, BundleManifest, MANIFEST_FILE, MAX_MANIFEST_BYTES, cap_of, check_listing};
 use crate::runs::RunLog;

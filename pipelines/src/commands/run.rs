@@ -123,7 +123,10 @@ pub(super) async fn go_on(
             let _lock = if shard.is_some() { registry.share_lock()? } else { registry.lock()? };
             let name = evaluated["report"].as_str().context("the run's record: evaluate: report")?;
             let report = evaluate::read_report(&registry, name).await?;
-            said(promote_candidates(&registry, &promote::judged(&report)?, Some(&report), false).await?)
+            said(
+                promote_candidates(&registry, &promote::judged(&report)?, Some(&report), false, config.train.shadow)
+                    .await?,
+            )
         })
         .await?;
     let reported = attempt
@@ -190,7 +193,7 @@ pub(super) async fn learn(config: &Config, until: Option<Timestamp>, pulled: Out
     let (evaluated, report) =
         evaluate::evaluate_range(config, &registry, fitted, Some(split), Some(end)).await.context("evaluation")?;
     let candidates = promote::candidates(&registry, &[]).await?;
-    let promoted = promote_candidates(&registry, &candidates, Some(&report), false).await?;
+    let promoted = promote_candidates(&registry, &candidates, Some(&report), false, config.train.shadow).await?;
     let week = report::week_until(config, end).await.context("the weekly report")?;
     let mut text = [pulled.text(), trained.text(), evaluated.text(), promoted.text()].map(str::trim_end).join("\n");
     if let Some(name) = &week {

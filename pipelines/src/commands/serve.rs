@@ -118,6 +118,8 @@ pub(super) fn server_options(config: &Config, arguments: &Serve) -> anyhow::Resu
         webhook,
         alertmanagers: config.requests.alertmanagers.clone(),
         safety: config.requests.safety.clone(),
+        autonomy: config.requests.autonomy.clone(),
+        shadow: config.train.shadow,
         public_url,
         feedback: config.feedback.clone(),
         step: config.step,

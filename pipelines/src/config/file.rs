@@ -11,6 +11,7 @@ use forewarn_schema::{Mode, Step, Timestamp};
 use serde::Deserialize;
 
 use super::SourceKind;
+use super::autonomy::AutonomySection;
 use super::units::{Bytes, Span};
 
 #[derive(Debug, Default, Deserialize)]
@@ -25,6 +26,7 @@ pub(super) struct ConfigFile {
     pub(super) serve: ServeSection,
     pub(super) requests: RequestsSection,
     pub(super) feedback: super::feedback::FeedbackSection,
+    pub(super) autonomy: AutonomySection,
 }
 
 /// Without a store everything lives in `./forewarn-data`; without a state it lives in the store's
@@ -164,6 +166,8 @@ pub(super) struct TrainSection {
     pub(super) seed: u64,
     pub(super) lstm_steps: Option<usize>,
     pub(super) holdout: Span,
+    /// How long what passed the gate scores beside what serves before it may take over; 0: it takes over at once.
+    pub(super) shadow: Span,
     pub(super) openlineage: LineageSection,
 }
 
@@ -190,6 +194,7 @@ impl Default for TrainSection {
             lstm_steps: None,
             holdout: Span::days(3),
             openlineage: LineageSection::default(),
+            shadow: Span::seconds(0),
         }
     }
 }
@@ -351,6 +356,7 @@ pub(super) const FROM_ENVIRONMENT: &[(&str, &str)] = &[
     ("train", "seed"),
     ("train", "lstm_steps"),
     ("train", "holdout"),
+    ("train", "shadow"),
     ("serve", "listen"),
     ("serve", "public_url"),
     ("serve", "shard"),
@@ -372,4 +378,11 @@ pub(super) const FROM_ENVIRONMENT: &[(&str, &str)] = &[
     ("requests", "max_workloads"),
     ("requests", "mode"),
     ("feedback", "links_valid"),
+    ("autonomy", "climb"),
+    ("autonomy", "highest"),
+    ("autonomy", "dry_run"),
+    ("autonomy", "verified_successes"),
+    ("autonomy", "settling"),
+    ("autonomy", "hold"),
+    ("autonomy", "outcome_grace"),
 ];

@@ -4,6 +4,7 @@
 //! `file` is what may be written, `load` reads it and names the place of a mistake, `resolve` turns it
 //! into what the commands use (`resolve_door` what of it is about who comes in).
 
+mod autonomy;
 mod feedback;
 mod file;
 mod lineage;
@@ -21,7 +22,9 @@ use std::time::Duration;
 
 use forewarn_datasets::{BearerToken, Fetch, PrometheusOptions, SourceResolution, TlsOptions};
 use forewarn_features::{Calendar, SignalSet};
-use forewarn_inference::{Alertmanagers, Credential, DoorOptions, FeedbackOptions, RateOptions, Reach, SafetyOptions};
+use forewarn_inference::{
+    Alertmanagers, AutonomyOptions, Credential, DoorOptions, FeedbackOptions, RateOptions, Reach, SafetyOptions,
+};
 use forewarn_models::lstm::Device;
 use forewarn_schema::{Mode, Step};
 
@@ -165,6 +168,8 @@ pub(crate) struct Train {
     /// Whether `serve` runs it, too.
     pub(crate) in_server: bool,
     pub(crate) lineage: LineageOptions,
+    /// How long what passed the gate scores beside what serves; 0: it takes over at once.
+    pub(crate) shadow: Duration,
 }
 
 /// `[serve]`.
@@ -197,6 +202,7 @@ pub(crate) struct Requests {
     pub(crate) webhook: Option<Webhook>,
     pub(crate) alertmanagers: Option<Alertmanagers>,
     pub(crate) safety: SafetyOptions,
+    pub(crate) autonomy: AutonomyOptions,
     pub(crate) weekly_budget: u32,
     pub(crate) mode: Mode,
 }

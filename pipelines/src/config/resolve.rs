@@ -9,10 +9,11 @@ use std::sync::Arc;
 use forewarn_datasets::{Fetch, TlsOptions};
 use forewarn_features::promql::Expression;
 use forewarn_features::{Calendar, CalendarError, SignalSet};
-use forewarn_inference::{Alertmanagers, Reach, StateStore};
+use forewarn_inference::{Alertmanagers, AutonomyOptions, Reach, StateStore};
 use forewarn_schema::LabelMatcher;
 use url::Url;
 
+use super::autonomy::autonomy;
 use super::file::{ConfigFile, SourceSection};
 use super::lineage::lineage;
 use super::load::{locate, unknown_variables};
@@ -21,6 +22,10 @@ use super::safety;
 use super::shard::shard;
 use super::units::Secret;
 use super::{Config, ConfigError, LogKeys, Requests, Serve, Source, SourceKind, Train, Webhook};
+
+/// A shorter shadow period shows nothing, a longer one leaves the champion to grow old.
+const LEAST_SHADOW: std::time::Duration = std::time::Duration::from_secs(3600);
+const MOST_SHADOW: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
 
 /// Where a value stands, for messages.
 pub(super) struct Place<'a> {
@@ -127,6 +132,10 @@ pub(super) fn resolve(
     if file.train.lstm_steps == Some(0) {
         return Err(place.wrong("train", 0, "lstm_steps", "must be at least 1"));
     }
+    let shadow = file.train.shadow.0;
+    if !shadow.is_zero() && !(LEAST_SHADOW..=MOST_SHADOW).contains(&shadow) {
+        return Err(place.wrong("train", 0, "shadow", "must be 1h to 30d, or 0s for none"));
+    }
     let sources = sources(&place, &file.source)?;
     let signals =
         SignalSet::new(&file.signals.presets, file.signal.clone()).map_err(|e| signal_error(&place, &file, e))?;
@@ -134,7 +143,8 @@ pub(super) fn resolve(
     let max_body_bytes = usize::try_from(file.serve.max_body.0)
         .map_err(|_| place.wrong("serve", 0, "max_body", "does not fit this machine's memory"))?;
     let (shard, checkpoint) = shard(&place, &file.serve)?;
-    let requests = requests(&place, &file, &calendar)?;
+    let autonomy = autonomy(&place, &file, &signals, file.dataset.step)?;
+    let requests = requests(&place, &file, &calendar, autonomy)?;
     if !state_url.expose().starts_with("sqlite:") && requests.webhook.as_ref().is_some_and(|w| w.secret.is_none()) {
         let what = "is needed where the state is in PostgreSQL: every server signs with the same secret";
         return Err(place.wrong("requests", 0, "webhook_secret_file", what));
@@ -164,6 +174,7 @@ pub(super) fn resolve(
             jitter: file.train.jitter.0,
             in_server: file.train.in_server,
             lineage,
+            shadow: file.train.shadow.0,
         },
         serve: Serve {
             listen,
@@ -185,7 +196,12 @@ pub(super) fn resolve(
     })
 }
 
-fn requests(place: &Place<'_>, file: &ConfigFile, calendar: &Calendar) -> Result<Requests, ConfigError> {
+fn requests(
+    place: &Place<'_>,
+    file: &ConfigFile,
+    calendar: &Calendar,
+    autonomy: AutonomyOptions,
+) -> Result<Requests, ConfigError> {
     let section = &file.requests;
     let reach = reach(&section.allow_networks).map_err(|e| place.wrong("requests", 0, "allow_networks", e))?;
     let secret = place.secret(
@@ -216,7 +232,7 @@ fn requests(place: &Place<'_>, file: &ConfigFile, calendar: &Calendar) -> Result
     let urls = safety::alertmanagers(place, file, &reach)?;
     let alertmanagers = (!urls.is_empty()).then(|| Alertmanagers::new(urls, reach));
     let safety = safety::safety(place, file, calendar)?;
-    Ok(Requests { webhook, alertmanagers, safety, weekly_budget: section.weekly_budget, mode: section.mode })
+    Ok(Requests { webhook, alertmanagers, safety, autonomy, weekly_budget: section.weekly_budget, mode: section.mode })
 }
 
 fn sources(place: &Place<'_>, sections: &[SourceSection]) -> Result<Vec<Source>, ConfigError> {

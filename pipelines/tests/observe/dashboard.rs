@@ -107,6 +107,29 @@ const ROWS: &[(&str, &[Panel])] = &[
         ],
     ),
     (
+        "Autonomy",
+        &[
+            Panel(
+                "How far playbooks may act",
+                "short",
+                &[("max by (service, playbook) (forewarn_autonomy_mode{FILTER})", "{{service}} {{playbook}}")],
+                "Dry run (0), approval (1), automatic (2).",
+            ),
+            Panel(
+                "Successes on the way",
+                "short",
+                &[("max by (service, playbook) (forewarn_autonomy_verified{FILTER})", "{{service}} {{playbook}}")],
+                "That the forecast verified, since the playbook stands on its rung.",
+            ),
+            Panel(
+                "What came of requests",
+                "short",
+                &[("max by (finding) (forewarn_verifications)", "{{finding}}")],
+                "As the forecast saw it afterwards; watched: not known yet.",
+            ),
+        ],
+    ),
+    (
         "Ingest",
         &[
             Panel(
@@ -207,6 +230,7 @@ const ROWS: &[(&str, &[Panel])] = &[
                 "short",
                 &[
                     ("count(forewarn_model_info)", "services with a model"),
+                    ("count(forewarn_shadow_info)", "services with a challenger"),
                     ("sum(increase(forewarn_models_refused_total[1d]))", "refused in a day"),
                 ],
                 "The others are served by rules.",
