@@ -20,6 +20,7 @@ use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::models::ModelSlots;
 use crate::options::ServerOptions;
+use crate::outcomes::RollingCache;
 use crate::page::QualityCache;
 use crate::pull::Pulling;
 use crate::rates::Rate;
@@ -59,6 +60,7 @@ pub(crate) struct Shared {
     pub(crate) writes: Rate,
     pub(crate) quality: QualityCache,
     pub(crate) leadership: Leadership,
+    pub(crate) rolling: RollingCache,
 }
 
 impl Shared {

@@ -137,6 +137,7 @@ impl Server {
             requests: Rate::new(options.rates.requests_per_second),
             writes: Rate::new(options.rates.writes_per_second),
             quality: Default::default(),
+            rolling: Default::default(),
             options,
         }));
         if let Err(error) = app.reload().await {
@@ -233,6 +234,7 @@ impl ServerHandle {
         if self.app.0.store.failure().is_some() && self.app.0.store.probe().await.is_err() {
             return 0;
         }
+        self.app.recall_happenings(now).await;
         let options = &self.app.0.options;
         let schedule = Schedule {
             step: options.step,
@@ -330,6 +332,7 @@ impl ServerHandle {
         let announced = self.app.0.store.requests_since(self.app.now() - REMEMBERED).await?;
         let announced: Vec<_> = announced.into_iter().map(|stored| stored.request).collect();
         self.app.0.scorer.adopt(self.app.now(), &announced);
+        self.app.0.scorer.watched().recall_again();
         lead();
         self.app.0.outbox.notify_one();
         Ok(())
@@ -343,6 +346,7 @@ impl ServerHandle {
         if shared.leadership.watches() {
             shared.metrics.step(false);
             shared.scorer.publish(at, unasked(output));
+            shared.scorer.watched().leave_to_others(at);
             return true;
         }
         for request in &mut output.requests {
@@ -376,6 +380,7 @@ impl ServerHandle {
         if !fresh.is_empty() {
             self.app.ring();
         }
+        self.app.settle(at).await;
         true
     }
 }

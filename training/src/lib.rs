@@ -26,7 +26,6 @@ mod rehearsal;
 mod replay;
 pub mod report;
 
-pub use alarms::required_lead;
 pub use backtest::{BacktestSummary, Replaying, RollingOriginBacktest, backtest};
 pub use detectors::{AnomalyQuality, DetectorQuality};
 pub use evaluate::{EvaluationInput, demote_forecasters, evaluate};
@@ -34,5 +33,6 @@ pub use fit::{FitError, FitOptions, FitProgress, FitQuality, Quiet, fit_all, fit
 pub use fleet::FleetPrior;
 pub use forewarn_models::metrics;
 pub use forewarn_models::settle::Truth;
+pub use forewarn_models::settle::required_lead;
 pub use gate::{GateVerdict, PromotionGate};
 pub use report::{EvaluationReport, render_html};

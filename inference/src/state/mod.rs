@@ -17,6 +17,7 @@ mod requests;
 mod safety;
 mod settlements;
 mod trail;
+mod unsettled;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +37,7 @@ pub(crate) use self::modes::word;
 pub(crate) use self::outbox::{Fate, OutboxEntry};
 pub use self::requests::{Decision, Outcome, StoredRequest};
 pub use self::safety::{Silence, Stop};
+pub(crate) use self::settlements::word as became_word;
 pub use self::trail::AuditEntry;
 
 /// How long predictions without a label or a request, and messages that left, are kept.
@@ -122,6 +124,9 @@ impl StateStore {
             "DELETE FROM predictions WHERE at_ms < $1 AND id NOT IN (SELECT prediction_id FROM requests) \
              AND id NOT IN (SELECT prediction_id FROM feedback WHERE prediction_id IS NOT NULL)",
             "DELETE FROM outbox WHERE expires_at_ms < $1 AND state <> 'pending'",
+            "DELETE FROM happenings WHERE at_ms < $1",
+            "DELETE FROM unsettled WHERE due_ms < $1",
+            "DELETE FROM settlements WHERE settled_at_ms < $1 AND request_id IS NULL AND was <> 'missed'",
             "DELETE FROM silences WHERE until_ms < $1",
         ] {
             sqlx::query(statement).bind(before).execute(&mut *tx).await.map_err(|e| self.failed(WHAT, e))?;

@@ -19,7 +19,8 @@ const STEP: &str = "store the predictions and requests of a step";
 impl StateStore {
     /// Stores what one step decided, all of it or nothing: its requests with the message that
     /// announces each (where `announce`), the predictions that emitted them, and of the others those
-    /// with a probability of at least 0.5, at most one a target in 10 minutes. What is stored already
+    /// with a probability of at least 0.5, at most one a target in 10 minutes; each of these, and a small sample of all, waits from then on
+    /// to be settled. What is stored already
     /// stays as it is. Returns the ids of the requests that are new. Where another server leads it is
     /// [`StateError::NotLeading`], and nothing is stored.
     pub(crate) async fn save_step(&self, output: &EngineOutput, announce: bool) -> Result<Vec<String>, StateError> {
@@ -37,7 +38,8 @@ impl StateStore {
             .filter(|p| p.request_id.is_some() || output.requests.iter().any(|r| r.prediction_id == p.id))
             .collect();
         let likely: Vec<&Prediction> = likely.collect();
-        if likely.is_empty() && output.requests.is_empty() && announced.is_empty() {
+        let sampled = crate::outcomes::sampled(&output.predictions);
+        if likely.is_empty() && output.requests.is_empty() && announced.is_empty() && sampled.is_none() {
             return Ok(Vec::new());
         }
         let mut tx = self.begin(WHAT).await?;
@@ -49,6 +51,9 @@ impl StateStore {
         for prediction in likely {
             let since = prediction.at.millis().saturating_sub(KEPT_EVERY_MS);
             insert(&mut tx, prediction, Some(since)).await.map_err(|e| self.failed(WHAT, e))?;
+        }
+        if let Some(prediction) = sampled {
+            super::unsettled::insert(&mut tx, prediction).await.map_err(|e| self.failed(WHAT, e))?;
         }
         for request in &output.requests {
             let target = output.predictions.iter().find(|p| p.id == request.prediction_id);
@@ -97,7 +102,7 @@ impl StateStore {
 /// With `unless_since`, only where the target has none at or after that time (ms).
 async fn insert(tx: &mut Change, prediction: &Prediction, unless_since: Option<i64>) -> Result<(), sqlx::Error> {
     let body = serde_json::to_string(prediction).map_err(|e| sqlx::Error::Encode(e.into()))?;
-    sqlx::query(
+    let result = sqlx::query(
         "INSERT INTO predictions (id, target_key, service, kind, at_ms, probability, body) \
          SELECT $1, $2, $3, $4, $5, $6, $7 \
          WHERE $8 IS NULL OR NOT EXISTS (SELECT 1 FROM predictions WHERE target_key = $2 AND at_ms > $8) \
@@ -113,6 +118,9 @@ async fn insert(tx: &mut Change, prediction: &Prediction, unless_since: Option<i
     .bind(unless_since)
     .execute(&mut **tx)
     .await?;
+    if result.rows_affected() > 0 {
+        super::unsettled::insert(tx, prediction).await?;
+    }
     Ok(())
 }
 
