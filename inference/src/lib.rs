@@ -79,7 +79,7 @@ pub use maintenance::{MaintenanceWindow, NotWeekly, Weekly, When};
 pub use metrics::{MetricInfo, metrics_list};
 pub use options::{Alertmanagers, Clock, ServerOptions, Webhook, system_clock};
 pub use outbox::Outbox;
-pub use outcomes::{Announcement, Cases, Labels, Outcomes, Rolling, Scope, WINDOWS, Window};
+pub use outcomes::{Announcement, Cases, Labels, ListedSettlement, Miss, Outcomes, Rolling, Scope, WINDOWS, Window};
 pub use pull::{FedSeries, FeedError, SampleFeed};
 pub use rates::RateOptions;
 pub use safety::{Modes, NewSilence, Safety, SafetyOptions};

@@ -23,13 +23,13 @@ impl AppState {
                 continue;
             }
             let known = self.0.store.breaches_of(&one.service, &one.signal, breach.onset - FURTHEST).await?;
-            let before = known.iter().chain(&happened[..place]).filter_map(Happened::breach);
-            let earlier = |other: Breach| {
+            let mut before = known.iter().chain(&happened[..place]).filter_map(Happened::breach);
+            let speaks_for_it = before.any(|other| {
                 (other.at, &other.labels) < (breach.at, &breach.labels)
                     && !other.is_sudden()
                     && breach.side_by_side(&other)
-            };
-            if !before.map(earlier).any(|earlier| earlier) {
+            });
+            if !speaks_for_it {
                 missed.push(self.miss(one, &breach, now));
             }
         }

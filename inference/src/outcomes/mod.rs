@@ -4,6 +4,7 @@
 mod announcement;
 mod cache;
 mod labels;
+mod listed;
 mod missed;
 mod rolling;
 mod watched;
@@ -15,7 +16,8 @@ pub use self::announcement::Announcement;
 pub(crate) use self::announcement::sampled;
 pub(crate) use self::cache::RollingCache;
 pub use self::cache::{Outcomes, WINDOWS, Window};
-pub use self::labels::Labels;
+pub use self::labels::{Labels, Miss};
+pub use self::listed::ListedSettlement;
 pub use self::rolling::{Cases, Rolling, Scope};
 pub(crate) use self::watched::Watched;
 use crate::app::AppState;

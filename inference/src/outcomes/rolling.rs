@@ -58,6 +58,9 @@ impl Scope<'_> {
     }
 }
 
+/// Service, signal, and when it came; of one that never came, which request said so.
+type WhichBreach<'a> = (&'a str, &'a str, Result<Timestamp, &'a str>);
+
 impl Rolling {
     /// Of what was settled within `range`. A range of no length has no weeks and no false alarms a week.
     pub fn of(settled: &[Settlement], labels: &Labels, range: TimeRange, scope: Scope<'_>) -> Self {
@@ -75,7 +78,7 @@ impl Rolling {
         let requests = settled.iter().filter(|s| s.request_id.is_some() && !is_miss(s));
         let (mut right, mut wrong) = (0_u32, 0_u32);
         // By breach, the earliest request that announced it; one that never came counts by its request.
-        let mut announced: BTreeMap<(&str, &str, Result<Timestamp, &str>), Option<f64>> = BTreeMap::new();
+        let mut announced: BTreeMap<WhichBreach<'_>, Option<f64>> = BTreeMap::new();
         for request in requests {
             match verdict(request) {
                 Some(Verdict::TruePositive) => right += 1,

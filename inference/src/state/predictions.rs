@@ -46,14 +46,14 @@ impl StateStore {
         self.fence(&mut tx, WHAT).await?;
         let mut fresh = Vec::new();
         for prediction in announced {
-            insert(&mut tx, prediction, None).await.map_err(|e| self.failed(WHAT, e))?;
+            insert(&mut tx, prediction, None, &self.shard).await.map_err(|e| self.failed(WHAT, e))?;
         }
         for prediction in likely {
             let since = prediction.at.millis().saturating_sub(KEPT_EVERY_MS);
-            insert(&mut tx, prediction, Some(since)).await.map_err(|e| self.failed(WHAT, e))?;
+            insert(&mut tx, prediction, Some(since), &self.shard).await.map_err(|e| self.failed(WHAT, e))?;
         }
         if let Some(prediction) = sampled {
-            super::unsettled::insert(&mut tx, prediction).await.map_err(|e| self.failed(WHAT, e))?;
+            super::unsettled::insert(&mut tx, prediction, &self.shard).await.map_err(|e| self.failed(WHAT, e))?;
         }
         for request in &output.requests {
             let target = output.predictions.iter().find(|p| p.id == request.prediction_id);
@@ -74,7 +74,7 @@ impl StateStore {
     pub(crate) async fn keep_prediction(&self, prediction: &Prediction) -> Result<(), StateError> {
         const WHAT: &str = "store a prediction";
         let mut tx = self.begin(WHAT).await?;
-        insert(&mut tx, prediction, None).await.map_err(|e| self.failed(WHAT, e))?;
+        insert(&mut tx, prediction, None, &self.shard).await.map_err(|e| self.failed(WHAT, e))?;
         self.commit(tx, WHAT).await
     }
 
@@ -100,7 +100,12 @@ impl StateStore {
 }
 
 /// With `unless_since`, only where the target has none at or after that time (ms).
-async fn insert(tx: &mut Change, prediction: &Prediction, unless_since: Option<i64>) -> Result<(), sqlx::Error> {
+async fn insert(
+    tx: &mut Change,
+    prediction: &Prediction,
+    unless_since: Option<i64>,
+    shard: &str,
+) -> Result<(), sqlx::Error> {
     let body = serde_json::to_string(prediction).map_err(|e| sqlx::Error::Encode(e.into()))?;
     let result = sqlx::query(
         "INSERT INTO predictions (id, target_key, service, kind, at_ms, probability, body) \
@@ -119,7 +124,7 @@ async fn insert(tx: &mut Change, prediction: &Prediction, unless_since: Option<i
     .execute(&mut **tx)
     .await?;
     if result.rows_affected() > 0 {
-        super::unsettled::insert(tx, prediction).await?;
+        super::unsettled::insert(tx, prediction, shard).await?;
     }
     Ok(())
 }

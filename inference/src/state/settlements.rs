@@ -62,6 +62,19 @@ impl StateStore {
         rows.iter().map(read).collect()
     }
 
+    /// What became of requests, and the breaches that were missed, newest first, at most `limit`.
+    pub(crate) async fn settlements_shown(&self, limit: u32) -> Result<Vec<Settlement>, StateError> {
+        let rows = sqlx::query(
+            "SELECT id, body FROM settlements WHERE request_id IS NOT NULL OR was = 'missed' \
+             ORDER BY settled_at_ms DESC, id LIMIT $1",
+        )
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|e| StateError::query("read what became of requests", e))?;
+        rows.iter().map(read).collect()
+    }
+
     /// What changes where something is settled or labelled: counts and newest times of both.
     pub(crate) async fn settled_so_far(&self) -> Result<[i64; 4], StateError> {
         const WHAT: &str = "count what is settled";

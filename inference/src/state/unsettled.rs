@@ -1,7 +1,7 @@
 //! What was said and is not settled yet, and what happened to targets meanwhile.
 
 use forewarn_models::settle::{Happened, What};
-use forewarn_schema::{Prediction, Settlement, Timestamp};
+use forewarn_schema::{Happening, Prediction, Settlement, Timestamp};
 use sqlx::Row;
 
 use super::{AnyRow, Change, StateError, StateStore, corrupt, plain};
@@ -11,14 +11,17 @@ use crate::outcomes::Announcement;
 const AT_ONCE: i64 = 1000;
 
 impl StateStore {
-    /// What is to be looked at by `at`, the longest due first, at most 1000.
+    /// What is to be looked at by `at` of this shard's, the longest due first, at most 1000.
     pub async fn due(&self, at: Timestamp) -> Result<Vec<Announcement>, StateError> {
-        let rows = sqlx::query("SELECT id, body FROM unsettled WHERE due_ms <= $1 ORDER BY due_ms, id LIMIT $2")
-            .bind(at.millis())
-            .bind(AT_ONCE)
-            .fetch_all(&self.pool)
-            .await
-            .map_err(|e| StateError::query("read what is not settled", e))?;
+        let rows = sqlx::query(
+            "SELECT id, body FROM unsettled WHERE shard = $3 AND due_ms <= $1 ORDER BY due_ms, id LIMIT $2",
+        )
+        .bind(at.millis())
+        .bind(AT_ONCE)
+        .bind(&*self.shard)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|e| StateError::query("read what is not settled", e))?;
         rows.iter().map(|row| read(row, "announcement")).collect()
     }
 
@@ -65,8 +68,8 @@ impl StateStore {
             for one in happened {
                 let body = serde_json::to_string(one).map_err(|e| sqlx::Error::Encode(e.into()))?;
                 sqlx::query(
-                    "INSERT INTO happenings (id, service, signal, kind, at_ms, what, body) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING",
+                    "INSERT INTO happenings (id, service, signal, kind, at_ms, what, body, shard) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING",
                 )
                 .bind(one.id())
                 .bind(plain(&one.service))
@@ -75,13 +78,15 @@ impl StateStore {
                 .bind(one.at.millis())
                 .bind(one.what.as_str())
                 .bind(body)
+                .bind(&*self.shard)
                 .execute(&mut *tx)
                 .await?;
-                if let What::Reached { .. } = one.what {
-                    sqlx::query("UPDATE unsettled SET due_ms = $1 WHERE service = $2 AND kind = $3 AND due_ms > $1")
+                if let What::Reached { .. } | What::Happening(Happening::OomKilled) = one.what {
+                    sqlx::query("UPDATE unsettled SET due_ms = $1 WHERE service = $2 AND kind = $3 AND shard = $4 AND due_ms > $1")
                         .bind(now.millis())
                         .bind(plain(&one.service))
                         .bind(one.kind.as_str())
+                        .bind(&*self.shard)
                         .execute(&mut *tx)
                         .await?;
                 }
@@ -95,10 +100,11 @@ impl StateStore {
         self.commit(tx, WHAT).await
     }
 
-    /// What happened at or after `since`, oldest first.
+    /// What happened to this shard's targets at or after `since`, oldest first.
     pub async fn happenings_since(&self, since: Timestamp) -> Result<Vec<Happened>, StateError> {
-        let rows = sqlx::query("SELECT id, body FROM happenings WHERE at_ms >= $1 ORDER BY at_ms, id")
+        let rows = sqlx::query("SELECT id, body FROM happenings WHERE shard = $2 AND at_ms >= $1 ORDER BY at_ms, id")
             .bind(since.millis())
+            .bind(&*self.shard)
             .fetch_all(&self.pool)
             .await
             .map_err(|e| StateError::query("read what happened", e))?;
@@ -127,11 +133,11 @@ impl StateStore {
 }
 
 /// Keeps it until it is settled; one that is kept or settled already stays as it is.
-pub(super) async fn insert(tx: &mut Change, prediction: &Prediction) -> Result<(), sqlx::Error> {
+pub(super) async fn insert(tx: &mut Change, prediction: &Prediction, shard: &str) -> Result<(), sqlx::Error> {
     let announcement = Announcement::of(prediction);
     let body = serde_json::to_string(&announcement).map_err(|e| sqlx::Error::Encode(e.into()))?;
     sqlx::query(
-        "INSERT INTO unsettled (id, service, kind, due_ms, body) SELECT $1, $2, $3, $4, $5 \
+        "INSERT INTO unsettled (id, service, kind, due_ms, body, shard) SELECT $1, $2, $3, $4, $5, $6 \
          WHERE NOT EXISTS (SELECT 1 FROM settlements WHERE id = $1) ON CONFLICT DO NOTHING",
     )
     .bind(&announcement.id)
@@ -139,6 +145,7 @@ pub(super) async fn insert(tx: &mut Change, prediction: &Prediction) -> Result<(
     .bind(announcement.kind.as_str())
     .bind(announcement.due().millis())
     .bind(body)
+    .bind(shard)
     .execute(&mut **tx)
     .await?;
     Ok(())

@@ -23,4 +23,5 @@ mod otlp;
 mod replicas;
 mod restarting;
 mod rig;
+mod settling;
 mod writing;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::target::WatchedTarget;
 use super::workload::Workload;
-use super::{Happened, Watch, What};
+use super::{CounterKey, Happened, Watch, What};
 use crate::settle::walk::{Reset, Way};
 
 /// What is watched besides the services.
@@ -16,6 +16,7 @@ use crate::settle::walk::{Reset, Way};
 pub struct WatchMemory {
     seen: Option<(Timestamp, Timestamp)>,
     blind: Vec<TimeRange>,
+    counters: Vec<(CounterKey, (f64, Timestamp))>,
 }
 
 /// One service as it is watched.
@@ -30,7 +31,8 @@ type WatchedSignal = (Arc<str>, Workload, Vec<(Arc<LabelSet>, WatchedTarget)>);
 impl Watch {
     /// A copy of what it holds but for the services.
     pub fn memory(&self) -> WatchMemory {
-        WatchMemory { seen: self.seen, blind: self.blind.clone() }
+        let counters = self.counters.iter().map(|(key, last)| (key.clone(), *last)).collect();
+        WatchMemory { seen: self.seen, blind: self.blind.clone(), counters }
     }
 
     /// A copy of each service, one by one.
@@ -50,6 +52,7 @@ impl Watch {
     /// Goes on from what an earlier watch had seen, where this one saw nothing. What is not a signal with a limit any more is left out.
     pub fn remember(&mut self, memory: WatchMemory, services: Vec<WatchedService>) {
         (self.seen, self.blind) = (memory.seen, memory.blind);
+        self.counters = memory.counters.into_iter().collect();
         for WatchedService { service, signals } in services {
             let limited = |signal: &str| self.signals.get(signal).is_some_and(|s| s.kind.breach().is_some());
             let signals = signals.into_iter().filter(|(signal, ..)| limited(signal));

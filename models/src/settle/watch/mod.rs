@@ -15,16 +15,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forewarn_features::{Observation, ServiceStep, SignalSet};
-use forewarn_schema::{BreachKind, LabelSet, Prediction, TimeRange, Timestamp};
+use forewarn_schema::{BreachKind, Happening, LabelSet, Prediction, TimeRange, Timestamp};
 
 pub use self::happened::{Happened, What};
 pub use self::memory::{WatchMemory, WatchedService};
 pub use self::settling::{Announced, Settled};
-use self::target::WatchedTarget;
+use self::target::{Change, WatchedTarget};
 use self::workload::Workload;
 use super::life::{Life, Point, WouldHave};
 use super::walk::Rules;
-use super::{ENDED, GRACE};
+use super::{ENDED, GRACE, agree};
 use crate::scorer::horizon_seconds;
 
 /// A request is waited for so long after its deadline, at most, while its target stands nearer to its limit than when it was made.
@@ -51,12 +51,20 @@ pub struct Watch {
     seen: Option<(Timestamp, Timestamp)>,
     /// Times without a step, between two.
     blind: Vec<TimeRange>,
+    /// The last values of what is read as an event where it rises, and when that was.
+    counters: BTreeMap<CounterKey, (f64, Timestamp)>,
 }
+
+/// Service, signal, labels.
+type CounterKey = (Arc<str>, Arc<str>, Arc<LabelSet>);
+
+/// A counter that was not seen for so long is forgotten.
+const COUNTED: Duration = Duration::from_secs(86_400);
 
 impl Watch {
     /// Nothing was seen.
     pub fn new(signals: Arc<SignalSet>) -> Self {
-        Self { signals, services: BTreeMap::new(), seen: None, blind: Vec::new() }
+        Self { signals, services: BTreeMap::new(), seen: None, blind: Vec::new(), counters: BTreeMap::new() }
     }
 
     /// The last step that was seen.
@@ -80,6 +88,10 @@ impl Watch {
                 observe_target(&step.service, targets, observation, rules, point, lives, &mut happened);
             }
         }
+        for step in steps {
+            self.count_events(at, step, &mut happened);
+        }
+        self.counters.retain(|_, (_, last)| *last + COUNTED > at);
         for (service, targets) in &mut self.services {
             for (signal, (workload, targets)) in targets.iter_mut() {
                 let Some(kind) = self.signals.get(signal).and_then(|s| s.kind.breach()) else { continue };
@@ -120,6 +132,38 @@ impl Watch {
     /// Whether nothing is watched.
     pub fn is_empty(&self) -> bool {
         self.services.is_empty()
+    }
+
+    /// Reads what rises as something that happened to the targets that agree with it.
+    fn count_events(&mut self, at: Timestamp, step: &ServiceStep, happened: &mut Vec<Happened>) {
+        for seen in &step.observations {
+            let Some(what) = forewarn_features::presets::event(&seen.signal) else { continue };
+            let key = (Arc::clone(&step.service), Arc::clone(&seen.signal), Arc::clone(&seen.labels));
+            let before = self.counters.insert(key, (seen.value, at));
+            if before.is_none_or(|(before, _)| seen.value <= before) {
+                continue;
+            }
+            for (signal, (_, targets)) in self.services.get_mut(&step.service).into_iter().flatten() {
+                let kind = self.signals.get(signal).and_then(|s| s.kind.breach());
+                let Some(kind) = kind.filter(|kind| what != Happening::OomKilled || *kind == BreachKind::Oom) else {
+                    continue;
+                };
+                for (labels, target) in targets.iter_mut().filter(|(labels, _)| agree(labels, &seen.labels)) {
+                    let would_have = target.would_have;
+                    target.changed(Change { at, what, would_have });
+                    let (service, signal, labels) = (Arc::clone(&step.service), Arc::clone(signal), Arc::clone(labels));
+                    happened.push(Happened {
+                        service,
+                        signal,
+                        kind,
+                        labels,
+                        at,
+                        what: What::Happening(what),
+                        would_have,
+                    });
+                }
+            }
+        }
     }
 
     fn note_step(&mut self, at: Timestamp) {

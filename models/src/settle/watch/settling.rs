@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forewarn_schema::{Became, BreachKind, LabelSet, TimeRange, Timestamp};
+use forewarn_schema::{Became, BreachKind, Happening, LabelSet, TimeRange, Timestamp};
 
 use super::target::WatchedTarget;
 use super::{CERTAIN_AFTER, Lives, PATIENCE, Watch};
@@ -65,8 +65,11 @@ impl Watch {
             // A breach that came is certain whatever comes after it.
             let nothing = Walked::default();
             let facts = about.iter().map(|a| a.target.facts(latest, a.target.certain().unwrap_or(&nothing)));
-            return match outcome(said, &facts.collect::<Vec<_>>()) {
-                Outcome::Breached { at } => Settled::Became(Became::Breached { at }),
+            return match (outcome(said, &facts.collect::<Vec<_>>()), killed(said, deadline, &about)) {
+                (Outcome::Breached { at }, _) => Settled::Became(Became::Breached { at }),
+                (Outcome::Averted | Outcome::Unsettled | Outcome::FalseAlarm, Some(at)) => {
+                    Settled::Became(Became::Breached { at })
+                }
                 _ => Settled::NotBefore(certain),
             };
         }
@@ -77,7 +80,11 @@ impl Watch {
             .filter_map(|(a, service)| Some(a.target.walked(a.rules, &*lives.life(service?, a.signal, a.labels))))
             .collect();
         let facts: Vec<Facts<'_>> = about.iter().zip(&walked).map(|(a, w)| a.target.facts(latest, w)).collect();
-        Settled::Became(match outcome(said, &facts) {
+        let outcome = match outcome(said, &facts) {
+            certain @ (Outcome::Breached { .. } | Outcome::InBreach) => certain,
+            other => killed(said, deadline, &about).map_or(other, |at| Outcome::Breached { at }),
+        };
+        Settled::Became(match outcome {
             Outcome::Breached { at } => Became::Breached { at },
             Outcome::InBreach => Became::InBreach,
             Outcome::Unsettled => Became::Unsettled,
@@ -124,13 +131,19 @@ fn outcome(said: &Announced, facts: &[Facts<'_>]) -> Outcome {
     }
 }
 
+/// When the kernel killed one of them for want of memory, whatever was seen of its values between two scrapes: that is the breach.
+fn killed(said: &Announced, deadline: Timestamp, about: &[About<'_>]) -> Option<Timestamp> {
+    let changes = about.iter().filter(|a| a.rules.kind == BreachKind::Oom).flat_map(|a| a.target.changes());
+    let killed = changes.filter(|c| c.what == Happening::OomKilled && said.at < c.at && c.at <= deadline);
+    killed.map(|c| c.at).min()
+}
+
 /// What ended the climb that it was about first, and whether the breach would have come: true where that was said of one target, false
 /// where that was said of none.
 fn averted(said: &Announced, deadline: Timestamp, about: &[About<'_>], walked: &[Walked]) -> Became {
-    use forewarn_schema::Happening::Restarted;
     let mut ends = Vec::new();
     for (a, walked) in about.iter().zip(walked) {
-        let resets = walked.resets.iter().map(|reset| (reset.at, Restarted, reset.would_have));
+        let resets = walked.resets.iter().map(|reset| (reset.at, Happening::Restarted, reset.would_have));
         let changes = a.target.changes().iter().map(|change| (change.at, change.what, change.would_have));
         let after = resets.chain(changes).filter(|(at, ..)| said.at <= *at);
         ends.extend(after.min_by_key(|(at, ..)| *at));

@@ -353,3 +353,30 @@ fn a_target_takes_little() {
     let held = size_of::<WatchedTarget>() + size_of::<Point>() + size_of::<Arc<LabelSet>>();
     assert!(held <= 240, "{held} bytes");
 }
+
+#[test]
+fn a_container_that_the_kernel_killed_has_come_to_its_limit_whatever_was_seen_of_it() {
+    let presets = ["kubernetes", "events"].map(str::to_owned);
+    let signals = Arc::new(SignalSet::new(&presets, vec![]).unwrap());
+    let (all, said) = (All::default(), Rig::new("memory").announced(0, 120, true));
+    let said = Announced { at: minute(10), value: 0.3 * LIMIT, ..said };
+    let settled = |kills: fn(usize) -> f64| {
+        let mut watch = Watch::new(Arc::clone(&signals));
+        let mut words = Vec::new();
+        for m in 0..60 {
+            let seen =
+                |signal: &str, value, limit| Observation { signal: signal.into(), labels: pod("a"), value, limit };
+            // It jumps from half of its limit to its death between two scrapes.
+            let value = if m < 40 { 0.5 } else { 0.3 } * LIMIT;
+            let mut observations = vec![seen("memory", value, Some(LIMIT))];
+            observations.insert(0, seen("event_oom_kills", kills(m), None));
+            let step = ServiceStep { service: "cart".into(), at: minute(m), observations };
+            words.extend(watch.observe(minute(m), &[step], &all).into_iter().map(|h| h.what.as_str()));
+        }
+        (words, watch.settle(&said, &all))
+    };
+    let killed = settled(|m| if m < 40 { 3.0 } else { 4.0 });
+    assert_eq!(killed, (vec!["oom_killed"], Settled::Became(Became::Breached { at: minute(40) })));
+    let (words, not_yet) = settled(|_| 3.0);
+    assert!(words.is_empty() && matches!(not_yet, Settled::NotBefore(_)), "{words:?}, {not_yet:?}");
+}
