@@ -23,6 +23,7 @@ use crate::links::LinkKey;
 use crate::metrics::Metrics;
 use crate::models::ModelSlots;
 use crate::options::ServerOptions;
+use crate::outcomes::RollingCache;
 use crate::page::QualityCache;
 use crate::pull::Pulling;
 use crate::rates::Rate;
@@ -68,6 +69,7 @@ pub(crate) struct Shared {
     pub(crate) link_key: LinkKey,
     pub(crate) links: Rate,
     pub(crate) shadows: Shadows,
+    pub(crate) rolling: RollingCache,
 }
 
 impl Shared {

@@ -14,12 +14,14 @@ use forewarn_features::promql::KeptSeries;
 use forewarn_models::decision::DecisionMemory;
 use forewarn_models::guardrails::{Guardrails, Held, HeldBy};
 use forewarn_models::scorer::ServiceMemory;
+use forewarn_models::settle::{Settled, WatchMemory, WatchedService};
 use forewarn_models::{Engine, EngineOutput, ModelBundle, TargetView};
 use forewarn_schema::{Mode, Prediction, RemediationRequest, Step, Timestamp};
 
 use crate::error::AppError;
 use crate::footprint::Footprint;
 use crate::http::Rendered;
+use crate::outcomes::{Announcement, Watched};
 use crate::shadow::Challengers;
 
 /// Predictions that can still be looked up and labelled, beyond those that are stored.
@@ -42,6 +44,7 @@ pub(crate) struct Scorer {
     default_mode: Mode,
     /// Candidates that score beside; taken after `engine` where both are.
     challengers: Mutex<Option<Challengers>>,
+    watched: Mutex<Watched>,
 }
 
 /// What is told of the last step, so that nobody who asks waits for one that is under way.
@@ -81,7 +84,9 @@ pub(crate) struct Arrivals {
 
 impl Scorer {
     pub(crate) fn new(step: Step, live: LiveSignals, engine: Engine, max_memory: Option<u64>) -> Self {
+        let watched = Mutex::new(Watched::new(Arc::clone(engine.signals())));
         Self {
+            watched,
             step,
             default_mode: engine.options().mode,
             live: RwLock::new(live),
@@ -141,6 +146,7 @@ impl Scorer {
         if let Some(challengers) = &mut *self.challengers() {
             challengers.step(at, &steps);
         }
+        self.watched().observe(at, &steps, &*engine, &output);
         let mut told = self.told();
         told.held_back.clone_from(engine.held_back());
         told.holding = engine.holding();
@@ -271,7 +277,9 @@ impl Scorer {
         series: Vec<KeptSeries>,
         services: Vec<ServiceMemory>,
         decisions: DecisionMemory,
+        watched: (WatchMemory, Vec<WatchedService>),
     ) {
+        self.watched().remember(watched.0, watched.1);
         let newest = {
             let mut live = self.live_mut();
             live.bring_back(oldest, series);
@@ -299,6 +307,18 @@ impl Scorer {
     /// Which episodes are open.
     pub(crate) fn decisions(&self) -> DecisionMemory {
         self.engine().decisions()
+    }
+
+    /// What is noticed of targets.
+    pub(crate) fn watched(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What became of each, by what was seen up to the last step.
+    pub(crate) fn settle(&self, said: &[Announcement]) -> Vec<Settled> {
+        let engine = self.engine();
+        let watched = self.watched();
+        said.iter().map(|said| watched.settle(&said.announced(), &*engine)).collect()
     }
 
     /// How many requests each reason has held back, as of the last step.

@@ -141,6 +141,7 @@ impl Server {
             links: Rate::new(crate::links::A_SECOND),
             last_run: Default::default(),
             shadows: Default::default(),
+            rolling: Default::default(),
             options,
         }));
         if let Err(error) = app.reload().await {
@@ -237,6 +238,7 @@ impl ServerHandle {
         if self.app.0.store.failure().is_some() && self.app.0.store.probe().await.is_err() {
             return 0;
         }
+        self.app.recall_happenings(now).await;
         let options = &self.app.0.options;
         let schedule = Schedule {
             step: options.step,
@@ -338,6 +340,7 @@ impl ServerHandle {
         let announced = self.app.0.store.requests_since(self.app.now() - REMEMBERED).await?;
         let announced: Vec<_> = announced.into_iter().map(|stored| stored.request).collect();
         self.app.0.scorer.adopt(self.app.now(), &announced);
+        self.app.0.scorer.watched().recall_again();
         lead();
         self.app.0.outbox.notify_one();
         Ok(())
@@ -351,6 +354,7 @@ impl ServerHandle {
         if shared.leadership.watches() {
             shared.metrics.step(false);
             shared.scorer.publish(at, unasked(output));
+            shared.scorer.watched().leave_to_others(at);
             return true;
         }
         for request in &mut output.requests {
@@ -386,6 +390,7 @@ impl ServerHandle {
         if !fresh.is_empty() {
             self.app.ring();
         }
+        self.app.settle(at).await;
         true
     }
 }

@@ -92,6 +92,11 @@ impl Engine {
         Self { signals, options, bundles, scorers, prior: None, policy }
     }
 
+    /// What is watched.
+    pub fn signals(&self) -> &Arc<SignalSet> {
+        &self.signals
+    }
+
     /// What it was set to.
     pub fn options(&self) -> &EngineOptions {
         &self.options
@@ -255,5 +260,11 @@ impl Engine {
     /// How much history warms it fully: what a target remembers.
     pub fn memory_horizon(&self) -> Duration {
         self.options.step.duration() * ServiceScorer::MEMORY_STEPS
+    }
+}
+
+impl crate::settle::Lives for Engine {
+    fn life(&self, service: &Arc<str>, signal: &Arc<str>, labels: &Arc<LabelSet>) -> Box<dyn crate::settle::Life + '_> {
+        self.scorers.get(service).map_or_else(|| Box::new(()) as _, |scorer| scorer.life(signal, labels))
     }
 }

@@ -29,7 +29,6 @@ pub mod report;
 pub mod week;
 mod words;
 
-pub use alarms::required_lead;
 pub use backtest::{BacktestSummary, Replaying, RollingOriginBacktest, backtest};
 pub use detectors::{AnomalyQuality, DetectorQuality};
 pub use evaluate::{EvaluationInput, demote_forecasters, evaluate};
@@ -38,5 +37,6 @@ pub use fit::{FitError, FitOptions, FitProgress, FitQuality, Quiet, fit_all, fit
 pub use fleet::FleetPrior;
 pub use forewarn_models::metrics;
 pub use forewarn_models::settle::Truth;
+pub use forewarn_models::settle::required_lead;
 pub use gate::{GateVerdict, PromotionGate};
 pub use report::{EvaluationReport, render_html};

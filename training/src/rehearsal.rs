@@ -14,11 +14,10 @@ use forewarn_models::rehearsal::{Rehearsed, miss, shape_factors, stretch};
 use forewarn_models::{Engine, EngineOptions, ModelBundle};
 use forewarn_schema::{BreachKind, Mode, Prediction, RemediationRequest, TimeRange, Timestamp, Verdict};
 
-use crate::alarms::required_lead;
 use crate::backtest::RollingOriginBacktest;
 use crate::exclusions::{LabelledTime, was_false_alarm};
 use crate::fit::FitOptions;
-use forewarn_models::settle::{Breach, Outcome, Truth, agree};
+use forewarn_models::settle::{Breach, Outcome, Truth, agree, required_lead};
 
 /// How much of the window's end is replayed.
 const REPLAYED: Duration = Duration::from_secs(7 * 86_400);

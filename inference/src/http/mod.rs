@@ -16,6 +16,7 @@ mod problem;
 mod rendered;
 mod requests;
 mod safety;
+mod settlements;
 mod write;
 
 use axum::Router;
@@ -52,6 +53,7 @@ fn routes(app: &AppState) -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/api/v1/outbox", get(outbox::list)),
         ("/api/v1/outbox/{id}/resend", post(outbox::resend)),
         ("/api/v1/audit", get(outbox::audit)),
+        ("/api/v1/settlements", get(settlements::list)),
         ("/api/v1/feedback", get(feedback::list).post(feedback::add)),
         ("/api/v1/feedback/links", post(feedback::links)),
         ("/api/v1/feedback/{id}", delete(feedback::remove)),

@@ -109,6 +109,13 @@ fn written() -> Value {
 }
 
 fn paths() -> Value {
+    // One literal of all of them is more than the macro takes.
+    let parts = [samples_in(), requests_out(), labels_back(), models_and_operations()];
+    let all = parts.into_iter().filter_map(|part| if let Value::Object(paths) = part { Some(paths) } else { None });
+    Value::Object(all.flatten().collect())
+}
+
+fn samples_in() -> Value {
     json!({
         "/api/v1/write": {"post": {
             "summary": "Prometheus remote write 1.0 and 2.0",
@@ -136,6 +143,11 @@ fn paths() -> Value {
             "parameters": [path("id")],
             "responses": one("PredictionInFull"),
         }},
+    })
+}
+
+fn requests_out() -> Value {
+    json!({
         "/api/v1/requests": {"get": {
             "summary": "Remediation requests, newest first, at most 500",
             "responses": ok(list("StoredRequest")),
@@ -225,6 +237,18 @@ fn paths() -> Value {
             "responses": ok(json!({"type": "object", "properties": {
                 "before": {"type": ["integer", "null"]}, "entries": list("AuditEntry")}})),
         }},
+    })
+}
+
+fn labels_back() -> Value {
+    json!({
+        "/api/v1/settlements": {"get": {
+            "summary": "What became of what was said, settled from the data, in the order in which that was known; next is what to ask for the next page with",
+            "parameters": [query("since", json!({"type": "string", "description": "Settled at or after: RFC 3339 or Unix seconds"})), query("after", json!({"type": "string", "description": "Of those settled at that very time, after the one with this id"})), query("limit", json!({"type": "integer", "minimum": 1, "maximum": 1000}))],
+            "responses": with(ok(json!({"type": "object", "properties": {
+                "next": {"type": ["object", "null"], "properties": {"since": {"type": "string", "format": "date-time"}, "after": {"type": "string"}}},
+                "settlements": list("Settlement")}})), &[("400", "Not a time")]),
+        }},
         "/api/v1/feedback": {
             "get": {
                 "summary": "Labels, newest first, at most 1000; before is the id to ask for older ones with",
@@ -266,6 +290,11 @@ fn paths() -> Value {
             "requestBody": {"required": true, "content": {"application/json": {"schema": {"type": "object"}}}},
             "responses": ok(json!({"type": "object", "properties": {"labelled": {"type": "integer"}, "ignored": {"type": "integer"}}})),
         }},
+    })
+}
+
+fn models_and_operations() -> Value {
+    json!({
         "/api/v1/models": {"get": {
             "summary": "What serves each service",
             "responses": ok(list("ServiceModel")),
@@ -353,6 +382,14 @@ fn schemas() -> Value {
                 {"type": "object", "properties": {"of": {"const": "breach"}, "service": text, "kind": kind, "at": time}, "required": ["of", "service", "kind", "at"]},
             ]}, "verdict": text,
             "note": maybe_text, "source": sources(), "who": text, "created_at": time}},
+        "Settlement": {"type": "object", "properties": {
+            "id": text, "request_id": maybe_text, "service": text, "signal": text, "kind": kind, "labels": labels, "at": time,
+            "probability": {"type": ["number", "null"], "minimum": 0, "maximum": 1}, "horizon_seconds": number, "time_to_breach_seconds": seconds,
+            "model_version": text, "settled_at": time, "verdict": {"enum": ["true_positive", "false_positive", "missed", "unclear", null]},
+            "judge": {"enum": ["data", "label"]},
+            "became": {"type": "object", "required": ["was"], "description": "at of breached and missed, by and would_have of averted", "properties": {
+                "was": {"enum": ["breached", "in_breach", "averted", "false_alarm", "unsettled", "missed"]}, "at": time,
+                "by": {"enum": ["oom_killed", "restarted", "rolled_out", "scaled", "limit_changed", "ended"]}, "would_have": {"type": "boolean"}}}}},
         "Safety": {"type": "object", "properties": {
             "stopped": {"type": ["object", "null"], "properties": {"since": time, "who": text, "note": maybe_text}},
             "held": {"type": "array", "items": {"type": "object", "properties": {

@@ -51,6 +51,15 @@ pub(super) enum Metric {
     Verifications,
     DecodersBusy,
     ResidentMemory,
+    Settlements,
+    Unsettled,
+    RollingRecall,
+    RollingPrecision,
+    RollingFalseAlarms,
+    RollingLead,
+    RollingCoverage,
+    RollingTimeError,
+    RollingCases,
 }
 
 /// How Prometheus should treat it.
@@ -85,7 +94,7 @@ pub(super) const UNLABELLED_COUNTERS: [Metric; 6] = [
 ];
 
 impl Metric {
-    pub(super) const ALL: [Self; 48] = [
+    pub(super) const ALL: [Self; 57] = [
         Self::BuildInfo,
         Self::Ready,
         Self::Leads,
@@ -134,6 +143,15 @@ impl Metric {
         Self::Verifications,
         Self::DecodersBusy,
         Self::ResidentMemory,
+        Self::Settlements,
+        Self::Unsettled,
+        Self::RollingRecall,
+        Self::RollingPrecision,
+        Self::RollingFalseAlarms,
+        Self::RollingLead,
+        Self::RollingCoverage,
+        Self::RollingTimeError,
+        Self::RollingCases,
     ];
 
     /// Name, type, help.
@@ -296,6 +314,47 @@ impl Metric {
                 ("forewarn_write_decoders_busy", Gauge, "Remote writes being decoded now; at most 4.")
             }
             Self::ResidentMemory => ("process_resident_memory_bytes", Gauge, "Memory that the process uses."),
+            Self::Settlements => (
+                "forewarn_settlements_total",
+                Counter,
+                "Predictions and missed breaches settled from the data, by kind and what became of them.",
+            ),
+            Self::Unsettled => ("forewarn_unsettled", Gauge, "Predictions that wait to be settled from the data."),
+            Self::RollingRecall => (
+                "forewarn_rolling_recall",
+                Gauge,
+                "Share of breaches in the window that a request announced in time, 0 to 1; absent without a breach.",
+            ),
+            Self::RollingPrecision => (
+                "forewarn_rolling_precision",
+                Gauge,
+                "Share of requests settled in the window that were right, 0 to 1; absent without one.",
+            ),
+            Self::RollingFalseAlarms => (
+                "forewarn_rolling_false_alarms_per_week",
+                Gauge,
+                "Requests settled in the window that were wrong, a week; absent without any case.",
+            ),
+            Self::RollingLead => (
+                "forewarn_rolling_lead_seconds",
+                Gauge,
+                "How long before their breaches the requests came, the median in the window; absent without one.",
+            ),
+            Self::RollingCoverage => (
+                "forewarn_rolling_interval_coverage",
+                Gauge,
+                "Share of breaches in the window within the 80 % interval said of them, 0 to 1; absent without one.",
+            ),
+            Self::RollingTimeError => (
+                "forewarn_rolling_time_error_ratio",
+                Gauge,
+                "How far the time to breach was off, as a share of the true one, the median in the window; absent without one.",
+            ),
+            Self::RollingCases => (
+                "forewarn_rolling_cases",
+                Gauge,
+                "Of how many cases the figures of the window are made: requests, breaches, leads, intervals.",
+            ),
         }
     }
 }

@@ -5,6 +5,7 @@ mod exposition;
 mod histogram;
 mod list;
 mod process;
+mod rolling;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +14,7 @@ use std::time::Duration;
 use forewarn_models::guardrails::HeldBy;
 use forewarn_models::ladder::Rung;
 use forewarn_models::verification::Finding;
-use forewarn_schema::{LabelSource, Prediction, RemediationRequest, RequestStatus, Timestamp, Verdict};
+use forewarn_schema::{BreachKind, LabelSource, Prediction, RemediationRequest, RequestStatus, Timestamp, Verdict};
 
 use self::exposition::{Exposition, Labels};
 use self::histogram::Histogram;
@@ -117,6 +118,11 @@ impl Metrics {
         self.add(Metric::Alerts, labels([("result", result)]), 1);
     }
 
+    /// A prediction, or a breach that nobody announced, is settled.
+    pub(crate) fn settled(&self, kind: BreachKind, was: &'static str) {
+        self.add(Metric::Settlements, labels([("kind", kind.as_str()), ("was", was)]), 1);
+    }
+
     pub(crate) fn model_refused(&self) {
         self.add(Metric::ModelsRefused, Labels::new(), 1);
     }
@@ -127,6 +133,8 @@ impl Metrics {
         let snapshot = app.0.scorer.current(status.now);
         let predictions = &snapshot.predictions;
         let requests = app.requests().await.unwrap_or_default();
+        // Where the database is away the figures are absent, and the rest is there.
+        let outcomes = app.outcomes().await.unwrap_or_default();
         let mut out = Exposition::default();
         let gauge = |value: f64| vec![(Labels::new(), value)];
         for metric in Metric::ALL {
@@ -208,7 +216,11 @@ impl Metrics {
                     gauge(crate::server::DECODERS.saturating_sub(app.0.decoders.available_permits()) as f64)
                 }
                 Metric::ResidentMemory => process::resident_bytes().map_or_else(Vec::new, gauge),
-                counter => self.counted(counter),
+                Metric::Unsettled => {
+                    let count = app.0.store.unsettled_count().await;
+                    count.map_or_else(|_| Vec::new(), |count| gauge(count as f64))
+                }
+                other => rolling::samples(other, &outcomes).unwrap_or_else(|| self.counted(other)),
             };
             out.family(metric, &samples);
         }

@@ -7,6 +7,7 @@
 
 mod actions;
 mod assets;
+mod became;
 mod chart;
 mod error;
 mod filter;
@@ -18,6 +19,7 @@ mod labels;
 mod ladders;
 mod link;
 mod operating;
+mod outcomes;
 mod quality;
 mod queue;
 mod reports;
@@ -50,6 +52,7 @@ pub fn router() -> Router<AppState> {
         .route("/targets/{*key}", get(target::show))
         .route("/requests", get(queue::show))
         .route("/models", get(fleet::show))
+        .route("/outcomes", get(outcomes::show))
         .route("/labels", get(given::show))
         .route("/reports", get(reports::list))
         .route("/reports/{name}/{file}", get(reports::file))

@@ -3,6 +3,7 @@
 use forewarn_plots::format_utc;
 use forewarn_schema::{Prediction, RequestStatus, Timestamp};
 
+use super::became::{BecameBadge, BecameBook};
 use super::labels::{LabelBook, LabelBox};
 use super::{view, words};
 use crate::state::StoredRequest;
@@ -33,6 +34,8 @@ pub(super) struct RequestCard {
     pub(super) found: Option<(&'static str, &'static str, String)>,
     pub(super) is_open: bool,
     pub(super) labels: Option<LabelBox>,
+    /// What the data say became of it.
+    pub(super) became: Option<BecameBadge>,
 }
 
 impl RequestCard {
@@ -85,7 +88,13 @@ impl RequestCard {
             is_open: stored.status == RequestStatus::Open,
             labels: Some(book.of_request(stored, subject, &anchor, back)),
             anchor,
+            became: None,
         }
+    }
+
+    /// The same with what became of it.
+    pub(super) fn settled(self, book: &BecameBook) -> Self {
+        Self { became: book.of(&self.id), ..self }
     }
 }
 

@@ -36,7 +36,9 @@ impl StateStore {
         const WHAT: &str = "store labels";
         let mut tx = self.begin(WHAT).await?;
         for prediction in keep {
-            super::predictions::insert(&mut tx, prediction, None).await.map_err(|e| self.failed(WHAT, e))?;
+            super::predictions::insert(&mut tx, prediction, None, &self.shard)
+                .await
+                .map_err(|e| self.failed(WHAT, e))?;
         }
         let mut stored = Vec::with_capacity(new.len());
         for new in new {

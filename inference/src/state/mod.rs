@@ -20,6 +20,7 @@ mod safety;
 mod settlements;
 mod shadow;
 mod trail;
+mod unsettled;
 mod verifications;
 mod week;
 
@@ -43,6 +44,7 @@ pub(crate) use self::modes::word;
 pub(crate) use self::outbox::{Fate, OutboxEntry};
 pub use self::requests::{Decision, Outcome, StoredRequest};
 pub use self::safety::{Silence, Stop};
+pub(crate) use self::settlements::word as became_word;
 pub(crate) use self::shadow::{KeptBreach, KeptPeriod, ShadowStep};
 pub use self::trail::AuditEntry;
 pub(crate) use self::verifications::OpenVerification;
@@ -132,6 +134,9 @@ impl StateStore {
             "DELETE FROM predictions WHERE at_ms < $1 AND id NOT IN (SELECT prediction_id FROM requests) \
              AND id NOT IN (SELECT prediction_id FROM feedback WHERE prediction_id IS NOT NULL)",
             "DELETE FROM outbox WHERE expires_at_ms < $1 AND state <> 'pending'",
+            "DELETE FROM happenings WHERE at_ms < $1",
+            "DELETE FROM unsettled WHERE due_ms < $1",
+            "DELETE FROM settlements WHERE settled_at_ms < $1 AND request_id IS NULL AND was <> 'missed'",
             "DELETE FROM silences WHERE until_ms < $1",
             "DELETE FROM held WHERE at_ms < $1",
             "DELETE FROM sightings WHERE at_ms < $1",

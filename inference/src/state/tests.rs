@@ -458,3 +458,74 @@ async fn a_server_that_refuses_or_is_away_is_told_apart_and_no_password_is_shown
     let error = StateStore::open(&away).await.unwrap_err();
     assert!(error.is_unreachable() && !crate::error::chain(&error).contains("hunter"), "{error:?}");
 }
+
+/// A pod's connections reached their limit.
+fn reached(pod: &str, seconds: i64) -> forewarn_models::settle::Happened {
+    forewarn_models::settle::Happened {
+        service: "cart".into(),
+        signal: "pool".into(),
+        kind: BreachKind::PoolExhaustion,
+        labels: LabelSet::from([("pod", pod)]).into(),
+        at: at(seconds),
+        what: forewarn_models::settle::What::Reached { onset: at(seconds - 3600), limit: 50.0 },
+        would_have: forewarn_models::settle::WouldHave::Unknown,
+    }
+}
+
+on_both! {
+    async fn what_was_said_waits_until_it_is_settled_and_is_settled_once(store) {
+        let likely = prediction("a", 600, 0.9);
+        let asked = Prediction { request_id: Some("r".to_owned()), ..prediction("b", 600, 0.9) };
+        let asking = request(&asked, 4200);
+        store.save_step(&output(vec![likely.clone(), asked.clone()], vec![asking]), false).await.unwrap();
+        assert_eq!(store.due(at(600 + 3600)).await.unwrap(), [], "their horizon is not over");
+        let due = store.due(at(600 + 3600 + 1800)).await.unwrap();
+        let waiting: Vec<_> = due.iter().map(|one| (one.labels.get("pod").unwrap(), one.request_id.as_deref())).collect();
+        assert_eq!(waiting.len(), 2);
+        assert!(waiting.contains(&("a", None)) && waiting.contains(&("b", Some("r"))), "{waiting:?}");
+
+        // A breach is looked at at once; what is not certain then waits on.
+        store.add_happenings(&[reached("a", 1200), reached("a", 1200)], &[], at(1320)).await.unwrap();
+        assert_eq!(store.due(at(1320)).await.unwrap().len(), 2);
+        store.postpone(&[(asked.id.clone(), at(6000))]).await.unwrap();
+        let [one] = store.due(at(1320)).await.unwrap().try_into().unwrap();
+        assert_eq!(one.id, likely.id);
+        assert_eq!(store.happenings_since(at(0)).await.unwrap(), [reached("a", 1200)]);
+        assert_eq!(store.happenings_since(at(1201)).await.unwrap(), []);
+
+        let settled = one.clone().settled(forewarn_schema::Became::Breached { at: at(1200) }, at(1320));
+        let otherwise = one.settled(forewarn_schema::Became::FalseAlarm, at(9000));
+        assert_eq!(store.add_settlements(std::slice::from_ref(&settled)).await.unwrap(), 1);
+        assert_eq!(store.add_settlements(&[otherwise]).await.unwrap(), 0, "the first word stands");
+        assert_eq!(store.settlements_since(at(0)).await.unwrap(), [settled]);
+        assert_eq!(store.unsettled_count().await.unwrap(), 1);
+        // The same step again asks for nothing that is settled.
+        store.keep_prediction(&likely).await.unwrap();
+        store.save_step(&output(vec![likely], vec![]), false).await.unwrap();
+        assert_eq!(store.unsettled_count().await.unwrap(), 1);
+        store.prune(at(100 * 86_400)).await.unwrap();
+        assert_eq!(store.happenings_since(at(0)).await.unwrap(), []);
+    }
+
+    async fn each_shard_settles_what_it_said_itself(store) {
+        store.save_step(&output(vec![prediction("a", 600, 0.9)], vec![]), false).await.unwrap();
+        store.add_happenings(&[reached("a", 1200)], &[], at(1320)).await.unwrap();
+        let other = store.clone().of_shard("1");
+        assert_eq!(other.due(at(100_000)).await.unwrap(), []);
+        assert_eq!(other.happenings_since(at(0)).await.unwrap(), []);
+        assert_eq!(store.due(at(100_000)).await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_lead_settles_nothing() {
+    let Some(store) = on_server().await else { return };
+    let likely = prediction("a", 600, 0.9);
+    store.save_step(&output(vec![likely], vec![]), false).await.unwrap();
+    let one = store.due(at(100_000)).await.unwrap().remove(0);
+    let settled = one.settled(forewarn_schema::Became::FalseAlarm, at(9000));
+    store.set_term(None);
+    assert!(store.add_settlements(std::slice::from_ref(&settled)).await.unwrap_err().is_not_leading());
+    assert!(store.add_happenings(&[reached("a", 1200)], &[settled], at(1320)).await.unwrap_err().is_not_leading());
+    assert_eq!(store.unsettled_count().await.unwrap(), 1);
+}

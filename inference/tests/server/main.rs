@@ -25,5 +25,6 @@ mod otlp;
 mod replicas;
 mod restarting;
 mod rig;
+mod settling;
 mod shadowing;
 mod writing;

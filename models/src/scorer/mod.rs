@@ -6,6 +6,7 @@
 mod anomaly;
 mod forecast;
 mod history;
+mod life;
 mod memory;
 mod pyramid;
 mod teeth;

@@ -130,6 +130,56 @@ const ROWS: &[(&str, &[Panel])] = &[
         ],
     ),
     (
+        "What really happened",
+        &[
+            Panel(
+                "Announced and right",
+                "percentunit",
+                &[
+                    (r#"forewarn_rolling_recall{window="28d"}"#, "{{kind}}: breaches announced in time"),
+                    (r#"forewarn_rolling_precision{window="28d"}"#, "{{kind}}: requests that were right"),
+                ],
+                "Of four weeks, settled from the data; a label outweighs it.",
+            ),
+            Panel(
+                "False alarms a week",
+                "short",
+                &[(r#"forewarn_rolling_false_alarms_per_week{window="7d"}"#, "{{kind}}")],
+                "Requests that came to nothing.",
+            ),
+            Panel(
+                "Lead",
+                "s",
+                &[(r#"forewarn_rolling_lead_seconds{window="28d"}"#, "{{kind}}")],
+                "How long before their breaches the requests came, the median.",
+            ),
+            Panel(
+                "Times to breach",
+                "percentunit",
+                &[
+                    (r#"forewarn_rolling_interval_coverage{window="28d"}"#, "{{kind}}: within the interval"),
+                    (r#"forewarn_rolling_time_error_ratio{window="28d"}"#, "{{kind}}: off by"),
+                ],
+                "An honest interval holds the truth in 80 % of cases.",
+            ),
+            Panel(
+                "Cases",
+                "short",
+                &[(r#"forewarn_rolling_cases{window="28d"}"#, "{{kind}} {{of}}")],
+                "Of how many the figures are made.",
+            ),
+            Panel(
+                "Settled a day",
+                "short",
+                &[
+                    ("sum by (was) (increase(forewarn_settlements_total[1d]))", "{{was}}"),
+                    ("forewarn_unsettled", "{{instance}}: waiting"),
+                ],
+                "Predictions and missed breaches.",
+            ),
+        ],
+    ),
+    (
         "Ingest",
         &[
             Panel(
