@@ -434,7 +434,7 @@ Examples:
 Verdicts: true_positive, false_positive, missed, unclear. Several labels are stored all or none, at most 1000 at a time.")]
 pub(crate) struct Label {
     /// Ids of predictions (p-…) and requests (r-…), and the verdict last.
-    #[arg(value_name = "[ID]... VERDICT", num_args = 0.., required_unless_present_any = ["file", "undo", "redo"],
+    #[arg(value_name = "ID|VERDICT", required_unless_present_any = ["file", "undo", "redo"],
         conflicts_with_all = ["file", "undo", "redo"])]
     pub(crate) words: Vec<String>,
     /// Why, in your words.

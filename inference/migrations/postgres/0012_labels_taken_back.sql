@@ -7,6 +7,7 @@ ALTER TABLE feedback ADD COLUMN taken_back_ms BIGINT;
 CREATE INDEX feedback_by_time ON feedback (created_at_ms, seq);
 CREATE INDEX feedback_by_seq ON feedback (seq);
 CREATE INDEX feedback_by_request ON feedback (request_id);
+CREATE INDEX feedback_by_service ON feedback (service, breach_at_ms);
 
 -- From now on a label of a prediction or a request also has what that is about: its service, its kind, and when it was said.
 UPDATE feedback SET

@@ -113,7 +113,11 @@ async fn question(app: &AppState, link: &Link) -> Result<Option<Question>, AppEr
         verdict: words::verdict(link.verdict),
         tone: words::verdict_tone(link.verdict),
         subject: format!("{}{target}: {kind}", about.service),
-        said: format!("said {}, {}", forewarn_plots::format_utc(about.at), view::percent(about.probability.get())),
+        said: format!(
+            "Predicted {}, {} likely.",
+            forewarn_plots::format_utc(about.at),
+            view::percent(about.probability.get())
+        ),
         who: link.who.clone(),
         until: forewarn_plots::format_utc(link.expires_at),
         given: given.map(|label| words::ago(label.created_at, app.now())),

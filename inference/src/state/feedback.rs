@@ -147,14 +147,15 @@ impl StateStore {
         let (condition, of) = match (columns.prediction_id, columns.request_id, columns.service) {
             (Some(id), ..) => ("prediction_id = $1", id),
             (None, Some(id), _) => ("request_id = $1", id),
-            (None, None, service) => ("service = $1", service.unwrap_or_default()),
+            (None, None, service) => ("service = $1 AND breach_at_ms = $2", service.unwrap_or_default()),
         };
         let select = SELECT.replace(" FROM", ", taken_back_ms FROM");
-        let rows = sqlx::query(AssertSqlSafe(format!("{select} WHERE {condition} ORDER BY created_at_ms, seq, id")))
-            .bind(plain(of))
-            .fetch_all(&self.pool)
-            .await
-            .map_err(failed)?;
+        let sql = format!("{select} WHERE {condition} ORDER BY created_at_ms, seq, id");
+        let mut query = sqlx::query(AssertSqlSafe(sql)).bind(plain(of));
+        if let Some(from) = columns.from {
+            query = query.bind(from.millis());
+        }
+        let rows = query.fetch_all(&self.pool).await.map_err(failed)?;
         let with_state = |row: &AnyRow| {
             let taken_back: Option<i64> = row.try_get(12).map_err(failed)?;
             Ok((read(row)?, taken_back.is_some()))

@@ -16,7 +16,7 @@ async fn several_targets_are_chosen_and_labelled_by_keys_alone() {
 
     // Nothing chosen is nothing labelled, and says so.
     browser.click("#choose button[value=unclear]").await;
-    browser.wait_for("document.querySelector('#toast').innerText.includes('nothing is chosen')").await;
+    browser.wait_for("document.querySelector('#toast').innerText.includes('Nothing is chosen')").await;
     assert!(app.feedback().await.unwrap().is_empty());
 
     browser.script("document.querySelector('#targets tbody a').focus()").await;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use forewarn_inference::AlertMapping;
+use forewarn_inference::{AlertMapping, Alertmanagers, Reach};
 use forewarn_schema::{BreachKind, Timestamp};
 use forewarn_testkit::http;
 use forewarn_testkit::servers::alertmanager;
@@ -312,4 +312,42 @@ async fn a_real_alertmanager_tells_of_hits_and_misses_in_its_own_words() {
     }
     assert_eq!(ids(&labels().await), [said[1]["id"].as_str().unwrap()], "what was taken back stays so");
     rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_of_ours_carries_the_links_too_and_only_where_readers_know_the_server() {
+    let hook = WebhookReceiver::start(0).unwrap();
+    let config = format!(
+        "route: {{receiver: hook}}\nreceivers: [{{name: hook, webhook_configs: [{{url: '{}'}}]}}]\n",
+        hook.url()
+    );
+    for (public, wanted) in [(Some(PUBLIC), 3), (None, 0)] {
+        let Some(server) = alertmanager(&config).unwrap() else { return };
+        let folder = tempfile::tempdir().unwrap();
+        let rig = start(folder.path(), |options| {
+            options.alertmanagers = Some(Alertmanagers::new(vec![server.url().parse().unwrap()], Reach::default()));
+            options.public_url = public.map(|url| url.parse().unwrap());
+        })
+        .await;
+        let request = rig.leak_until_request(START).await;
+        let begun = tokio::time::Instant::now();
+        let alert = loop {
+            let alerts = http::get(&format!("{}/api/v2/alerts", server.url())).unwrap();
+            let alerts: Vec<Value> = serde_json::from_str(&alerts.body_text()).unwrap();
+            if let Some(alert) = alerts.into_iter().next() {
+                break alert;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{}", server.log());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        let annotations = alert["annotations"].as_object().unwrap();
+        let links: Vec<&str> = ["label_true_positive", "label_false_positive", "label_unclear"]
+            .iter()
+            .filter_map(|name| annotations.get(*name)?.as_str())
+            .collect();
+        assert_eq!(links.len(), wanted, "{alert}");
+        let prefix = format!("{PUBLIC}/l/{}.r", request["id"].as_str().unwrap());
+        assert!(links.iter().all(|link| link.starts_with(&prefix) && link.len() < 200), "{links:?}");
+        rig.stop().await;
+    }
 }
