@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot set up its case has failed")]
 
 mod operating;
+mod outcomes;
 mod shop;
 mod using;
 mod webdriver;
