@@ -45,8 +45,11 @@ impl AppState {
     /// Stores what happened up to the step at `at`, and settles what is due. Where that fails nothing is lost, and the next step tries
     /// again.
     pub(crate) async fn settle(&self, at: Timestamp) {
-        if let Err(error) = self.try_settle(at).await {
-            tracing::error!(error = chain(&error), step = %at, "not settled, trying again");
+        match self.try_settle(at).await {
+            // Who leads now settles.
+            Err(error) if error.is_not_leading() => self.0.leadership.watch(&self.0.store),
+            Err(error) => tracing::error!(error = chain(&error), step = %at, "not settled, trying again"),
+            Ok(()) => {}
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod labelling;
 mod operating;
+mod outcomes;
 mod shop;
 mod using;
 mod webdriver;

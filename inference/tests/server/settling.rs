@@ -104,11 +104,12 @@ async fn a_restart_on_the_way_is_told_from_a_false_alarm() {
     let folder = tempfile::tempdir().unwrap();
     let rig = start(folder.path(), |_| ()).await;
     let from = until_request(&rig).await;
-    minutes(&[&rig], from..from + 60, leaking).await;
+    minutes(&[&rig], from..220, leaking).await;
     // The clock goes forward an hour and comes back: time is that of the samples.
-    rig.set_now(START + (from + 120) * 60);
-    rig.handle.tick(Timestamp::from_seconds(START + (from + 120) * 60)).await;
-    minutes(&[&rig], from + 60..from + 560, |_| 10.0).await;
+    rig.set_now(START + 280 * 60);
+    rig.handle.tick(Timestamp::from_seconds(START + 280 * 60)).await;
+    // At two thirds of the limit, a new process.
+    minutes(&[&rig], 220..from + 900, |_| 10.0).await;
     let settled = of_request(&rig).await.expect("its horizon is over");
     assert_eq!(settled["became"], json!({"was": "averted", "by": "restarted", "would_have": true}));
     assert_eq!(settled["verdict"], "true_positive");
@@ -121,7 +122,7 @@ async fn a_request_that_nothing_comes_of_is_a_false_alarm_and_a_breach_without_o
     let rig = start(folder.path(), |_| ()).await;
     let from = until_request(&rig).await;
     // It goes back as slowly as it came.
-    minutes(&[&rig], from..from + 560, |minute| leaking(2 * from - minute).max(10.0)).await;
+    minutes(&[&rig], from..from + 900, |minute| leaking(2 * from - minute).max(10.0)).await;
     let settled = of_request(&rig).await.expect("its horizon is over");
     assert_eq!(settled["became"], json!({"was": "false_alarm"}));
     assert_eq!(rig.metric(&format!("forewarn_rolling_precision{KIND}")).await, Some(0.0));
@@ -129,7 +130,7 @@ async fn a_request_that_nothing_comes_of_is_a_false_alarm_and_a_breach_without_o
 
     // Somebody stopped requests: the next breach is announced by nobody.
     assert_eq!(rig.post("/api/v1/requests/stop", Value::Null).await.0, StatusCode::OK);
-    minutes(&[&rig], from + 560..from + 930, |minute| leaking(minute - from - 560)).await;
+    minutes(&[&rig], from + 900..from + 1270, |minute| leaking(minute - from - 900)).await;
     let missed: Vec<Value> = settlements(&rig).await.into_iter().filter(|s| s["became"]["was"] == "missed").collect();
     assert_eq!(missed.len(), 1, "{missed:?}");
     assert!(missed[0]["probability"].as_f64().unwrap() > 0.5, "it was seen coming: {missed:?}");

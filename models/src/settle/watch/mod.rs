@@ -150,7 +150,7 @@ impl Watch {
                 };
                 for (labels, target) in targets.iter_mut().filter(|(labels, _)| agree(labels, &seen.labels)) {
                     let would_have = target.would_have;
-                    target.changed(Change { at, what, would_have });
+                    target.changed(Change { at, what, would_have, ends: false });
                     let (service, signal, labels) = (Arc::clone(&step.service), Arc::clone(signal), Arc::clone(labels));
                     happened.push(Happened {
                         service,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use forewarn_schema::{Became, BreachKind, Happening, LabelSet, TimeRange, Timestamp};
 
-use super::target::WatchedTarget;
+use super::target::{Change, WatchedTarget};
 use super::{CERTAIN_AFTER, Lives, PATIENCE, Watch};
 use crate::settle::facts::{self, Facts};
 use crate::settle::walk::{Rules, Walked};
@@ -157,7 +157,8 @@ fn averted(said: &Announced, deadline: Timestamp, about: &[About<'_>], walked: &
 /// The change that may have kept a breach from coming that was in sight; `None` where nothing was in sight any more, or nothing changed.
 fn forestalled(deadline: Timestamp, said: &Announced, about: &[About<'_>]) -> Option<Became> {
     let changes = about.iter().flat_map(|a| a.target.changes());
-    let mut in_time: Vec<_> = changes.filter(|change| said.at < change.at && change.at <= deadline).collect();
+    let in_time = |change: &&Change| !change.ends && said.at < change.at && change.at <= deadline;
+    let mut in_time: Vec<&Change> = changes.filter(in_time).collect();
     in_time.sort_by_key(|change| change.at);
     let would: Vec<Option<bool>> = in_time.iter().map(|change| change.would_have.by(deadline)).collect();
     let would_have = either(&would);

@@ -46,6 +46,8 @@ pub(super) struct Change {
     pub(super) at: Timestamp,
     pub(super) what: Happening,
     pub(super) would_have: WouldHave,
+    /// Whether the target was not seen after it.
+    pub(super) ends: bool,
 }
 
 impl WatchedTarget {
@@ -75,7 +77,7 @@ impl WatchedTarget {
         let limit = self.walker.last().map_or(point.limit, |last| last.limit);
         if (limit - point.limit).abs() > SAME_LIMIT * limit.abs() {
             tell(point.at, What::Happening(Happening::LimitChanged), would_have);
-            self.changed(Change { at: point.at, what: Happening::LimitChanged, would_have });
+            self.changed(Change { at: point.at, what: Happening::LimitChanged, would_have, ends: false });
         }
         let was_in_breach = self.walker.in_breach();
         let mut found = self.found.take().unwrap_or_default();

@@ -64,7 +64,7 @@ impl Workload {
             let Some(target) = targets.get_mut(labels) else { continue };
             let would_have = target.would_have;
             target.ended = true;
-            target.changed(Change { at: end, what, would_have });
+            target.changed(Change { at: end, what, would_have, ends: true });
             tell(labels, end, what, would_have);
         }
         self.count(at, targets, &mut tell);
@@ -98,7 +98,7 @@ impl Workload {
                 // What is said of the others after it is said of another workload. Only where a breach was in sight may it have been forestalled.
                 for target in targets.values_mut().filter(|target| target.last == at) {
                     if let would_have @ WouldHave::At(_) = target.would_have {
-                        target.changed(Change { at, what: Happening::Scaled, would_have });
+                        target.changed(Change { at, what: Happening::Scaled, would_have, ends: false });
                     }
                 }
             }
