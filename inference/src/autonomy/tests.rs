@@ -274,17 +274,17 @@ impl World {
     /// What must hold after whatever happened.
     async fn check(&self) {
         let moves = self.store.ladder_moves("cart", "restart-pod", 10_000).await.unwrap();
-        let (mut in_a_row, mut counted) = (0, BTreeSet::new());
+        let (mut in_a_row, mut stood) = (0, 0);
         for one in moves.iter().rev() {
             match one.event.as_str() {
-                "verified" => in_a_row += u32::from(one.from == Mode::Approval),
-                "failed" | "drifted" => in_a_row = 0,
-                "rejected" => {
-                    assert!(one.to <= one.from);
-                    if one.to < one.from {
-                        in_a_row = 0;
-                    }
+                // One that was asked for on another rung is noted, and counts for nothing.
+                "verified" if one.verified > stood => {
+                    assert_eq!(one.verified, stood + 1, "one success counts for one");
+                    in_a_row += u32::from(one.from == Mode::Approval);
                 }
+                "verified" => {}
+                "failed" | "drifted" => in_a_row = 0,
+                "rejected" => in_a_row = if one.to < one.from { 0 } else { in_a_row },
                 "climbed" if one.to == Mode::Automatic => {
                     assert_eq!(one.from, Mode::Approval, "no rung is skipped");
                     assert!(in_a_row >= 20, "automatic after {in_a_row} in a row: {moves:?}");
@@ -293,11 +293,8 @@ impl World {
                 "climbed" => in_a_row = 0,
                 other => panic!("{other} was not done here"),
             }
+            stood = one.verified;
             assert!(one.event == "climbed" || one.to <= one.from, "only a climb leads up: {one:?}");
-            assert!(
-                counted.insert((one.event.clone(), one.at, one.reason.clone())) || one.event == "failed",
-                "{one:?}"
-            );
         }
         let verified = moves.iter().filter(|one| one.event == "verified").count();
         assert_eq!(verified as u32, self.found.get("verified").copied().unwrap_or(0), "each is counted once");
@@ -355,7 +352,7 @@ fn quick() -> AutonomyOptions {
 
 #[tokio::test]
 async fn whatever_happens_the_ladder_holds_on_sqlite() {
-    for (i, life) in lives(24, 250).iter().enumerate() {
+    for (i, life) in lives(12, 200).iter().enumerate() {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("state.db").display());
         let mut world = World::new(url, false, quick()).await;
@@ -367,7 +364,7 @@ async fn whatever_happens_the_ladder_holds_on_sqlite() {
 #[tokio::test]
 async fn whatever_happens_the_ladder_holds_on_postgresql_with_two_replicas() {
     let Some(server) = Postgres::shared() else { return };
-    for life in lives(6, 200) {
+    for life in lives(4, 120) {
         let mut world = World::new(server.database().unwrap(), true, quick()).await;
         live(&mut world, &life).await;
     }
@@ -412,16 +409,11 @@ async fn nineteen_and_twenty(url: String, shared: bool) {
     // One that nobody reports on takes it back.
     world.do_one(Deed::Ask).await;
     assert_eq!(world.asked.last().unwrap().mode, Mode::Automatic);
-    let requested = world.store.outbox_heads(10_000).await.unwrap();
-    for entry in requested {
-        world.store.outbox_tried(entry.seq, &crate::state::Fate::Delivered, world.now()).await.unwrap();
-    }
     deliver_all(&world).await;
     world.do_one(Deed::Calm(12)).await;
     assert_eq!(world.rung().await.mode, Mode::Automatic, "it may still be reported");
     world.do_one(Deed::Calm(6)).await;
-    assert_eq!(world.rung().await, Rung { verified: 0, ..world.rung().await });
-    assert_eq!(world.rung().await.mode, Mode::Approval, "silence is a failure");
+    assert_eq!((world.rung().await.mode, world.rung().await.verified), (Mode::Approval, 0), "silence is a failure");
     world.do_one(Deed::Report(0, Outcome::Succeeded, 1)).await;
     world.do_one(Deed::Calm(10)).await;
     assert_eq!((world.rung().await.mode, world.rung().await.verified), (Mode::Approval, 0), "too late");
