@@ -79,7 +79,12 @@ impl Schedule {
 /// do not ask one Prometheus at once.
 pub(crate) fn jitter(who: &str, most: Duration) -> Duration {
     let id = stable_id("jitter", &[who]);
-    let hash = id.rsplit('-').next().and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(0);
+    let mut hash = id.rsplit('-').next().and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(0);
+    // Names that differ in their last digit have the same high bits: MurmurHash3's finaliser spreads them.
+    for factor in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53] {
+        hash = (hash ^ (hash >> 33)).wrapping_mul(factor);
+    }
+    hash ^= hash >> 33;
     most.mul_f64((hash >> 11) as f64 / (1_u64 << 53) as f64)
 }
 

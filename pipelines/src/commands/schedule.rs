@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use forewarn_models::{RunLog, RunLogError, runs};
 use forewarn_schema::Timestamp;
-use forewarn_storage::StoreError;
+use forewarn_storage::{Store, StoreError};
 use serde_json::{Value, json};
 
 use super::{now, open, run, serve};
@@ -93,14 +93,23 @@ impl Runner<'_> {
         let offset = self.offset.as_secs();
         tracing::info!(%schedule, seconds_later = offset, next = %schedule.after(now()), "waiting for the schedule");
         let mut failures = 0;
+        // What is done stays done: until then there is nothing to ask the store.
+        let mut nothing_before: Option<Timestamp> = None;
         loop {
+            if nothing_before.is_some_and(|at| now() < at) {
+                tokio::time::sleep(until(nothing_before)).await;
+                continue;
+            }
             let wait = match self.look(self.offset).await {
                 Ok(Looked::Ran(outcome)) => {
                     failures = 0;
                     tracing::info!(next = %schedule.after(now()), "{}", outcome.text().trim_end().replace('\n', "; "));
                     Duration::ZERO
                 }
-                Ok(Looked::Wait(at)) => Duration::from_secs_f64(at.seconds_since(now()).clamp(0.1, LOOK.as_secs_f64())),
+                Ok(Looked::Wait(at)) => {
+                    nothing_before = Some(at);
+                    until(nothing_before)
+                }
                 Ok(Looked::Beside) => BESIDE,
                 Err(error) => {
                     let again = retry(failures);
@@ -115,12 +124,13 @@ impl Runner<'_> {
 
     /// Runs what is due, if anything is and nobody else does.
     async fn look(&self, offset: Duration) -> anyhow::Result<Looked> {
-        let store = open::changing_store(self.config).await?;
-        let log = RunLog::new(store.clone());
+        // Looked at all week long: nothing is written before something is due.
+        let log = RunLog::new(Store::open(&self.config.store_url)?);
         let at = match due(&log, &self.config.train.schedule, now(), offset).await? {
             Ok(at) => at,
             Err(next) => return Ok(Looked::Wait(next)),
         };
+        let store = open::changing_store(self.config).await?;
         let lease = match store.lease(run::LEASE, run::SILENCE).await {
             Ok(lease) => lease,
             Err(StoreError::InUse { .. }) => return Ok(Looked::Beside),
@@ -157,6 +167,12 @@ async fn due(
     })
 }
 
+/// The time until then, but not so long that a clock that jumped is missed.
+fn until(at: Option<Timestamp>) -> Duration {
+    let seconds = at.map_or(0.0, |at| at.seconds_since(now()));
+    Duration::from_secs_f64(seconds.clamp(0.1, LOOK.as_secs_f64()))
+}
+
 fn retry(failures: u32) -> Duration {
     FIRST_RETRY.saturating_mul(1 << failures.min(10)).min(LAST_RETRY)
 }
@@ -164,7 +180,6 @@ fn retry(failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use forewarn_schema::{RunRecord, RunStep, RunStepOutcome};
-    use forewarn_storage::Store;
 
     use super::*;
 
