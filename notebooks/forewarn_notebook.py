@@ -73,8 +73,9 @@ def dataset(store):
 
 
 def report(store):
-    """The newest evaluation report."""
-    folder = max(folder for folder in (store / "reports").iterdir() if (folder / "report.json").exists())
+    """The newest evaluation report; weeks looked back at lie beside them."""
+    folders = [folder for folder in (store / "reports").iterdir() if not folder.name.endswith("-week")]
+    folder = max(folder for folder in folders if (folder / "report.json").exists())
     found = json.loads((folder / "report.json").read_text())
     assert found["format_version"] == 2, "the notebooks read reports of format 2"
     return found
