@@ -417,21 +417,9 @@ fn eventful(seed: u64, days: usize) -> Vec<f64> {
         let done = ((minute as f64 - start) / way).max(0.0);
         let climb = match (chance(day, 3) * 4.0) as u32 {
             // To the limit and over it, then a new process.
-            0 => {
-                if done < 1.05 {
-                    0.75 * done
-                } else {
-                    0.0
-                }
-            }
+            0 if done < 1.05 => 0.75 * done,
             // A deploy somewhere on the way.
-            1 => {
-                if done < 0.4 + 0.5 * chance(day, 4) {
-                    0.75 * done
-                } else {
-                    0.0
-                }
-            }
+            1 if done < 0.4 + 0.5 * chance(day, 4) => 0.75 * done,
             // Up and slowly down.
             2 => 0.45 * (1.0 - (done - 1.0).abs()).max(0.0),
             _ => 0.0,
