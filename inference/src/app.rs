@@ -17,6 +17,7 @@ use crate::delivery::Instance;
 use crate::door::Door;
 use crate::error::AppError;
 use crate::leader::Leadership;
+use crate::learning::Learning;
 use crate::metrics::Metrics;
 use crate::models::ModelSlots;
 use crate::options::ServerOptions;
@@ -58,6 +59,7 @@ pub(crate) struct Shared {
     pub(crate) requests: Rate,
     pub(crate) writes: Rate,
     pub(crate) quality: QualityCache,
+    pub(crate) learning: Learning,
     pub(crate) leadership: Leadership,
 }
 

@@ -47,6 +47,7 @@ mod error;
 mod footprint;
 mod http;
 mod leader;
+mod learning;
 mod maintenance;
 mod metrics;
 mod models;
@@ -74,6 +75,7 @@ pub use door::{ClientAuth, DoorError, DoorOptions, TlsFiles, TlsVersion, WebConf
 pub use error::{AppError, ServeError};
 pub use footprint::Footprint;
 pub use http::router;
+pub use learning::{RecalibrationView, ThresholdView, ThresholdsView};
 pub use maintenance::{MaintenanceWindow, NotWeekly, Weekly, When};
 pub use metrics::{MetricInfo, metrics_list};
 pub use options::{Alertmanagers, Clock, ServerOptions, Webhook, system_clock};
@@ -84,5 +86,5 @@ pub use safety::{Modes, NewSilence, Safety, SafetyOptions};
 pub use server::{Server, ServerHandle};
 pub use state::{
     AuditEntry, Decision, MessageState, OutboxMessage, Outcome, ServerLock, Silence, StateError, StateStore, Stop,
-    StoredMode, StoredRequest,
+    StoredMode, StoredRequest, ThresholdMove,
 };

@@ -83,6 +83,8 @@ pub struct ServerOptions {
     pub alertmanagers: Option<Alertmanagers>,
     /// What holds requests back.
     pub safety: SafetyOptions,
+    /// Whether thresholds and probabilities follow what announcements turned out to be.
+    pub learn: bool,
     /// How others reach this server, for the outcome URL of requests; `None`: the listen address.
     pub public_url: Option<Url>,
     /// The distance between two evaluations.
@@ -139,6 +141,7 @@ impl Default for ServerOptions {
             webhook: None,
             alertmanagers: None,
             safety: SafetyOptions::default(),
+            learn: true,
             public_url: None,
             step: Step::MINUTE,
             lateness: Duration::from_secs(15),

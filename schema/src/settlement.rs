@@ -78,8 +78,7 @@ pub struct Settlement {
     pub time_to_breach_seconds: Option<TimeToBreach>,
     /// Which model said it.
     pub model_version: String,
-    /// What became of it.
-    #[serde(flatten)]
+    /// What became of it; not flattened, as it has times of its own.
     pub became: Became,
     /// When that was known.
     pub settled_at: Timestamp,

@@ -11,19 +11,11 @@ use forewarn_schema::{BreachKind, LabelSet, RemediationRequest, TimeRange, Times
 use crate::metrics::relative_time_error;
 use crate::replay::{Replay, Said};
 use crate::report::{AlarmQuality, BreachReport, PathPoint, RequestReport};
+pub use forewarn_models::settle::required_lead;
 use forewarn_models::settle::{Breach, Outcome, SUDDEN, Truth, agree};
 
 /// Points of one curve in the report: as many as a chart of that width can show.
 pub(crate) const CHART_POINTS: usize = 240;
-
-/// How long before a breach of this kind a request must come to help.
-pub fn required_lead(kind: BreachKind) -> Duration {
-    Duration::from_secs(match kind {
-        BreachKind::DiskFull => 2 * 3600,
-        BreachKind::CertificateExpiry => 24 * 3600,
-        _ => 15 * 60,
-    })
-}
 
 /// Replicas that leak side by side share an episode where their ways overlap by this share of the shorter.
 const SIDE_BY_SIDE: f64 = 0.5;

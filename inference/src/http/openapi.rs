@@ -182,6 +182,10 @@ fn paths() -> Value {
             "parameters": [path("id")],
             "responses": answers(&[("204", "Ended"), ("404", "No such silence that is not over")]),
         }},
+        "/api/v1/thresholds": {"get": {
+            "summary": "From when on breaches are announced, by service and kind, and what labels taught of that",
+            "responses": ok(reference("Thresholds")),
+        }},
         "/api/v1/modes": {"get": {
             "summary": "How far each playbook may act by itself on each service",
             "responses": ok(reference("Modes")),
@@ -280,7 +284,12 @@ fn schemas() -> Value {
         "signals": {"type": "array", "items": {"type": "object", "properties": {
             "signal": text, "seen": number, "expected": {"type": ["number", "null"]}, "weight": unit}}},
         "warming": {"type": "boolean"},
+        "uncalibrated": unit,
     }});
+    let caution = json!({"type": "object", "properties": {
+        "min_probability": unit, "persistence": {"type": "integer"}, "persistence_racing": {"type": "integer"}}});
+    let because = json!({"type": "object", "properties": {
+        "trues": number, "missed": number, "falses": number, "fleet_trues": number, "fleet_falses": number}});
     let mode = json!({"enum": ["dry_run", "approval", "automatic"]});
     let maybe_text = json!({"type": ["string", "null"]});
     json!({
@@ -325,6 +334,17 @@ fn schemas() -> Value {
             "max_per_hour": {"type": ["integer", "null"]}, "max_workloads": {"type": ["integer", "null"]},
             "under_way": {"type": "array", "items": text}, "maintenance": {"type": "array", "items": {"type": "object"}},
             "silences": list("Silence")}},
+        "Thresholds": {"type": "object", "properties": {
+            "learning": {"type": "boolean"},
+            "thresholds": {"type": "array", "items": {"type": "object", "properties": {
+                "service": maybe_text, "kind": kind, "start": caution, "now": caution, "because": because,
+                "steps": {"type": "array", "items": {"type": "object", "properties": {
+                    "at": time, "service": maybe_text, "kind": kind, "from": caution, "to": caution, "because": because}}}}}},
+            "recalibration": {"type": "array", "items": {"type": "object", "properties": {
+                "kind": kind, "slope": number, "offset": number, "blocks": number}}},
+            "moves": {"type": "array", "items": {"type": "object", "properties": {
+                "at": time, "service": maybe_text, "kind": kind, "start": caution, "from": caution, "to": caution,
+                "because": {"oneOf": [because, {"type": "null"}]}}}}}},
         "Silence": {"type": "object", "properties": {"id": text, "service": maybe_text, "from": time, "until": time, "who": text,
             "note": maybe_text}},
         "NewSilence": {"type": "object", "additionalProperties": false, "required": ["until"],

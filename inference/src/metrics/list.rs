@@ -44,6 +44,7 @@ pub(super) enum Metric {
     OutboxOldest,
     ModelAge,
     DriftedSignals,
+    MinProbability,
     DecodersBusy,
     ResidentMemory,
 }
@@ -80,7 +81,7 @@ pub(super) const UNLABELLED_COUNTERS: [Metric; 6] = [
 ];
 
 impl Metric {
-    pub(super) const ALL: [Self; 43] = [
+    pub(super) const ALL: [Self; 44] = [
         Self::BuildInfo,
         Self::Ready,
         Self::Leads,
@@ -122,6 +123,7 @@ impl Metric {
         Self::OutboxOldest,
         Self::ModelAge,
         Self::DriftedSignals,
+        Self::MinProbability,
         Self::DecodersBusy,
         Self::ResidentMemory,
     ];
@@ -258,6 +260,11 @@ impl Metric {
                 "forewarn_drifted_signals",
                 Gauge,
                 "Signals of a service that the newest evaluation found to have moved much since the training.",
+            ),
+            Self::MinProbability => (
+                "forewarn_threshold_min_probability",
+                Gauge,
+                "From which probability on a breach is announced, where labels moved that; service is empty for those without labels.",
             ),
             Self::DecodersBusy => {
                 ("forewarn_write_decoders_busy", Gauge, "Remote writes being decoded now; at most 4.")

@@ -192,6 +192,7 @@ impl Metrics {
                     let drifted = app.0.quality.drifted();
                     drifted.iter().map(|(service, count)| (labels([("service", service)]), *count as f64)).collect()
                 }
+                Metric::MinProbability => moved_thresholds(app),
                 Metric::DecodersBusy => {
                     gauge(crate::server::DECODERS.saturating_sub(app.0.decoders.available_permits()) as f64)
                 }
@@ -215,6 +216,16 @@ fn held_back(app: &AppState) -> Vec<(Labels, f64)> {
     let counts = app.0.scorer.held_back();
     let count = |by: HeldBy| counts.get(&by).copied().unwrap_or(0) as f64;
     HeldBy::ALL.map(|by| (labels([("reason", by.as_str())]), count(by))).into()
+}
+
+/// At most so many as targets: a threshold is a service's and a kind's.
+fn moved_thresholds(app: &AppState) -> Vec<(Labels, f64)> {
+    let standing = app.0.learning.standing();
+    let moved = standing.iter().filter(|one| one.now != one.start).take(MAX_TARGETS);
+    let label = |one: &forewarn_models::learning::Standing| {
+        labels([("service", one.service.as_deref().unwrap_or_default()), ("kind", one.kind.as_str())])
+    };
+    moved.map(|one| (label(one), one.now.min_probability)).collect()
 }
 
 fn held_now(app: &AppState) -> Vec<(Labels, f64)> {

@@ -7,6 +7,7 @@ mod database;
 mod dead_letters;
 mod error;
 mod feedback;
+mod judged;
 mod leadership;
 mod lock;
 mod modes;
@@ -29,6 +30,8 @@ use sqlx::any::AnyRow;
 use self::database::{Change, Place};
 pub use self::dead_letters::{MessageState, OutboxMessage};
 pub use self::error::StateError;
+pub(crate) use self::judged::JudgedMark;
+pub use self::judged::ThresholdMove;
 pub(crate) use self::leadership::{Seen, Term};
 pub use self::lock::ServerLock;
 pub use self::modes::StoredMode;
@@ -121,6 +124,7 @@ impl StateStore {
         for statement in [
             "DELETE FROM predictions WHERE at_ms < $1 AND id NOT IN (SELECT prediction_id FROM requests) \
              AND id NOT IN (SELECT prediction_id FROM feedback WHERE prediction_id IS NOT NULL)",
+            "DELETE FROM reached WHERE CAST($1 AS BIGINT) > 0 AND request_id NOT IN (SELECT id FROM requests)",
             "DELETE FROM outbox WHERE expires_at_ms < $1 AND state <> 'pending'",
             "DELETE FROM silences WHERE until_ms < $1",
         ] {

@@ -24,6 +24,15 @@ pub const SUDDEN: Duration = Duration::from_secs(15 * 60);
 /// A target unseen for this long has ended (Prometheus itself holds a value for five minutes).
 const ENDED: Duration = Duration::from_secs(10 * 60);
 
+/// How long before a breach of this kind a request must come to help.
+pub fn required_lead(kind: BreachKind) -> Duration {
+    Duration::from_secs(match kind {
+        BreachKind::DiskFull => 2 * 3600,
+        BreachKind::CertificateExpiry => 24 * 3600,
+        _ => 15 * 60,
+    })
+}
+
 /// One limit reached.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Breach {

@@ -15,6 +15,10 @@ use crate::outcome::Outcome;
 use crate::progress;
 
 pub(super) async fn backtest(config: &Config, arguments: &Backtest) -> anyhow::Result<Outcome> {
+    let learning = &arguments.learning;
+    if learning.learn || learning.min_probability.is_some() || learning.passes > 1 {
+        return super::backtest_learning::backtest(config, arguments).await;
+    }
     let (dataset, manifest) = open::dataset(config).await?;
     let covered = open::covered(&manifest)?;
     let range = TimeRange::new(arguments.from, arguments.to).map_err(|e| ConfigError::new(e.to_string()))?;
@@ -39,7 +43,7 @@ pub(super) async fn backtest(config: &Config, arguments: &Backtest) -> anyhow::R
     let (pieces, mut received) = tokio::sync::mpsc::channel::<Histories>(1);
     let replay = tokio::task::spawn_blocking(move || {
         let bar = progress::bar("backtest", origins);
-        let mut out = Lines { out: BufWriter::new(file), error: None };
+        let mut out = Lines::new(BufWriter::new(file));
         let mut last = None;
         let mut replaying = forewarn_training::RollingOriginBacktest { range, every, step }.begin();
         while let Some(histories) = received.blocking_recv() {
@@ -107,20 +111,24 @@ fn pieces_of(range: TimeRange, step: Step, services: usize) -> Vec<TimeRange> {
 }
 
 /// Writes until the first error, and keeps that.
-struct Lines<W: Write> {
+pub(super) struct Lines<W: Write> {
     out: W,
     error: Option<std::io::Error>,
 }
 
 impl<W: Write> Lines<W> {
-    fn write(&mut self, prediction: &Prediction) {
+    pub(super) fn new(out: W) -> Self {
+        Self { out, error: None }
+    }
+
+    pub(super) fn write(&mut self, prediction: &Prediction) {
         if self.error.is_none() {
             let written = serde_json::to_writer(&mut self.out, prediction).map_err(std::io::Error::from);
             self.error = written.and_then(|()| self.out.write_all(b"\n")).err();
         }
     }
 
-    fn finish(mut self) -> std::io::Result<()> {
+    pub(super) fn finish(mut self) -> std::io::Result<()> {
         match self.error {
             Some(error) => Err(error),
             None => self.out.flush(),

@@ -1,6 +1,7 @@
 //! One file a command, each one story: what it opens, what it asks of the libraries, what it says.
 
 mod backtest;
+mod backtest_learning;
 mod bench;
 mod check;
 mod csv;

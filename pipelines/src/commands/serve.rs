@@ -102,6 +102,7 @@ pub(super) fn server_options(config: &Config, arguments: &Serve) -> anyhow::Resu
         webhook,
         alertmanagers: config.requests.alertmanagers.clone(),
         safety: config.requests.safety.clone(),
+        learn: config.learn,
         public_url,
         step: config.step,
         lateness: config.serve.lateness,

@@ -24,6 +24,7 @@ pub(super) struct ConfigFile {
     pub(super) train: TrainSection,
     pub(super) serve: ServeSection,
     pub(super) requests: RequestsSection,
+    pub(super) feedback: FeedbackSection,
 }
 
 /// Without a store everything lives in `./forewarn-data`; without a state it lives in the store's
@@ -285,6 +286,20 @@ pub(super) struct RequestsSection {
     pub(super) maintenance: Vec<MaintenanceSection>,
 }
 
+/// `[feedback]`: what becomes of labels.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct FeedbackSection {
+    /// Whether thresholds and probabilities follow them.
+    pub(super) learn: bool,
+}
+
+impl Default for FeedbackSection {
+    fn default() -> Self {
+        Self { learn: true }
+    }
+}
+
 /// `[[requests.maintenance]]`: once from and to, or weekly such as `"Sun 02:00-04:00"` by `[dataset] time_zone`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -350,4 +365,5 @@ pub(super) const FROM_ENVIRONMENT: &[(&str, &str)] = &[
     ("requests", "max_per_hour"),
     ("requests", "max_workloads"),
     ("requests", "mode"),
+    ("feedback", "learn"),
 ];

@@ -52,6 +52,8 @@ pub(crate) struct Config {
     pub(crate) serve: Serve,
     /// What `[requests]` says.
     pub(crate) requests: Requests,
+    /// Whether thresholds and probabilities follow labels.
+    pub(crate) learn: bool,
 }
 
 /// One `[[source]]`.

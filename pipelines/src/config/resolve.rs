@@ -140,6 +140,7 @@ pub(super) fn resolve(
     Ok(Config {
         path: path.to_owned(),
         requests,
+        learn: file.feedback.learn,
         store_url,
         state_url,
         state_shown,
