@@ -314,9 +314,10 @@ fn evidence(
     Evidence { judged, reached, known_at: plain + shift }
 }
 
+/// How far ahead the probability of a request looks. Its p90 may lie days ahead where little is asked for; what was on the way to a
+/// breach was right however late that came (`settle_request`).
 fn horizon(request: &RemediationRequest) -> Duration {
-    let seconds = request.predicted_breach.p90.seconds_since(request.at).max(horizon_seconds(request.kind));
-    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
+    Duration::from_secs_f64(horizon_seconds(request.kind))
 }
 
 fn lead(breach: &Breach, from: Timestamp) -> Duration {

@@ -200,3 +200,6 @@ fn horizon(request: &RemediationRequest) -> Duration {
     let seconds = request.predicted_breach.p90.seconds_since(request.at).max(horizon_seconds(request.kind));
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
 }
+
+#[cfg(test)]
+mod tests;

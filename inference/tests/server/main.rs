@@ -17,6 +17,7 @@ mod door;
 mod faults;
 mod guarding;
 mod hostile;
+mod learning;
 mod memory;
 mod operating;
 mod otlp;

@@ -57,13 +57,13 @@ pub struct LearningParams {
     pub worth: f64,
     /// A step is taken where they are worth it with at most this probability, 0..1. Default 0.15.
     pub doubt: f64,
-    /// What the fleet's announcements count for beside a service's own, and those of all kinds beside one kind's. Default 6.
+    /// What other services' announcements of a kind count for at most beside a service's own, and those of other kinds. Default 6.
     pub fleet_counts: f64,
     /// What a verdict of the data counts for; a person's counts 1. 0..=1, default 0.5.
     pub data_counts: f64,
     /// So many true announcements, beyond what wrong labels explain, may fall under a threshold: less than one. Default 0.5.
     pub may_lose: f64,
-    /// No step before so many announcements were judged that it would silence, of whatever service and kind. Default 3.
+    /// No step below the start before so many misses of the service. Default 3.
     pub least: f64,
     /// Between two steps of one threshold. Default a day.
     pub step_every: Duration,

@@ -103,7 +103,8 @@ fn misses_take_steps_back() {
     assert_eq!(stands(&all, 9.5, "cart"), 0.55);
     all.push(judged("cart", Verdict::Missed, 0.4, 10.0));
     assert_eq!(stands(&all, 30.0, "cart"), 0.35, "a breach was missed at 0.4");
-    let missed: Vec<Evidence> = (0..6).map(|i| judged("cart", Verdict::Missed, 0.15, 1.0 + f64::from(i))).collect();
+    let missed: Vec<Evidence> =
+        (0..6).map(|i| judged("cart", Verdict::Missed, 0.15, 1.0 + 0.1 * f64::from(i))).collect();
     assert_eq!(stands(&missed, 30.0, "cart"), 0.1, "below its start, to where they were");
 }
 

@@ -168,27 +168,27 @@ impl Learner<'_> {
         for ((kind, service), threshold) in &mut self.thresholds {
             let scale = &threshold.scale;
             let mut own = Tally::new(scale.rungs().len());
-            let (mut of_kind, mut of_all) = (own.clone(), own.clone());
+            let (mut of_kind, mut of_others) = (own.clone(), own.clone());
             let mut because = Because::default();
             for case in cases {
                 let rung = case.rung(scale);
-                of_all.add(rung, case.truth, case.weight);
                 if case.kind != *kind {
+                    of_others.add(rung, case);
                     continue;
                 }
-                of_kind.add(rung, case.truth, case.weight);
                 let fleet = if case.truth { &mut because.fleet_trues } else { &mut because.fleet_falses };
                 *fleet += case.weight;
                 if service.as_ref().is_none_or(|service| *service == case.service) {
-                    own.add(rung, case.truth, case.weight);
+                    own.add(rung, case);
                     let counted = if case.truth { &mut because.trues } else { &mut because.falses };
                     *counted += case.weight;
                     because.missed += if case.missed { case.weight } else { 0.0 };
+                } else {
+                    of_kind.add(rung, case);
                 }
             }
-            let parents = [&of_kind, &of_all];
-            let parents = if service.is_some() { &parents[..] } else { &parents[1..] };
-            let beside = Beside { own: &own, parents, parents_count: params.fleet_counts };
+            let parents = [&of_kind, &of_others];
+            let beside = Beside { own: &own, parents: &parents, parents_count: params.fleet_counts };
             let may_lose = match service {
                 Some(_) => params.may_lose,
                 None => params.may_lose.max(FLEET_MAY_LOSE * because.trues),
@@ -245,10 +245,8 @@ fn wanted(
     let start = scale.start();
     let mut at = start;
     while at + 1 < scale.rungs().len() {
-        let silenced = beside.within(start..=at);
-        let enough = silenced.0 + silenced.1 >= params.least;
-        let lost = beside.own.truly(start..=at, params.label_error) > may_lose;
-        if !enough || lost || beside.worth(worth, at, start) > params.doubt {
+        let loses = beside.own.lost(start, at, params.label_error) > may_lose;
+        if loses || beside.worth(worth, at, start) > params.doubt {
             break;
         }
         at += 1;

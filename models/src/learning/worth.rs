@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use super::case::Case;
+
 /// Points at which the share of true announcements is tried.
 const POINTS: usize = 100;
 
@@ -47,18 +49,22 @@ impl Worth {
 /// Announcements by the highest rung that they reached: how many were true and how many false.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Tally {
+    /// Misses among them.
     pub(super) trues: Vec<f64>,
+    missed: Vec<f64>,
     pub(super) falses: Vec<f64>,
 }
 
 impl Tally {
     pub(super) fn new(rungs: usize) -> Self {
-        Self { trues: vec![0.0; rungs], falses: vec![0.0; rungs] }
+        let none = || vec![0.0; rungs];
+        Self { trues: none(), missed: none(), falses: none() }
     }
 
-    pub(super) fn add(&mut self, rung: usize, truth: bool, weight: f64) {
-        let of = if truth { &mut self.trues } else { &mut self.falses };
-        of[rung] += weight;
+    pub(super) fn add(&mut self, rung: usize, case: &Case) {
+        let of = if case.truth { &mut self.trues } else { &mut self.falses };
+        of[rung] += case.weight;
+        self.missed[rung] += if case.missed { case.weight } else { 0.0 };
     }
 
     /// How many of both sorts reached a rung of `range` and none above.
@@ -66,14 +72,21 @@ impl Tally {
         (self.trues[range.clone()].iter().sum(), self.falses[range].iter().sum())
     }
 
-    /// True ones of `range` beyond those that wrong labels of the false ones explain.
-    pub(super) fn truly(&self, range: std::ops::RangeInclusive<usize>, label_error: f64) -> f64 {
-        let (trues, falses) = self.within(range);
-        trues - falses * label_error / (1.0 - label_error)
+    /// True ones that reached a rung from `lowest` to `highest` and none above, beyond those that wrong labels explain: a wrong label
+    /// turns one of the false ones that reached at least as much. Nobody reports a miss by mistake: it counts whole.
+    pub(super) fn lost(&self, lowest: usize, highest: usize, label_error: f64) -> f64 {
+        let odds = label_error / (1.0 - label_error);
+        let from = |rung: usize| {
+            let missed: f64 = self.missed[rung..=highest].iter().sum();
+            let trues: f64 = self.trues[rung..=highest].iter().sum();
+            let falses: f64 = self.falses[rung..].iter().sum();
+            missed + (trues - missed - falses * odds).max(0.0)
+        };
+        (lowest..=highest).map(from).fold(0.0, f64::max)
     }
 }
 
-/// Announcements of one threshold, beside those that it learns from besides, nearest first.
+/// Announcements of one threshold, beside those of others that it learns from.
 pub(super) struct Beside<'a> {
     pub(super) own: &'a Tally,
     pub(super) parents: &'a [&'a Tally],
