@@ -61,7 +61,7 @@ pub struct LearningParams {
     pub fleet_counts: f64,
     /// What a verdict of the data counts for; a person's counts 1. 0..=1, default 0.5.
     pub data_counts: f64,
-    /// So many true announcements, beyond what wrong labels explain, may fall under a threshold: less than one. Default 0.5.
+    /// So many true announcements, beyond what wrong labels explain, may fall under a threshold: less than one. Default 0.95.
     pub may_lose: f64,
     /// No step below the start before so many misses of the service. Default 3.
     pub least: f64,
@@ -77,7 +77,7 @@ impl Default for LearningParams {
             doubt: 0.15,
             fleet_counts: 6.0,
             data_counts: 0.5,
-            may_lose: 0.5,
+            may_lose: 0.95,
             least: 3.0,
             step_every: Duration::from_secs(86_400),
         }

@@ -11,9 +11,6 @@ use super::case::{Case, sorted};
 use super::worth::{Beside, Tally, Worth};
 use super::{Caution, CautionScale, Evidence, LearningParams, Thresholds};
 
-/// A true announcement in so many of the fleet's may fall under the fleet's threshold.
-const FLEET_MAY_LOSE: f64 = 0.02;
-
 /// What the labels known by some time come to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Learnt {
@@ -191,7 +188,8 @@ impl Learner<'_> {
             let beside = Beside { own: &own, parents: &parents, parents_count: params.fleet_counts };
             let may_lose = match service {
                 Some(_) => params.may_lose,
-                None => params.may_lose.max(FLEET_MAY_LOSE * because.trues),
+                // Of many labels now more, now fewer are wrong; and the fleet's threshold is for those that have none themselves.
+                None => params.may_lose + (because.falses * params.label_error / (1.0 - params.label_error)).sqrt(),
             };
             threshold.because = because;
             threshold.wanted = wanted(scale, &beside, &worth, may_lose, service.is_some(), params);
