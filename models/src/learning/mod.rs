@@ -53,9 +53,9 @@ pub struct Reached {
 pub struct LearningParams {
     /// The share of labels that are wrong, 0..0.5. Default 0.1.
     pub label_error: f64,
-    /// From this share of true ones on, announcements are worth making, 0..1. Default 0.5: a false alarm costs what a miss costs.
+    /// From this share of true ones on, announcements are worth making, 0..1. Default 0.6: a false alarm costs half as much again as a miss.
     pub worth: f64,
-    /// A step is taken where they are worth it with at most this probability, 0..1. Default 0.15.
+    /// A step is taken where they are worth it with at most this probability, 0..1. Default 0.1: three false ones and no true one.
     pub doubt: f64,
     /// What other services' announcements of a kind count for at most beside a service's own, and those of other kinds. Default 6.
     pub fleet_counts: f64,
@@ -73,8 +73,8 @@ impl Default for LearningParams {
     fn default() -> Self {
         Self {
             label_error: 0.1,
-            worth: 0.5,
-            doubt: 0.15,
+            worth: 0.6,
+            doubt: 0.1,
             fleet_counts: 6.0,
             data_counts: 0.5,
             may_lose: 0.95,
