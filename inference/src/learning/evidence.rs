@@ -16,8 +16,8 @@ use crate::state::{StateError, StateStore};
 /// A label of a miss and what the data say of it lie no further apart.
 const SAME_MISS: f64 = 3600.0;
 
-/// Reads all of it.
-pub(super) async fn read(store: &StateStore) -> Result<Vec<Evidence>, StateError> {
+/// Reads all of it; what the data settled, from `settled_since` on.
+pub(super) async fn read(store: &StateStore, settled_since: Timestamp) -> Result<Vec<Evidence>, StateError> {
     let beginning = Timestamp::from_millis(0);
     let requests = store.requests_since(beginning).await?.into_iter().map(|stored| stored.request).collect();
     let stored = Stored {
@@ -25,7 +25,7 @@ pub(super) async fn read(store: &StateStore) -> Result<Vec<Evidence>, StateError
         predictions: store.judged_predictions().await?,
         reached: store.reached().await?,
         labels: store.feedback().await?,
-        settlements: store.settlements_since(beginning).await?,
+        settlements: store.settlements_since(settled_since).await?,
     };
     Ok(stored.evidence())
 }

@@ -8,6 +8,7 @@ mod evidence;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use forewarn_models::learning::{Caution, LearningParams, Learnt, Move, Recalibration, Standing, Stretch, learn};
 use forewarn_schema::{BreachKind, Timestamp};
@@ -18,6 +19,9 @@ use crate::error::{AppError, chain};
 use crate::scoring::blocking;
 use crate::state::{JudgedMark, ThresholdMove};
 
+/// What the data settled is learnt from for so long; what people said, always.
+const SETTLED: Duration = Duration::from_secs(90 * 86_400);
+const DAY_MS: i64 = 86_400_000;
 /// How many moves are shown.
 const SHOWN: u32 = 200;
 
@@ -37,7 +41,8 @@ struct Told {
     unlogged: bool,
 }
 
-/// Labels and settlements, the day, and which models serve: where none of them changed, nothing else is learnt.
+/// Labels, the day, and which models serve: where none of them changed, nothing else is learnt. Settlements count from the next
+/// midnight on, when thresholds move.
 type Mark = (JudgedMark, i64, Vec<(String, String)>);
 
 /// Where thresholds stand, and why.
@@ -114,7 +119,7 @@ impl AppState {
 
     async fn try_to_learn(&self, at: Timestamp) -> Result<(), AppError> {
         let shared = &self.0;
-        let day = at.millis().div_euclid(86_400_000);
+        let day = at.millis().div_euclid(DAY_MS);
         let mark = (shared.store.judged_mark().await?, day, shared.slots.serving());
         let is_known = shared.learning.told().mark.as_ref() == Some(&mark);
         if !is_known {
@@ -129,10 +134,8 @@ impl AppState {
 
     async fn learn_anew(&self, at: Timestamp, mark: Mark) -> Result<(), AppError> {
         let shared = &self.0;
-        let evidence = match mark.0.0 + mark.0.2 {
-            0 => Vec::new(),
-            _ => evidence::read(&shared.store).await?,
-        };
+        let evidence = evidence::read(&shared.store, at - SETTLED).await?;
+        let midnight = Timestamp::from_millis(mark.1 * DAY_MS);
         let scorer = std::sync::Arc::clone(&shared.scorer);
         let learning = move || {
             let starts: BTreeMap<Option<&str>, Caution> = {
@@ -142,8 +145,8 @@ impl AppState {
             let params = LearningParams::default();
             let unknown = starts[&None];
             let start = |service: Option<&str>, _: BreachKind| starts.get(&service).copied().unwrap_or(unknown);
-            let learnt = learn(&start, &evidence, at, &params);
-            let recalibration = Recalibration::learn(&evidence, at, &params);
+            let learnt = learn(&start, &evidence, midnight, &params);
+            let recalibration = Recalibration::learn(&evidence, midnight, &params);
             scorer.set_learnt(learnt.thresholds.clone(), recalibration.clone());
             (learnt, recalibration)
         };

@@ -29,8 +29,8 @@ pub struct ThresholdMove {
     pub because: Option<Because>,
 }
 
-/// Something that changes whenever labels or settlements do.
-pub(crate) type JudgedMark = (i64, String, i64, i64);
+/// Something that changes whenever labels do: how many there are, and the newest.
+pub(crate) type JudgedMark = (i64, String);
 
 impl StateStore {
     /// Stores how far requests would have gone; what was stored of them before gives way.
@@ -97,10 +97,7 @@ impl StateStore {
         let failed = |e| StateError::query(WHAT, e);
         let labels = sqlx::query("SELECT count(*), coalesce(max(id), '') FROM feedback").fetch_one(&self.pool).await;
         let labels = labels.map_err(failed)?;
-        let settled = sqlx::query("SELECT count(*), coalesce(max(settled_at_ms), 0) FROM settlements");
-        let settled = settled.fetch_one(&self.pool).await.map_err(failed)?;
-        let (labels, newest) = (labels.try_get(0).map_err(failed)?, labels.try_get(1).map_err(failed)?);
-        Ok((labels, newest, settled.try_get(0).map_err(failed)?, settled.try_get(1).map_err(failed)?))
+        Ok((labels.try_get(0).map_err(failed)?, labels.try_get(1).map_err(failed)?))
     }
 
     /// Notes that thresholds moved, each with an entry in the audit trail.
