@@ -19,6 +19,7 @@ use crate::door::Door;
 use crate::error::AppError;
 pub use crate::labels::NewFeedback;
 use crate::leader::Leadership;
+use crate::learning::Learning;
 use crate::links::LinkKey;
 use crate::metrics::Metrics;
 use crate::models::ModelSlots;
@@ -64,6 +65,7 @@ pub(crate) struct Shared {
     pub(crate) writes: Rate,
     pub(crate) quality: QualityCache,
     pub(crate) last_run: crate::last_run::LastRun,
+    pub(crate) learning: Learning,
     pub(crate) leadership: Leadership,
     /// What links are signed with, and how often one address may follow some.
     pub(crate) link_key: LinkKey,

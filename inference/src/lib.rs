@@ -50,6 +50,7 @@ mod http;
 mod labels;
 mod last_run;
 mod leader;
+mod learning;
 mod links;
 mod maintenance;
 mod metrics;
@@ -83,6 +84,7 @@ pub use error::{AppError, ServeError};
 pub use footprint::Footprint;
 pub use http::router;
 pub use labels::{LabelFilter, LabelText, MOST_LABELS, NewFeedback, WrittenLabel, WrittenLabelError, read_labels};
+pub use learning::{RecalibrationView, ThresholdView, ThresholdsView};
 pub use maintenance::{MaintenanceWindow, NotWeekly, Weekly, When};
 pub use metrics::{MetricInfo, metrics_list};
 pub use options::{AlertMapping, Alertmanagers, Clock, FeedbackOptions, ServerOptions, Webhook, system_clock};
@@ -95,5 +97,5 @@ pub use safety::{Modes, NewSilence, Safety, SafetyOptions};
 pub use server::{Server, ServerHandle};
 pub use state::{
     AuditEntry, Decision, LadderMove, MessageState, OutboxMessage, Outcome, ServerLock, Silence, StateError,
-    StateStore, Stop, StoredMode, StoredRequest, Verification, Worsened,
+    StateStore, Stop, StoredMode, StoredRequest, ThresholdMove, Verification, Worsened,
 };

@@ -127,6 +127,8 @@ pub struct ServerOptions {
     pub safety: SafetyOptions,
     /// How playbooks earn to act by themselves.
     pub autonomy: AutonomyOptions,
+    /// Whether thresholds and probabilities follow what announcements turned out to be.
+    pub learn: bool,
     /// How others reach this server, for the outcome URL of requests; `None`: the listen address. Only with it do
     /// messages carry links to label by.
     pub public_url: Option<Url>,
@@ -190,6 +192,7 @@ impl Default for ServerOptions {
             alertmanagers: None,
             safety: SafetyOptions::default(),
             autonomy: AutonomyOptions::default(),
+            learn: true,
             public_url: None,
             feedback: FeedbackOptions::default(),
             step: Step::MINUTE,

@@ -13,6 +13,7 @@ use forewarn_features::live::LiveSignals;
 use forewarn_features::promql::KeptSeries;
 use forewarn_models::decision::DecisionMemory;
 use forewarn_models::guardrails::{Guardrails, Held, HeldBy};
+use forewarn_models::learning::{Caution, Followed, Reached, Recalibration, Thresholds};
 use forewarn_models::scorer::ServiceMemory;
 use forewarn_models::settle::{Settled, WatchMemory, WatchedService};
 use forewarn_models::{Engine, EngineOutput, ModelBundle, TargetView};
@@ -343,6 +344,36 @@ impl Scorer {
     /// How far a request may act where nobody said otherwise.
     pub(crate) fn default_mode(&self) -> Mode {
         self.default_mode
+    }
+
+    /// Where the thresholds of services start; of `None`, that of one of which nothing is known.
+    pub(crate) fn starts<'a>(
+        &self,
+        services: impl Iterator<Item = Option<&'a str>>,
+    ) -> BTreeMap<Option<&'a str>, Caution> {
+        let engine = self.engine();
+        services.map(|service| (service, engine.start(service))).collect()
+    }
+
+    /// Decides and says from the next step on what labels taught.
+    pub(crate) fn set_learnt(&self, thresholds: Thresholds, recalibration: Recalibration) {
+        let mut engine = self.engine();
+        engine.set_thresholds(thresholds);
+        engine.set_recalibration(recalibration);
+    }
+
+    /// Follows announcements from now on, and those that were made before.
+    pub(crate) fn watch(&self, requests: &[RemediationRequest], reached: &BTreeMap<String, Vec<Reached>>) {
+        let mut engine = self.engine();
+        engine.watch();
+        for request in requests {
+            engine.follow(request, reached.get(&request.id).map(Vec::as_slice).unwrap_or_default());
+        }
+    }
+
+    /// Which announcements would have gone further since this was asked last.
+    pub(crate) fn followed(&self) -> Vec<Followed> {
+        self.engine().followed()
     }
 
     pub(crate) fn set_bundle(&self, service: &str, bundle: Option<Arc<ModelBundle>>) {

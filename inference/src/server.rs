@@ -114,7 +114,11 @@ impl Server {
         let scorer = Arc::new(Scorer::new(options.step, live, engine, options.max_memory));
         let now = (options.clock)();
         let remembered = store.requests_since(now - REMEMBERED).await?;
-        scorer.restore(&remembered.into_iter().map(|stored| stored.request).collect::<Vec<_>>());
+        let remembered: Vec<_> = remembered.into_iter().map(|stored| stored.request).collect();
+        scorer.restore(&remembered);
+        if options.learn {
+            scorer.watch(&remembered, &store.reached().await?);
+        }
         let last = options.warmed_until.map(|until| until.align_down(options.step));
         let app = AppState(Arc::new(Shared {
             public_url,
@@ -142,6 +146,7 @@ impl Server {
             last_run: Default::default(),
             shadows: Default::default(),
             rolling: Default::default(),
+            learning: Default::default(),
             options,
         }));
         if let Err(error) = app.reload().await {
@@ -260,6 +265,7 @@ impl ServerHandle {
                     break;
                 }
             };
+            self.app.learn(at).await;
             let begun = Instant::now();
             let scorer = Arc::clone(&self.app.0.scorer);
             let output = blocking(move || scorer.evaluate(at, guardrails)).await.and_then(|result| result);
@@ -379,6 +385,10 @@ impl ServerHandle {
         for request in output.requests.iter().filter(|request| fresh.contains(&request.id)) {
             tracing::info!(request_id = %request.id, service = %request.service, kind = %request.kind, "request emitted");
             shared.metrics.request(request);
+        }
+        if let Err(error) = shared.store.save_reached(&shared.scorer.followed()).await {
+            // Nothing waits for it: the next one that goes further is stored with all that it reached.
+            tracing::warn!(error = chain(&error), step = %at, "not stored how far requests would have gone");
         }
         shared.metrics.step(false);
         self.app.after_step(at, &output.predictions).await;

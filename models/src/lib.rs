@@ -16,6 +16,7 @@ pub mod growth;
 pub mod guardrails;
 pub mod isolation_forest;
 pub mod ladder;
+pub mod learning;
 pub mod lstm;
 pub mod metrics;
 pub mod registry;

@@ -326,9 +326,16 @@ Examples:
   forewarn backtest --from 2026-01-03T00:00:00Z --to 2026-01-11T00:00:00Z --out predictions.jsonl
   forewarn backtest --from … --to … --run replay-7 --shard 1/4        a part of the services, into the store
   forewarn backtest --merge --run replay-7 --out predictions.jsonl    the parts as one file
+  forewarn backtest --from … --to … --out noisy.jsonl --min-probability 0.05 --persistence 0
+  forewarn backtest --from … --to … --out learnt.jsonl --min-probability 0.05 --persistence 0 --learn --passes 2
 
 Replays the dataset through the code that serves, with the models that are current now; models trained on part
-of the range have seen it, and the output says so.")]
+of the range have seen it, and the output says so.
+
+With --learn every announcement is labelled by what the data show to have become of it, a share of them wrongly
+(--label-error), and thresholds move as they would in the server: it shows what labels are worth on your own history.
+--passes replays the range as so many weeks in a row, with the labels kept; the file holds the last. The range's
+predictions are then all in memory, about half a kilobyte each.")]
 pub(crate) struct Backtest {
     /// From this time on.
     #[arg(long, value_name = "TIME", required_unless_present = "merge")]
@@ -350,6 +357,36 @@ pub(crate) struct Backtest {
     /// Time between predictions; the state sees every step.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
     pub(crate) every: std::time::Duration,
+    #[command(flatten)]
+    pub(crate) learning: BacktestLearning,
+}
+
+/// What labels would have taught.
+#[derive(Args, Debug)]
+pub(crate) struct BacktestLearning {
+    /// Label every announcement by what became of it, and let thresholds learn from that.
+    #[arg(long)]
+    pub(crate) learn: bool,
+    /// The share of labels that say the opposite of what is so.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1, value_parser = parse_share, requires = "learn")]
+    pub(crate) label_error: f64,
+    /// Which labels those are.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "learn")]
+    pub(crate) seed: u64,
+    /// Replay the range so often, one after the other.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=52))]
+    pub(crate) passes: u32,
+    /// Announce from this probability on, whatever the models learnt when they were trained.
+    #[arg(long, value_name = "P", value_parser = parse_share)]
+    pub(crate) min_probability: Option<f64>,
+    /// Steps that urgency must last, also where a target races to its limit; with --min-probability.
+    #[arg(long, value_name = "STEPS", requires = "min_probability")]
+    pub(crate) persistence: Option<u32>,
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| format!("wanted a number from 0 to 1, got {text:?}"))?;
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err(format!("wanted a number from 0 to 1, got {text}")) }
 }
 
 #[derive(Args, Debug)]

@@ -20,6 +20,7 @@ pub mod fleet;
 mod forecasts;
 pub mod gate;
 pub mod intervals;
+pub mod learning;
 
 mod pictures;
 mod quality;

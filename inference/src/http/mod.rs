@@ -17,6 +17,7 @@ mod rendered;
 mod requests;
 mod safety;
 mod settlements;
+mod thresholds;
 mod write;
 
 use axum::Router;
@@ -59,6 +60,7 @@ fn routes(app: &AppState) -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/api/v1/feedback/{id}", delete(feedback::remove)),
         ("/api/v1/feedback/{id}/restore", post(feedback::restore)),
         ("/api/v1/alertmanager", post(alertmanager::receive)),
+        ("/api/v1/thresholds", get(thresholds::show)),
         ("/api/v1/models", get(models::list)),
         ("/api/v1/models/{service}/promote", post(models::promote)),
         ("/api/v1/models/{service}/rollback", post(models::rollback)),

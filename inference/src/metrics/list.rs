@@ -49,6 +49,7 @@ pub(super) enum Metric {
     AutonomyMode,
     AutonomyVerified,
     Verifications,
+    MinProbability,
     DecodersBusy,
     ResidentMemory,
     Settlements,
@@ -94,7 +95,7 @@ pub(super) const UNLABELLED_COUNTERS: [Metric; 6] = [
 ];
 
 impl Metric {
-    pub(super) const ALL: [Self; 57] = [
+    pub(super) const ALL: [Self; 58] = [
         Self::BuildInfo,
         Self::Ready,
         Self::Leads,
@@ -141,6 +142,7 @@ impl Metric {
         Self::AutonomyMode,
         Self::AutonomyVerified,
         Self::Verifications,
+        Self::MinProbability,
         Self::DecodersBusy,
         Self::ResidentMemory,
         Self::Settlements,
@@ -309,6 +311,11 @@ impl Metric {
                 "forewarn_verifications",
                 Gauge,
                 "Requests, not dry runs, by what came of them as the forecast saw it; watched: not known yet.",
+            ),
+            Self::MinProbability => (
+                "forewarn_threshold_min_probability",
+                Gauge,
+                "From which probability on a breach is announced, where labels moved that; service is empty for those without labels.",
             ),
             Self::DecodersBusy => {
                 ("forewarn_write_decoders_busy", Gauge, "Remote writes being decoded now; at most 4.")

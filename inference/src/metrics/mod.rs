@@ -212,6 +212,7 @@ impl Metrics {
                 Metric::AutonomyMode => ladders(app, |rung| f64::from(rung.mode as u8)).await,
                 Metric::AutonomyVerified => ladders(app, |rung| f64::from(rung.verified)).await,
                 Metric::Verifications => verifications(app).await,
+                Metric::MinProbability => moved_thresholds(app),
                 Metric::DecodersBusy => {
                     gauge(crate::server::DECODERS.saturating_sub(app.0.decoders.available_permits()) as f64)
                 }
@@ -253,6 +254,16 @@ async fn verifications(app: &AppState) -> Vec<(Labels, f64)> {
         app.0.store.verification_counts().await.unwrap_or_default().into_iter().collect();
     let names = Finding::ALL.map(Finding::as_str).into_iter().chain(["watched"]);
     names.map(|name| (labels([("finding", name)]), counts.get(name).copied().unwrap_or(0) as f64)).collect()
+}
+
+/// At most so many as targets: a threshold is a service's and a kind's.
+fn moved_thresholds(app: &AppState) -> Vec<(Labels, f64)> {
+    let standing = app.0.learning.standing();
+    let moved = standing.iter().filter(|one| one.now != one.start).take(MAX_TARGETS);
+    let label = |one: &forewarn_models::learning::Standing| {
+        labels([("service", one.service.as_deref().unwrap_or_default()), ("kind", one.kind.as_str())])
+    };
+    moved.map(|one| (label(one), one.now.min_probability)).collect()
 }
 
 fn held_now(app: &AppState) -> Vec<(Labels, f64)> {

@@ -7,6 +7,7 @@ mod database;
 mod dead_letters;
 mod error;
 mod feedback;
+mod judged;
 mod ladder_moves;
 mod leadership;
 mod link_key;
@@ -35,6 +36,8 @@ use sqlx::any::AnyRow;
 use self::database::{Change, Place};
 pub use self::dead_letters::{MessageState, OutboxMessage};
 pub use self::error::StateError;
+pub(crate) use self::judged::JudgedMark;
+pub use self::judged::ThresholdMove;
 pub use self::ladder_moves::LadderMove;
 pub(crate) use self::ladder_moves::Standing;
 pub(crate) use self::leadership::{Seen, Term};
@@ -133,6 +136,7 @@ impl StateStore {
         for statement in [
             "DELETE FROM predictions WHERE at_ms < $1 AND id NOT IN (SELECT prediction_id FROM requests) \
              AND id NOT IN (SELECT prediction_id FROM feedback WHERE prediction_id IS NOT NULL)",
+            "DELETE FROM reached WHERE CAST($1 AS BIGINT) > 0 AND request_id NOT IN (SELECT id FROM requests)",
             "DELETE FROM outbox WHERE expires_at_ms < $1 AND state <> 'pending'",
             "DELETE FROM happenings WHERE at_ms < $1",
             "DELETE FROM unsettled WHERE due_ms < $1",

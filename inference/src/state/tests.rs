@@ -98,6 +98,57 @@ macro_rules! on_both {
 mod labels;
 
 on_both! {
+async fn what_is_learnt_from_and_what_came_of_it_is_kept(store) {
+    use forewarn_models::learning::{Because, Caution, Followed, Reached};
+    let caution = |min_probability| Caution { min_probability, persistence: 30, persistence_racing: 5 };
+    let said = prediction("a", 60, 0.9);
+    let asked = request(&said, 7200);
+    store.save_step(&output(vec![said.clone()], vec![asked.clone()]), false).await.unwrap();
+    let reached = |seconds: i64| vec![Reached { caution: caution(0.55), at: at(seconds) }];
+    for seconds in [60, 120] {
+        let followed = Followed { request_id: asked.id.clone(), reached: reached(seconds) };
+        store.save_reached(&[followed]).await.unwrap();
+    }
+    assert_eq!(store.reached().await.unwrap(), std::collections::BTreeMap::from([(asked.id.clone(), reached(120))]));
+
+    let before = store.judged_mark().await.unwrap();
+    let label = NewFeedback {
+        subject: FeedbackSubject::Span {
+            service: "cart".to_owned(),
+            kind: None,
+            range: forewarn_schema::TimeRange::new(at(0), at(120)).unwrap(),
+        },
+        verdict: Verdict::FalsePositive,
+        note: None,
+        source: LabelSource::Api,
+    };
+    let label = store.add_feedback(&label, at(180)).await.unwrap();
+    assert_ne!(store.judged_mark().await.unwrap(), before);
+    assert_eq!(store.judged_predictions().await.unwrap().keys().collect::<Vec<_>>(), [&said.id]);
+    assert_eq!(store.take_back(std::slice::from_ref(&label.id), at(240)).await.unwrap(), 1);
+    assert_eq!(store.judged_mark().await.unwrap(), before);
+
+    let moved = |seconds: i64, from: f64, to: f64| ThresholdMove {
+        at: at(seconds),
+        service: Some("cart".to_owned()),
+        kind: BreachKind::PoolExhaustion,
+        start: caution(0.55),
+        from: caution(from),
+        to: caution(to),
+        because: Some(Because { falses: 4.0, ..Because::default() }),
+    };
+    let (first, second) = (moved(60, 0.55, 0.65), moved(120, 0.65, 0.75));
+    let fleet = ThresholdMove { service: None, ..first.clone() };
+    store.add_threshold_moves(&[first.clone(), fleet.clone()]).await.unwrap();
+    store.add_threshold_moves(std::slice::from_ref(&second)).await.unwrap();
+    assert_eq!(store.threshold_moves(2).await.unwrap(), [second.clone(), fleet.clone()]);
+    let last = store.last_threshold_moves().await.unwrap();
+    assert!(last.len() == 2 && last.contains(&second) && last.contains(&fleet), "{last:?}");
+    let noted = &store.trail(None, 1).await.unwrap()[0];
+    assert_eq!((noted.action.as_str(), noted.object.as_str()), ("threshold", "cart/pool_exhaustion"));
+    assert_eq!(noted.detail, "0.65 for 30 steps to 0.75 for 30 steps: 0 true (0 missed), 4 false");
+}
+
 async fn a_stop_stays_until_it_is_taken_back_and_both_are_in_the_trail(store) {
     assert_eq!(store.stopped().await.unwrap(), None);
     store.stop(Some("a\0b"), at(60)).await.unwrap();

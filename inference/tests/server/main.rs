@@ -19,6 +19,7 @@ mod faults;
 mod guarding;
 mod hostile;
 mod labelling;
+mod learning;
 mod memory;
 mod operating;
 mod otlp;

@@ -297,6 +297,7 @@ impl ServiceScorer {
                 signals: Arc::clone(&anomaly.evidence),
                 forecast: forecast.by.into(),
                 warming,
+                uncalibrated: None,
             },
         }
     }

@@ -21,8 +21,12 @@ use crate::progress;
 
 pub(super) async fn backtest(config: &Config, arguments: &Backtest) -> anyhow::Result<Outcome> {
     let shard = arguments.part.shard()?;
+    let learning = &arguments.learning;
+    let learns = learning.learn || learning.min_probability.is_some() || learning.passes > 1;
     match (&arguments.run, shard, &arguments.out) {
         (Some(run), _, Some(out)) if arguments.merge => parts::merge(config, run, out).await,
+        (None, None, Some(out)) if learns => super::backtest_learning::backtest(config, arguments, out).await,
+        _ if learns => Err(ConfigError::new("--learn needs --out FILE and the whole fleet: labels are shared").into()),
         (Some(run), Some(shard), None) => {
             parts::store(config, run, shard, async |file| replay(config, arguments, Some(shard), file).await).await
         }
@@ -35,14 +39,19 @@ pub(super) async fn backtest(config: &Config, arguments: &Backtest) -> anyhow::R
     }
 }
 
+/// From when until when.
+pub(super) fn range_of(arguments: &Backtest) -> Result<TimeRange, ConfigError> {
+    let (Some(from), Some(to)) = (arguments.from, arguments.to) else {
+        return Err(ConfigError::new("wanted --from TIME and --to TIME"));
+    };
+    TimeRange::new(from, to).map_err(|e| ConfigError::new(e.to_string()))
+}
+
 /// Replays into the file `out`, all of the fleet or a part of it.
 async fn replay(config: &Config, arguments: &Backtest, shard: Option<Shard>, out: &Path) -> anyhow::Result<Outcome> {
-    let (Some(from), Some(to)) = (arguments.from, arguments.to) else {
-        return Err(ConfigError::new("wanted --from TIME and --to TIME").into());
-    };
     let (dataset, manifest) = open::dataset(config).await?;
     let covered = open::covered(&manifest)?;
-    let range = TimeRange::new(from, to).map_err(|e| ConfigError::new(e.to_string()))?;
+    let range = range_of(arguments)?;
     let Some(range) = range.intersect(&covered) else {
         return Err(ConfigError::new(format!("the dataset holds {covered}, nothing of {range}")).into());
     };
@@ -67,7 +76,7 @@ async fn replay(config: &Config, arguments: &Backtest, shard: Option<Shard>, out
     let (pieces, mut received) = tokio::sync::mpsc::channel::<Piece>(1);
     let replay = tokio::task::spawn_blocking(move || {
         let bar = progress::bar("backtest", origins);
-        let mut out = Lines { out: BufWriter::new(file), error: None };
+        let mut out = Lines::new(BufWriter::new(file));
         let mut last = None;
         let mut replaying = forewarn_training::RollingOriginBacktest { range, every, step }.begin();
         let mut say = |prediction: &Prediction| {
@@ -171,20 +180,24 @@ fn pieces_of(range: TimeRange, step: Step, services: usize) -> Vec<TimeRange> {
 }
 
 /// Writes until the first error, and keeps that.
-struct Lines<W: Write> {
+pub(super) struct Lines<W: Write> {
     out: W,
     error: Option<std::io::Error>,
 }
 
 impl<W: Write> Lines<W> {
-    fn write(&mut self, prediction: &Prediction) {
+    pub(super) fn new(out: W) -> Self {
+        Self { out, error: None }
+    }
+
+    pub(super) fn write(&mut self, prediction: &Prediction) {
         if self.error.is_none() {
             let written = serde_json::to_writer(&mut self.out, prediction).map_err(std::io::Error::from);
             self.error = written.and_then(|()| self.out.write_all(b"\n")).err();
         }
     }
 
-    fn finish(mut self) -> std::io::Result<()> {
+    pub(super) fn finish(mut self) -> std::io::Result<()> {
         match self.error {
             Some(error) => Err(error),
             None => self.out.flush(),

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod backtest;
+mod backtest_learning;
 mod bench;
 mod check;
 mod csv;

@@ -120,6 +120,7 @@ pub(super) fn server_options(config: &Config, arguments: &Serve) -> anyhow::Resu
         safety: config.requests.safety.clone(),
         autonomy: config.requests.autonomy.clone(),
         shadow: config.train.shadow,
+        learn: config.learn,
         public_url,
         feedback: config.feedback.clone(),
         step: config.step,

@@ -17,6 +17,8 @@ const LONGEST: Duration = Duration::from_secs(90 * 86_400);
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct FeedbackSection {
+    /// Whether thresholds and probabilities follow labels.
+    pub(super) learn: bool,
     /// 0: there are no links.
     links_valid: Span,
     alertmanager: AlertmanagerSection,
@@ -37,7 +39,7 @@ struct AlertmanagerSection {
 impl Default for FeedbackSection {
     fn default() -> Self {
         let links_valid = Span(FeedbackOptions::default().links_valid);
-        Self { links_valid, alertmanager: AlertmanagerSection::default() }
+        Self { learn: true, links_valid, alertmanager: AlertmanagerSection::default() }
     }
 }
 

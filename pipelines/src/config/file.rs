@@ -385,4 +385,5 @@ pub(super) const FROM_ENVIRONMENT: &[(&str, &str)] = &[
     ("autonomy", "settling"),
     ("autonomy", "hold"),
     ("autonomy", "outcome_grace"),
+    ("feedback", "learn"),
 ];

@@ -62,6 +62,8 @@ pub(crate) struct Config {
     pub(crate) requests: Requests,
     /// What `[feedback]` says.
     pub(crate) feedback: FeedbackOptions,
+    /// Whether thresholds and probabilities follow labels.
+    pub(crate) learn: bool,
 }
 
 /// One `[[source]]`.

@@ -153,6 +153,7 @@ pub(super) fn resolve(
         path: path.to_owned(),
         requests,
         feedback: super::feedback::feedback(&place, &file.feedback)?,
+        learn: file.feedback.learn,
         store_url,
         state_url,
         state_shown,

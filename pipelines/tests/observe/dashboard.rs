@@ -276,6 +276,12 @@ const ROWS: &[(&str, &[Panel])] = &[
                 "That moved much since the training, by the newest evaluation.",
             ),
             Panel(
+                "Thresholds that moved",
+                "percentunit",
+                &[("forewarn_threshold_min_probability{FILTER}", "{{service}} {{kind}}")],
+                "From which probability on a breach is announced, where labels moved that; without a service: the fleet's.",
+            ),
+            Panel(
                 "Models",
                 "short",
                 &[
