@@ -14,11 +14,6 @@ async fn several_targets_are_chosen_and_labelled_by_keys_alone() {
     browser.open(&format!("{}/?service=cart", shop.url)).await;
     let app = shop.handle.app().clone();
 
-    // Nothing chosen is nothing labelled, and says so.
-    browser.click("#choose button[value=unclear]").await;
-    browser.wait_for("document.querySelector('#toast').innerText.includes('Nothing is chosen')").await;
-    assert!(app.feedback().await.unwrap().is_empty());
-
     browser.script("document.querySelector('#targets tbody a').focus()").await;
     browser.press(&["x", "j", "x"]).await;
     browser.wait_for("document.querySelectorAll('#targets tbody input:checked').length === 2").await;
@@ -57,6 +52,12 @@ async fn several_targets_are_chosen_and_labelled_by_keys_alone() {
         ))
         .await;
     assert_self_contained(&browser, &shop.url).await;
+
+    // Nothing chosen is nothing labelled, and says so.
+    browser.click("#choose input[data-all]").await;
+    browser.click("#choose button[value=unclear]").await;
+    browser.wait_for("document.querySelector('#toast').innerText.includes('Nothing is chosen')").await;
+    assert_eq!(app.feedback().await.unwrap(), given);
     browser.quit().await;
 }
 
