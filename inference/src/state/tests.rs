@@ -482,7 +482,9 @@ async fn a_copy_under_load_is_of_one_instant_and_never_over_another_file() {
         }
     });
     let copy = folder.path().join("copy #1 %41?.db");
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    while store.requests(1).await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let bytes = store.backup_to(&copy).await.unwrap();
     load.await.unwrap();
     assert_eq!(std::fs::metadata(&copy).unwrap().len(), bytes);

@@ -549,7 +549,7 @@ mod tests {
             ),
             (
                 "[signals]\npresets = [\"kubernets\"]\n",
-                "/etc/forewarn.toml:2: [signals] presets: unknown preset \"kubernets\", wanted one of kubernetes, hikaricp, http, node, blackbox, logs; did you mean \"kubernetes\"?",
+                "/etc/forewarn.toml:2: [signals] presets: unknown preset \"kubernets\", wanted one of kubernetes, hikaricp, http, node, blackbox, logs, events; did you mean \"kubernetes\"?",
             ),
             (
                 "[[signal]]\nname = \"q\"\nkind = \"custom\"\nvalue = \"up\"\n",
