@@ -76,7 +76,7 @@ async fn false_alarms_raise_thresholds_a_step_a_day_and_labels_taken_back_were_n
     // The fleet's, and each service's own.
     assert_eq!(view["moves"].as_array().unwrap().len(), SERVICES.len() + 1);
     let trail = rig.get("/api/v1/audit").await.1;
-    let noted = trail.as_array().unwrap().iter().find(|t| t["object"] == "cart/pool_exhaustion").unwrap();
+    let noted = trail["entries"].as_array().unwrap().iter().find(|t| t["object"] == "cart/pool_exhaustion").unwrap();
     assert_eq!(
         (&noted["action"], noted["detail"].as_str().unwrap().starts_with("0.35 for 5 steps to 0.55")),
         (&json!("threshold"), true)
