@@ -22,6 +22,9 @@ use crate::state::{KeptBreach, KeptPeriod, ShadowStep};
 /// Of each target a pair is kept so often.
 const KEPT_EVERY: Duration = Duration::from_secs(600);
 
+/// A service that was not seen at the end of its period is waited for so long.
+const UNSEEN: Duration = Duration::from_secs(86_400);
+
 /// The engine of the challengers, and the services that have one.
 pub(crate) struct Challengers {
     engine: Engine,
@@ -200,6 +203,12 @@ impl AppState {
         let Some((_, said)) = self.0.scorer.take_challengers().filter(|(said_at, _)| *said_at == at) else { return };
         let slots: Vec<Slot> = self.0.shadows.slots().values().filter(|slot| slot.refused.is_none()).cloned().collect();
         for Slot { shadow, .. } in slots {
+            // Of several shards that share a database the one that sees the service keeps and ends its period; where nobody does any
+            // longer, whoever comes first.
+            let is_seen = predictions.iter().any(|p| p.service == shadow.service);
+            if !is_seen && at < shadow.until + UNSEEN {
+                continue;
+            }
             if let Err(error) = self.keep_shadow(&shadow, at, predictions, &said).await {
                 tracing::warn!(service = shadow.service, error = chain(&error), "what a challenger said is not kept");
             } else if at >= shadow.until
@@ -221,7 +230,7 @@ impl AppState {
         predictions: &[Prediction],
         said: &EngineOutput,
     ) -> Result<(), AppError> {
-        if at < shadow.since {
+        if at < shadow.since || at > shadow.until {
             return Ok(());
         }
         let of_service = |p: &&Prediction| p.service == shadow.service;
