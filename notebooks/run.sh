@@ -35,7 +35,7 @@ for notebook in "${notebooks[@]}"; do
     continue
   fi
   began=$SECONDS
-  "$PYTHON" -m nbconvert --to html --execute --log-level ERROR --ExecutePreprocessor.timeout=600 \
+  "$PYTHON" -m nbconvert --to html --execute --log-level ERROR --ExecutePreprocessor.timeout=900 \
     --output-dir "$out" --output "$notebook.html" "$root/notebooks/$notebook.ipynb"
   echo "notebook: $notebook executed in $((SECONDS - began)) s, see $out/$notebook.html"
 done
