@@ -641,7 +641,7 @@ mod tests {
             ),
             (
                 "[feedback]\nlinks_valid = \"91d\"\n",
-                "/etc/forewarn.toml:2: [feedback] links_valid: must be at most 90d, after which predictions are not kept; got 91d",
+                "/etc/forewarn.toml:2: [feedback] links_valid: must be at most 90d, after which predictions are not kept; got 13w",
             ),
             (
                 "[feedback.alertmanager]\nservice_label = \"app\"\n",
