@@ -40,6 +40,17 @@ fn the_week_of_the_demo_says_what_its_records_say() {
     report(&[]);
     assert_eq!(std::fs::read_to_string(kept.join("week.json")).unwrap(), files[2], "written again it is the same");
 
+    // Models came to serve by the clock of the machine, not by that of the story.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let (from, to) = ((now - 3600).to_string(), (now + 3600).to_string());
+    let today = ["report", "--from", &from, "--to", &to, "--out", out.to_str().unwrap()];
+    run(&today, Some(&config)).expect_code(0);
+    let today: serde_json::Value = serde_json::from_slice(&std::fs::read(out.join("week.json")).unwrap()).unwrap();
+    let promotions = today["promotions"].as_array().unwrap();
+    let passed = today["models"].as_array().unwrap().iter().filter(|m| m["passed"] == true).count();
+    assert_eq!(promotions.len(), passed, "{promotions:?}");
+    assert!(promotions.iter().all(|p| p["detail"].as_str().unwrap().contains("pinball loss")), "why: {promotions:?}");
+
     // Whoever looks for the newest evaluation passes the week by.
     let promoted = run(&["--json", "promote"], Some(&config));
     assert!(promoted.code == 0 || promoted.stderr.contains("no candidate"), "{promoted}");
