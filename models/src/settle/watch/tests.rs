@@ -415,11 +415,12 @@ fn eventful(seed: u64, days: usize) -> Vec<f64> {
         let base = 0.3 + 0.05 * (m as f64 / 1440.0 * std::f64::consts::TAU).sin();
         let (start, way) = (60.0 + 300.0 * chance(day, 1), 180.0 + 600.0 * chance(day, 2));
         let done = ((minute as f64 - start) / way).max(0.0);
+        let deployed = 0.4 + 0.5 * chance(day, 4);
         let climb = match (chance(day, 3) * 4.0) as u32 {
             // To the limit and over it, then a new process.
             0 if done < 1.05 => 0.75 * done,
             // A deploy somewhere on the way.
-            1 if done < 0.4 + 0.5 * chance(day, 4) => 0.75 * done,
+            1 if done < deployed => 0.75 * done,
             // Up and slowly down.
             2 => 0.45 * (1.0 - (done - 1.0).abs()).max(0.0),
             _ => 0.0,
