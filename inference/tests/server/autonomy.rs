@@ -55,9 +55,10 @@ async fn a_success_is_verified_by_the_forecast_and_counted_once_over_a_restart()
     let folder = tempfile::tempdir().unwrap();
     let rig = start(folder.path(), |_| {}).await;
     let (request, next) = announced(&rig, json!({"mode": "approval"})).await;
-    for _ in 0..2 {
-        assert_eq!(rig.post(&path(&request, "approve"), Value::Null).await.0, StatusCode::OK);
-        assert_eq!(rig.post(&path(&request, "outcome"), json!({"outcome": "succeeded"})).await.0, StatusCode::OK);
+    for (what, body) in [("approve", Value::Null), ("outcome", json!({"outcome": "succeeded"}))] {
+        for _ in 0..2 {
+            assert_eq!(rig.post(&path(&request, what), body.clone()).await.0, StatusCode::OK, "{what}, said twice");
+        }
     }
     let next = minutes(&rig, next, 40, |_| 10.0).await;
     assert_eq!(verification(&rig).await, Value::Null, "it has not stayed out for long enough");
