@@ -193,9 +193,11 @@ proptest! {
         for (said, became, known) in &settled {
             let truth = by_truth(&rig, &rig.steps[..*known], said);
             prop_assert!(is_the_same(became, truth), "{said:?}: {became:?} as it went, {truth:?} by the history to {known}");
+            // Of two pods that breach the history may name the other one later; that a breach came stays.
             let in_the_end = by_truth(&rig, &rig.steps, said);
-            if let Became::Breached { .. } | Became::InBreach = became {
-                prop_assert!(is_the_same(became, in_the_end), "{said:?}: {became:?}, in the end {in_the_end:?}");
+            if let Became::Breached { .. } = became {
+                let holds = matches!(in_the_end, Outcome::Breached { .. });
+                prop_assert!(holds, "{said:?}: {became:?}, in the end {in_the_end:?}");
             }
         }
         let truth = Truth::of_service(&"cart".into(), &rig.steps, &signals());
