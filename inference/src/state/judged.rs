@@ -29,8 +29,8 @@ pub struct ThresholdMove {
     pub because: Option<Because>,
 }
 
-/// Something that changes whenever labels do: how many there are, and the newest.
-pub(crate) type JudgedMark = (i64, String);
+/// Something that changes whenever labels do: how many stand, and the sum of their places in the order in which they were given.
+pub(crate) type JudgedMark = (i64, i64);
 
 impl StateStore {
     /// Stores how far requests would have gone; what was stored of them before gives way.
@@ -95,9 +95,11 @@ impl StateStore {
     pub(crate) async fn judged_mark(&self) -> Result<JudgedMark, StateError> {
         const WHAT: &str = "see whether labels changed";
         let failed = |e| StateError::query(WHAT, e);
-        let labels = sqlx::query("SELECT count(*), coalesce(max(id), '') FROM feedback WHERE taken_back_ms IS NULL")
-            .fetch_one(&self.pool)
-            .await;
+        let labels = sqlx::query(
+            "SELECT count(*), CAST(coalesce(sum(seq), 0) AS BIGINT) FROM feedback WHERE taken_back_ms IS NULL",
+        )
+        .fetch_one(&self.pool)
+        .await;
         let labels = labels.map_err(failed)?;
         Ok((labels.try_get(0).map_err(failed)?, labels.try_get(1).map_err(failed)?))
     }

@@ -75,12 +75,14 @@ impl StateStore {
         rows.iter().map(read).collect()
     }
 
-    /// What changes where something is settled or labelled: counts and newest times of both.
+    /// What changes where something is settled or labelled: how many are settled and the newest time, how many labels stand and the sum of their
+    /// places (a label that is taken back while another is given leaves the number as it was).
     pub(crate) async fn settled_so_far(&self) -> Result<[i64; 4], StateError> {
         const WHAT: &str = "count what is settled";
         let row = sqlx::query(
             "SELECT (SELECT count(*) FROM settlements), (SELECT coalesce(max(settled_at_ms), 0) FROM settlements), \
-             (SELECT count(*) FROM feedback), (SELECT coalesce(max(created_at_ms), 0) FROM feedback)",
+             (SELECT count(*) FROM feedback WHERE taken_back_ms IS NULL), \
+             (SELECT CAST(coalesce(sum(seq), 0) AS BIGINT) FROM feedback WHERE taken_back_ms IS NULL)",
         )
         .fetch_one(&self.pool)
         .await
