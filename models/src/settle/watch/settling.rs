@@ -61,17 +61,15 @@ impl Watch {
         let certain = deadline + CERTAIN_AFTER;
         let Some((_, latest)) = self.seen else { return Settled::NotBefore(certain) };
         let about = self.about(said);
-        if latest < certain {
-            // A breach that came is certain whatever comes after it.
-            let nothing = Walked::default();
-            let facts = about.iter().map(|a| a.target.facts(latest, a.target.certain().unwrap_or(&nothing)));
-            return match (outcome(said, &facts.collect::<Vec<_>>()), killed(said, deadline, &about)) {
-                (Outcome::Breached { at }, _) => Settled::Became(Became::Breached { at }),
-                (Outcome::Averted | Outcome::Unsettled | Outcome::FalseAlarm, Some(at)) => {
-                    Settled::Became(Became::Breached { at })
-                }
-                _ => Settled::NotBefore(certain),
-            };
+        // A breach that came is certain whatever comes after it.
+        let nothing = Walked::default();
+        let facts = about.iter().map(|a| a.target.facts(latest, a.target.certain().unwrap_or(&nothing)));
+        match (outcome(said, &facts.collect::<Vec<_>>()), killed(said, deadline, &about)) {
+            (Outcome::Breached { at }, _) | (Outcome::Averted | Outcome::Unsettled | Outcome::FalseAlarm, Some(at)) => {
+                return Settled::Became(Became::Breached { at });
+            }
+            _ if latest < certain => return Settled::NotBefore(certain),
+            _ => {}
         }
         let (service, _) = self.services.get_key_value(said.service.as_str()).unzip();
         let walked: Vec<Walked> = about
@@ -80,11 +78,9 @@ impl Watch {
             .filter_map(|(a, service)| Some(a.target.walked(a.rules, &*lives.life(service?, a.signal, a.labels))))
             .collect();
         let facts: Vec<Facts<'_>> = about.iter().zip(&walked).map(|(a, w)| a.target.facts(latest, w)).collect();
-        let outcome = match outcome(said, &facts) {
-            certain @ (Outcome::Breached { .. } | Outcome::InBreach) => certain,
-            other => killed(said, deadline, &about).map_or(other, |at| Outcome::Breached { at }),
-        };
-        Settled::Became(match outcome {
+        Settled::Became(match outcome(said, &facts) {
+            // After the deadline, and it may not last: a few steps more, and it is certain.
+            Outcome::Breached { .. } if latest < deadline + PATIENCE => return Settled::NotBefore(latest + AGAIN),
             Outcome::Breached { at } => Became::Breached { at },
             Outcome::InBreach => Became::InBreach,
             Outcome::Unsettled => Became::Unsettled,
