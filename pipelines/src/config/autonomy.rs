@@ -131,7 +131,7 @@ mod tests {
         for (text, says) in [
             ("[autonomy]\nverified_successes = 0\n", ":2: [autonomy] verified_successes: must be at least 1"),
             ("[autonomy]\ndry_run = \"30m\"\n", ":2: [autonomy] dry_run: must be at least 1h, got 30m"),
-            ("[autonomy]\nhold = \"60s\"\n", ":2: [autonomy] hold: must be 5m (5 steps) to 1w, got 1m"),
+            ("[autonomy]\nhold = \"60s\"\n", ":2: [autonomy] hold: must be 5m (5 steps) to 1w"),
             (
                 "[autonomy.playbooks]\nrestart-pood = \"approval\"\n",
                 "no signal has the playbook \"restart-pood\", did you mean \"restart-pod\"?",
@@ -140,7 +140,7 @@ mod tests {
                 "[autonomy]\nhighest = \"approval\"\n[requests]\nmode = \"automatic\"\n",
                 ":4: [requests] mode: must not be above",
             ),
-            ("[autonomy]\nclimb = \"always\"\n", "climb"),
+            ("[autonomy]\nclimb = \"always\"\n", "wanted one of offer, by_itself"),
             ("[autonomy]\nhighst = \"approval\"\n", "highest"),
         ] {
             let error = read(text).unwrap_err();
