@@ -25,7 +25,7 @@ fn the_week_of_the_demo_says_what_its_records_say() {
     assert_eq!(said["report"], "20260120T000000Z-week");
     let figures = &said["figures"];
     assert_eq!((&figures["requests"], &figures["right"], &figures["false_alarms"]), (&1.into(), &1.into(), &0.into()));
-    assert_eq!(figures["labels"], 1);
+    assert_eq!((&figures["labels"], &figures["announced"], &figures["recall"]), (&1.into(), &1.into(), &1.0.into()));
 
     let files = ["week.html", "week.md", "week.json"].map(|name| std::fs::read_to_string(out.join(name)).unwrap());
     let week: serde_json::Value = serde_json::from_str(&files[2]).unwrap();

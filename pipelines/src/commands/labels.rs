@@ -47,7 +47,7 @@ async fn export(config: &Config, arguments: &LabelsExport) -> anyhow::Result<Out
     let settled = rows.len() - given;
     let said = json!({"out": arguments.out, "format_version": LABELS_FORMAT_VERSION, "labels": given,
         "settlements": settled, "bytes": bytes.len()});
-    Ok(Outcome::new(format!("{given} labels and {settled} settlements into {out}"), said))
+    Ok(Outcome::new(format!("labels: {given}, settlements: {settled}, in {out}"), said))
 }
 
 /// What the state still has of what labels are of.
