@@ -282,29 +282,38 @@ impl ModelRegistry {
         change: impl Fn(&mut Pointer, bool) -> bool,
     ) -> Result<(), RegistryError> {
         let path = pointer_path(service)?;
-        let (mut again, mut written) = (false, None);
-        let mut moved = |bytes: Option<Bytes>| -> Result<Option<Bytes>, String> {
+        let mut again = false;
+        self.replace_noted(&path, |bytes| {
             let mut pointer = match bytes {
                 None => Pointer::empty(service),
                 Some(bytes) => Pointer::from_bytes(service, &bytes)?,
             };
             let changed = change(&mut pointer, again);
             again = true;
-            if !changed {
-                return Ok(None);
-            }
-            written = Some(Bytes::from(pointer.to_bytes()?));
-            Ok(written.clone())
-        };
-        let update = self.store.update(&path, pointer::MAX_POINTER_BYTES, |bytes| match moved(bytes) {
+            if changed { pointer.to_bytes().map(|bytes| Some(bytes.into())) } else { Ok(None) }
+        })
+        .await
+    }
+
+    /// Replaces what lies at `path` by what `change` makes of it, which is asked again where another writer was first, and leaves a
+    /// hint that something moved: without it a server finds out when it next looks at every pointer.
+    async fn replace_noted(
+        &self,
+        path: &str,
+        mut change: impl FnMut(Option<Bytes>) -> Result<Option<Bytes>, String>,
+    ) -> Result<(), RegistryError> {
+        let mut written = None;
+        let update = self.store.update(path, pointer::MAX_POINTER_BYTES, |bytes| match change(bytes) {
             Ok(None) => Change::Nothing,
-            Ok(Some(bytes)) => Change::Replace(bytes),
-            Err(reason) => Change::Refuse(RegistryError::Pointer { path: path.clone(), reason }),
+            Ok(Some(bytes)) => {
+                written = Some(bytes.clone());
+                Change::Replace(bytes)
+            }
+            Err(reason) => Change::Refuse(RegistryError::Pointer { path: path.to_owned(), reason }),
         });
         update.await?;
-        if let Some(pointer) = written {
-            // A hint: without it a server finds out when it next looks at every pointer.
-            let _ = self.store.put(LAST_MOVED, pointer).await;
+        if let Some(written) = written {
+            let _ = self.store.put(LAST_MOVED, written).await;
         }
         Ok(())
     }

@@ -2,10 +2,9 @@
 
 use bytes::Bytes;
 use forewarn_schema::Timestamp;
-use forewarn_storage::Change;
 use serde::{Deserialize, Serialize};
 
-use super::{LAST_MOVED, ModelRegistry, RegistryError, pointer, service_path};
+use super::{ModelRegistry, RegistryError, pointer, service_path};
 use crate::ModelVersion;
 use crate::shadow::Comparison;
 
@@ -107,26 +106,13 @@ impl ModelRegistry {
         service: &str,
         change: impl Fn(Option<Shadow>) -> Option<Shadow>,
     ) -> Result<(), RegistryError> {
-        let path = shadow_path(service)?;
-        let mut written = None;
-        let mut moved = |bytes: Option<Bytes>| -> Result<Option<Bytes>, String> {
+        self.replace_noted(&shadow_path(service)?, |bytes| {
             // What cannot be read is replaced, never followed.
             let known = bytes.and_then(|bytes| Shadow::from_bytes(service, &bytes).ok());
             let Some(shadow) = change(known) else { return Ok(None) };
-            written = Some(Bytes::from(serde_json::to_vec_pretty(&shadow).map_err(|e| e.to_string())?));
-            Ok(written.clone())
-        };
-        let update = self.store.update(&path, pointer::MAX_POINTER_BYTES, |bytes| match moved(bytes) {
-            Ok(None) => Change::Nothing,
-            Ok(Some(bytes)) => Change::Replace(bytes),
-            Err(reason) => Change::Refuse(RegistryError::Pointer { path: path.clone(), reason }),
-        });
-        update.await?;
-        if let Some(written) = written {
-            // A hint, as for a pointer that moved.
-            let _ = self.store.put(LAST_MOVED, written).await;
-        }
-        Ok(())
+            serde_json::to_vec_pretty(&shadow).map(|json| Some(json.into())).map_err(|e| e.to_string())
+        })
+        .await
     }
 }
 
