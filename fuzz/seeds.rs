@@ -49,7 +49,7 @@ fn main() -> std::io::Result<()> {
 }
 
 /// Which path of `inference_bodies`, a name, and what is sent there.
-const BODIES: [(u8, &str, &str); 6] = [
+const BODIES: [(u8, &str, &str); 9] = [
     (
         3,
         "alert",
@@ -60,6 +60,13 @@ const BODIES: [(u8, &str, &str); 6] = [
     (4, "breach", r#"{"service":"cart","kind":"oom","at":"2026-01-01T00:00:00Z","verdict":"missed"}"#),
     (6, "outcome", r#"{"outcome":"succeeded","note":"restarted"}"#),
     (7, "form", "note=restarted+it"),
+    (
+        8,
+        "labels",
+        "{\"request_id\":\"x\",\"verdict\":\"unclear\"}\n{\"service\":\"cart\",\"from\":0,\"to\":1,\"verdict\":\"unclear\"}\n",
+    ),
+    (9, "links", r#"{"request_id":"x","who":"anna"}"#),
+    (10, "chosen", "prediction_id=x&prediction_id=y&verdict=unclear&note=a+test&back=%2F"),
 ];
 
 /// Native histograms of both kinds, as a body and as the message in it.

@@ -17,6 +17,7 @@ mod estimate;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gaps;
+mod labels_file;
 mod logs;
 mod manifest;
 mod page_headers;
@@ -41,6 +42,7 @@ pub use dataset::Dataset;
 pub use day::Day;
 pub use error::DatasetError;
 pub use estimate::PullEstimate;
+pub use labels_file::{LABELS_FORMAT_VERSION, LabelRow, labels_parquet};
 pub use logs::{LogsOptions, LogsSource, LogsSummary, LogsSurvey};
 pub use manifest::{DatasetManifest, DayFile, FORMAT_VERSION, Footer, QueryCoverage, SourceRecord};
 pub use plan::{PlannedWindow, PullPlan};

@@ -149,6 +149,8 @@ impl FeaturePipelineParams {
     ) -> FittedFeaturePipeline {
         let steps: Vec<&ServiceStep> =
             steps.iter().filter(|s| !excluded.iter().any(|range| range.contains(s.at))).collect();
+        // What happened says nothing of what is normal.
+        let signals: Vec<&Signal> = signals.iter().filter(|s| crate::presets::event(&s.name).is_none()).collect();
         let series: BTreeMap<&str, Vec<(Timestamp, f64)>> = signals
             .iter()
             .map(|signal| {

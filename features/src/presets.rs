@@ -2,9 +2,10 @@
 //!
 //! Metric names are those of kube-state-metrics and cAdvisor (`kubernetes`), HikariCP's Micrometer
 //! binding (`hikaricp`), the usual HTTP server middleware (`http`), node_exporter (`node`) and
-//! blackbox_exporter (`blackbox`). Those of `logs` are what a source of kind `logs` makes of log lines.
+//! blackbox_exporter (`blackbox`). Those of `logs` are what a source of kind `logs` makes of log lines; `events` tells what happened to
+//! containers.
 
-use forewarn_schema::{BreachKind, Direction, SignalKind};
+use forewarn_schema::{BreachKind, Direction, Happening, SignalKind};
 
 use crate::signal::{Signal, SignalLimit};
 
@@ -12,7 +13,16 @@ use crate::signal::{Signal, SignalLimit};
 pub const NAMES: [&str; 5] = ["kubernetes", "hikaricp", "http", "node", "blackbox"];
 
 /// The names of all presets: besides the default ones those that only some can use.
-pub const ALL: [&str; 6] = ["kubernetes", "hikaricp", "http", "node", "blackbox", "logs"];
+pub const ALL: [&str; 7] = ["kubernetes", "hikaricp", "http", "node", "blackbox", "logs", "events"];
+
+/// What it means that the signal of this name rises: those of the preset `events` are read as things that happened, and by no model.
+pub fn event(signal: &str) -> Option<Happening> {
+    match signal {
+        "event_oom_kills" | "event_oom_terminations" => Some(Happening::OomKilled),
+        "event_restarts" => Some(Happening::Restarted),
+        _ => None,
+    }
+}
 
 /// The signals of one preset; `None` where there is no such preset.
 pub fn preset(name: &str) -> Option<Vec<Signal>> {
@@ -87,6 +97,15 @@ pub fn preset(name: &str) -> Option<Vec<Signal>> {
             context("log_traffic", "sum by (service) (sum_over_time(log_lines[5m])) / 300"),
             context("log_novelty", "sum by (service) (sum_over_time(log_new_templates[15m]))"),
         ],
+        // What cAdvisor and what kube-state-metrics says of the same thing.
+        "events" => vec![
+            context("event_oom_kills", "sum by (service, pod) (container_oom_events_total)"),
+            context(
+                "event_oom_terminations",
+                r#"max by (service, pod) (kube_pod_container_status_last_terminated_reason{reason="OOMKilled"})"#,
+            ),
+            context("event_restarts", "sum by (service, pod) (kube_pod_container_status_restarts_total)"),
+        ],
         _ => return None,
     };
     Some(signals)
@@ -129,5 +148,7 @@ mod tests {
             assert!(set.iter().any(|s| s.kind == SignalKind::Breach(kind)), "no preset signal for {kind}");
         }
         assert!(NAMES.iter().all(|name| ALL.contains(name)));
+        let events = preset("events").unwrap();
+        assert!(events.iter().all(|signal| event(&signal.name).is_some()));
     }
 }

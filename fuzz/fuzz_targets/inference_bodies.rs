@@ -13,7 +13,7 @@ use forewarn_models::{Engine, EngineOptions, ModelRegistry};
 use libfuzzer_sys::fuzz_target;
 use tower::ServiceExt as _;
 
-const PATHS: [(&str, &str); 8] = [
+const PATHS: [(&str, &str); 11] = [
     ("/api/v1/write", "application/x-protobuf"),
     ("/api/v1/write", "application/x-protobuf;proto=io.prometheus.write.v2.Request"),
     ("/api/v1/otlp/v1/metrics", "application/x-protobuf"),
@@ -22,6 +22,9 @@ const PATHS: [(&str, &str); 8] = [
     ("/api/v1/requests/x/approve", "application/json"),
     ("/api/v1/requests/x/outcome", "application/json"),
     ("/requests/x/approve", "application/x-www-form-urlencoded"),
+    ("/api/v1/feedback", "application/x-ndjson"),
+    ("/api/v1/feedback/links", "application/json"),
+    ("/actions/label", "application/x-www-form-urlencoded"),
 ];
 
 static SERVER: LazyLock<(tokio::runtime::Runtime, Router, tempfile::TempDir)> = LazyLock::new(|| {

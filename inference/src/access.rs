@@ -42,6 +42,8 @@ impl Role {
     pub(crate) fn needed(method: &Method, path: &str) -> Option<Self> {
         match path {
             "/-/healthy" | "/-/ready" => None,
+            // Whoever has a link may follow it: its signature says what for (`crate::links`).
+            _ if path.starts_with("/l/") => None,
             "/api/v1/write" | "/api/v1/otlp/v1/metrics" | "/api/v1/alertmanager" => Some(Self::Write),
             _ if matches!(*method, Method::GET | Method::HEAD) => Some(Self::Read),
             _ => Some(Self::Operate),
@@ -252,8 +254,8 @@ tokio::task_local! {
     static CALLER: Arc<str>;
 }
 
-/// Runs `work` as what `caller` asked for: the audit names them, without every function on the way knowing of callers.
-pub(crate) async fn as_caller<T>(caller: Arc<str>, work: impl Future<Output = T>) -> T {
+/// Runs `work` as what `caller` asked for: labels and the audit name them, without every function on the way knowing of callers.
+pub async fn as_caller<T>(caller: Arc<str>, work: impl Future<Output = T>) -> T {
     CALLER.scope(caller, work).await
 }
 

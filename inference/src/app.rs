@@ -7,8 +7,9 @@ use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use forewarn_features::SignalSet;
+use forewarn_models::registry::Shadow;
 use forewarn_models::{ModelRegistry, TargetView};
-use forewarn_schema::{Feedback, FeedbackSubject, LabelSource, Prediction, Timestamp, Verdict};
+use forewarn_schema::{Prediction, Timestamp};
 use serde::Serialize;
 use tokio::sync::Notify;
 
@@ -16,15 +17,20 @@ use crate::access::Access;
 use crate::delivery::Instance;
 use crate::door::Door;
 use crate::error::AppError;
+pub use crate::labels::NewFeedback;
 use crate::leader::Leadership;
+use crate::learning::Learning;
+use crate::links::LinkKey;
 use crate::metrics::Metrics;
 use crate::models::ModelSlots;
 use crate::options::ServerOptions;
+use crate::outcomes::RollingCache;
 use crate::page::QualityCache;
 use crate::pull::Pulling;
 use crate::rates::Rate;
 use crate::receive::Timely;
 use crate::scoring::Scorer;
+use crate::shadow::Shadows;
 use crate::state::{Decision, Outcome, StateStore, StoredRequest};
 
 /// A handle on the running server; a clone is another handle on the same one.
@@ -58,7 +64,14 @@ pub(crate) struct Shared {
     pub(crate) requests: Rate,
     pub(crate) writes: Rate,
     pub(crate) quality: QualityCache,
+    pub(crate) last_run: crate::last_run::LastRun,
+    pub(crate) learning: Learning,
     pub(crate) leadership: Leadership,
+    /// What links are signed with, and how often one address may follow some.
+    pub(crate) link_key: LinkKey,
+    pub(crate) links: Rate,
+    pub(crate) shadows: Shadows,
+    pub(crate) rolling: RollingCache,
 }
 
 impl Shared {
@@ -67,19 +80,6 @@ impl Shared {
         let door = self.door.now();
         !self.options.access.is_empty() || !door.users.is_empty() || door.asks_for_certificates
     }
-}
-
-/// A label as it comes in; id and time are the server's.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NewFeedback {
-    /// What it is of.
-    pub subject: FeedbackSubject,
-    /// What that turned out to be.
-    pub verdict: Verdict,
-    /// Why, in the labeller's words; at most 4096 bytes.
-    pub note: Option<String>,
-    /// Where it comes from.
-    pub source: LabelSource,
 }
 
 /// The models of one service.
@@ -98,6 +98,8 @@ pub struct ServiceModel {
     pub versions: Vec<String>,
     /// Why `current` is not served, where it is not.
     pub error: Option<String>,
+    /// The candidate that scores beside what serves, or how the last one's period ended; `None` where there never was any.
+    pub shadow: Option<Shadow>,
 }
 
 /// How the server is doing.
@@ -214,33 +216,6 @@ impl AppState {
         Ok(stored)
     }
 
-    /// Every label, newest first, at most 1000.
-    pub async fn feedback(&self) -> Result<Vec<Feedback>, AppError> {
-        let mut all = self.0.store.feedback().await?;
-        all.reverse();
-        all.truncate(1000);
-        Ok(all)
-    }
-
-    /// Stores a label. Labelling a prediction keeps that prediction, also one that would not have
-    /// been kept; one that the server no longer knows is refused.
-    pub async fn add_feedback(&self, new: NewFeedback) -> Result<Feedback, AppError> {
-        check_note(new.note.as_deref())?;
-        if let FeedbackSubject::Prediction { prediction_id } = &new.subject
-            && let Some(prediction) = self.0.scorer.recent(prediction_id)
-        {
-            self.0.store.keep_prediction(&prediction).await?;
-        }
-        let feedback = self.0.store.add_feedback(&new, self.now()).await?;
-        self.0.metrics.labels(feedback.verdict, feedback.source);
-        Ok(feedback)
-    }
-
-    /// Takes a label back; `false` where there was none.
-    pub async fn delete_feedback(&self, id: &str) -> Result<bool, AppError> {
-        Ok(self.0.store.delete_feedback(id, self.now()).await?)
-    }
-
     /// Every service that has a model in the registry, sorted by name.
     pub async fn models(&self) -> Result<Vec<ServiceModel>, AppError> {
         self.0.slots.list(&self.0.registry).await
@@ -265,13 +240,17 @@ impl AppState {
         Ok(self.0.registry.report(name, file).await?)
     }
 
-    /// Promotes the newest candidate of `service` and serves it. Refused where the newest evaluation does
-    /// not speak for it (only the shell can force that) and where it cannot be loaded.
+    /// Promotes the newest candidate of `service` and serves it; where there is a shadow period, lets it score beside what serves
+    /// first. Refused where the newest evaluation does not speak for it, while its shadow period goes on and where that has refused
+    /// it (only the shell can force that), and where it cannot be loaded.
     pub async fn promote(&self, service: &str) -> Result<ServiceModel, AppError> {
         let Some(version) = self.0.registry.candidate(service).await? else {
             return Err(AppError::Conflict { reason: format!("service {service} has no candidate to promote") });
         };
         let reason = self.passed(service, &version.to_string()).await?;
+        if !self.0.options.shadow.is_zero() {
+            return self.start_shadow(service, version, &reason).await;
+        }
         self.0.registry.promote(service, &version, self.now(), &reason).await?;
         self.0.store.audit("promote", service, &version.to_string(), self.now()).await?;
         self.reload().await?;
@@ -293,7 +272,10 @@ impl AppState {
     /// Reads the registry's pointers again and serves what they name. A model that cannot be loaded
     /// is refused; what served before still serves.
     pub async fn reload(&self) -> Result<ReloadReport, AppError> {
-        self.0.slots.reload(&self.0.registry, &self.0.scorer, &self.0.metrics).await
+        let report = self.0.slots.reload(&self.0.registry, &self.0.scorer, &self.0.metrics).await?;
+        // Boxed: the end of a period reloads what serves.
+        Box::pin(self.follow_shadows()).await?;
+        Ok(report)
     }
 
     /// How the server is doing.
@@ -340,7 +322,7 @@ impl AppState {
         crate::models::gate(&bytes, service, version).map_err(refused)
     }
 
-    async fn model(&self, service: &str) -> Result<ServiceModel, AppError> {
+    pub(crate) async fn model(&self, service: &str) -> Result<ServiceModel, AppError> {
         if !self.0.registry.services().await?.iter().any(|known| known == service) {
             return Err(AppError::NotFound { what: "service", id: service.to_owned() });
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use forewarn_features::promql::KeptSeries;
 use forewarn_models::decision::DecisionMemory;
 use forewarn_models::scorer::ServiceMemory;
+use forewarn_models::settle::{WatchMemory, WatchedService};
 use forewarn_schema::{Step, Timestamp};
 use forewarn_storage::{Store, StoreError};
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,9 @@ use sha2::{Digest, Sha256};
 use crate::scoring::Scorer;
 
 const MAGIC: &[u8; 8] = b"FWCHKPT\n";
-const FORMAT_VERSION: u16 = 1;
+const FORMAT_VERSION: u16 = 2;
+/// Without what was noticed of targets.
+const FORMAT_WITHOUT_WATCH: u16 = 1;
 /// Of one record; a service with a thousand targets takes 3 MiB.
 const MAX_RECORD: usize = 256 << 20;
 /// Of all.
@@ -43,6 +46,7 @@ pub struct Checkpoint {
     series: Vec<KeptSeries>,
     services: Vec<ServiceMemory>,
     decisions: DecisionMemory,
+    watched: (WatchMemory, Vec<WatchedService>),
 }
 
 /// What the rest is of.
@@ -63,6 +67,8 @@ enum Record {
     /// Nothing is missing: so many records came before.
     End(u64),
     Decisions(DecisionMemory),
+    Watched(WatchMemory),
+    WatchedService(Box<WatchedService>),
 }
 
 /// Why a checkpoint could not be written or read.
@@ -123,17 +129,21 @@ impl Checkpoint {
         if &opening[..8] != MAGIC {
             return Err(odd("a checkpoint"));
         }
-        if opening[8..] != FORMAT_VERSION.to_le_bytes() {
-            return Err(odd("format version 1"));
+        let is_of = |version: u16| opening[8..] == version.to_le_bytes();
+        if !is_of(FORMAT_VERSION) && !is_of(FORMAT_WITHOUT_WATCH) {
+            return Err(odd("format version 1 or 2"));
         }
         let Ok(Record::Head(head)) = reader.record() else { return Err(odd("a head")) };
         let (mut series, mut services, mut decisions, mut count) =
             (Vec::new(), Vec::new(), DecisionMemory::default(), 1);
+        let mut watched = (WatchMemory::default(), Vec::new());
         loop {
             match reader.record().map_err(|_| odd("whole records"))? {
                 Record::Series(one) => series.push(one),
                 Record::Service(one) => services.push(*one),
                 Record::Decisions(all) => decisions = all,
+                Record::Watched(all) => watched.0 = all,
+                Record::WatchedService(one) => watched.1.push(*one),
                 Record::End(wanted) if wanted == count => break,
                 Record::End(_) | Record::Head(_) => return Err(odd("as many records as were written")),
             }
@@ -145,13 +155,13 @@ impl Checkpoint {
         if digest.finalize().as_slice() != written {
             return Err(odd("the bytes that were written"));
         }
-        Ok(Self { head, series, services, decisions })
+        Ok(Self { head, series, services, decisions, watched })
     }
 
     /// Shows all of it to `scorer`, which has seen nothing and has its models.
     pub(crate) fn show(self, scorer: &Scorer) {
-        let Self { head, series, services, decisions } = self;
-        scorer.recall(head.at, head.oldest, series, services, decisions);
+        let Self { head, series, services, decisions, watched } = self;
+        scorer.recall(head.at, head.oldest, series, services, decisions, watched);
     }
 }
 
@@ -206,6 +216,8 @@ fn write_all(scorer: &Scorer, file: &mut File, at: Timestamp, step: Step) -> std
     }
     scorer.with_memories(|memory| writer.record(&Record::Service(Box::new(memory))))?;
     writer.record(&Record::Decisions(scorer.decisions()))?;
+    writer.record(&Record::Watched(scorer.watched().memory()))?;
+    scorer.watched().services().try_for_each(|one| writer.record(&Record::WatchedService(Box::new(one))))?;
     writer.record(&Record::End(writer.records))?;
     let digest = writer.digest.clone().finalize();
     writer.put(&digest)?;

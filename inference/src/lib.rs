@@ -40,31 +40,40 @@
 
 mod access;
 pub mod app;
+mod autonomy;
 mod checkpoint;
 mod delivery;
 mod door;
 mod error;
 mod footprint;
 mod http;
+mod labels;
+mod last_run;
 mod leader;
+mod learning;
+mod links;
 mod maintenance;
 mod metrics;
 mod models;
 mod options;
 mod outbox;
+mod outcomes;
 pub mod page;
+mod post;
 mod pull;
 mod rates;
 mod receive;
 mod safety;
 mod scoring;
 mod server;
+mod shadow;
 mod state;
 mod unique_id;
 mod verdict;
 
-pub use access::{Credential, CredentialError, CredentialKind, Role};
-pub use app::{AppState, NewFeedback, ReloadReport, ServiceModel, Status};
+pub use access::{Credential, CredentialError, CredentialKind, Role, as_caller};
+pub use app::{AppState, ReloadReport, ServiceModel, Status};
+pub use autonomy::{Autonomy, AutonomyOptions, Climb, Ladder};
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointOptions};
 pub use delivery::{
     AlertmanagerStatus, OutOfReach, Reach, SignatureError, WebhookSecret, WebhookSecretError, sign_webhook,
@@ -74,15 +83,19 @@ pub use door::{ClientAuth, DoorError, DoorOptions, TlsFiles, TlsVersion, WebConf
 pub use error::{AppError, ServeError};
 pub use footprint::Footprint;
 pub use http::router;
+pub use labels::{LabelFilter, LabelText, MOST_LABELS, NewFeedback, WrittenLabel, WrittenLabelError, read_labels};
+pub use learning::{RecalibrationView, ThresholdView, ThresholdsView};
 pub use maintenance::{MaintenanceWindow, NotWeekly, Weekly, When};
 pub use metrics::{MetricInfo, metrics_list};
-pub use options::{Alertmanagers, Clock, ServerOptions, Webhook, system_clock};
+pub use options::{AlertMapping, Alertmanagers, Clock, FeedbackOptions, ServerOptions, Webhook, system_clock};
 pub use outbox::Outbox;
+pub use outcomes::{Announcement, Cases, Labels, ListedSettlement, Miss, Outcomes, Rolling, Scope, WINDOWS, Window};
+pub use post::post_json;
 pub use pull::{FedSeries, FeedError, SampleFeed};
 pub use rates::RateOptions;
 pub use safety::{Modes, NewSilence, Safety, SafetyOptions};
 pub use server::{Server, ServerHandle};
 pub use state::{
-    AuditEntry, Decision, MessageState, OutboxMessage, Outcome, ServerLock, Silence, StateError, StateStore, Stop,
-    StoredMode, StoredRequest,
+    AuditEntry, Decision, LadderMove, MessageState, OutboxMessage, Outcome, ServerLock, Silence, StateError,
+    StateStore, Stop, StoredMode, StoredRequest, ThresholdMove, Verification, Worsened,
 };

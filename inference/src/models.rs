@@ -105,6 +105,7 @@ impl ModelSlots {
             serving: slot.serving,
             error: slot.refused.map(|(_, reason)| reason),
             versions,
+            shadow: registry.shadow(service).await.ok().flatten(),
             service: service.to_owned(),
         };
         Ok((model, infos))

@@ -1,15 +1,17 @@
 //! What the server is told: where it listens, what it keeps, whom it tells. Every cap on what comes
 //! from outside is here. Reading a configuration file is the binary's job.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use forewarn_schema::{Step, Timestamp};
+use forewarn_schema::{BreachKind, Step, Timestamp};
 use url::Url;
 
 use crate::access::Credential;
+use crate::autonomy::AutonomyOptions;
 use crate::checkpoint::CheckpointOptions;
 use crate::delivery::{Reach, WebhookSecret};
 use crate::door::DoorOptions;
@@ -58,6 +60,46 @@ impl Alertmanagers {
     }
 }
 
+/// How labels come in besides over the API and the page.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FeedbackOptions {
+    /// For how long a link by which somebody may label is good: one on the page from now on, one in a message from the
+    /// request's expiry on. Zero: there are none.
+    pub links_valid: Duration,
+    /// What alerts of others are about.
+    pub alerts: AlertMapping,
+}
+
+impl Default for FeedbackOptions {
+    /// Links are good for a week.
+    fn default() -> Self {
+        Self { links_valid: Duration::from_secs(7 * 86_400), alerts: AlertMapping::default() }
+    }
+}
+
+/// How an alert that Alertmanager tells of says what it is about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlertMapping {
+    /// Labels that name the workload; the first that an alert has counts.
+    pub service_labels: Vec<String>,
+    /// Labels that name the kind of breach, as predictions write it; the first whose value is one counts.
+    pub kind_labels: Vec<String>,
+    /// Kinds by the name of the alert; these come first.
+    pub kinds: BTreeMap<String, BreachKind>,
+}
+
+impl Default for AlertMapping {
+    /// `service` or else `node`; `kind` or else an alert that is called as a kind is.
+    fn default() -> Self {
+        let texts = |all: [&str; 2]| all.map(str::to_owned).to_vec();
+        Self {
+            service_labels: texts(["service", "node"]),
+            kind_labels: texts(["kind", "alertname"]),
+            kinds: BTreeMap::new(),
+        }
+    }
+}
+
 /// How to serve. Start from [`ServerOptions::default`].
 #[derive(Clone)]
 pub struct ServerOptions {
@@ -83,8 +125,15 @@ pub struct ServerOptions {
     pub alertmanagers: Option<Alertmanagers>,
     /// What holds requests back.
     pub safety: SafetyOptions,
-    /// How others reach this server, for the outcome URL of requests; `None`: the listen address.
+    /// How playbooks earn to act by themselves.
+    pub autonomy: AutonomyOptions,
+    /// Whether thresholds and probabilities follow what announcements turned out to be.
+    pub learn: bool,
+    /// How others reach this server, for the outcome URL of requests; `None`: the listen address. Only with it do
+    /// messages carry links to label by.
     pub public_url: Option<Url>,
+    /// How labels come in.
+    pub feedback: FeedbackOptions,
     /// The distance between two evaluations.
     pub step: Step,
     /// How long after its time a step is evaluated, so that its samples have arrived; never more than
@@ -115,6 +164,9 @@ pub struct ServerOptions {
     pub checkpoint: Option<CheckpointOptions>,
     /// How often the registry is asked for newly promoted models; `None`: only on reload.
     pub registry_poll: Option<Duration>,
+    /// How long a candidate that passed the gate scores beside what serves before it may take over, when it is promoted here; 0: it
+    /// takes over at once.
+    pub shadow: Duration,
     /// Whether time moves by itself; if not, only by [`ServerHandle::tick`](crate::ServerHandle::tick).
     pub ticker: bool,
     /// The time of the data: which steps are due, what is too far ahead, what is expired.
@@ -139,7 +191,10 @@ impl Default for ServerOptions {
             webhook: None,
             alertmanagers: None,
             safety: SafetyOptions::default(),
+            autonomy: AutonomyOptions::default(),
+            learn: true,
             public_url: None,
+            feedback: FeedbackOptions::default(),
             step: Step::MINUTE,
             lateness: Duration::from_secs(15),
             max_series: 200_000,
@@ -154,6 +209,7 @@ impl Default for ServerOptions {
             warmed_until: None,
             checkpoint: None,
             registry_poll: Some(Duration::from_secs(30)),
+            shadow: Duration::ZERO,
             ticker: true,
             clock: system_clock(),
             wall_clock: system_clock(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use forewarn_features::Calendar;
 use forewarn_models::guardrails::{Guardrails, Held, Maintenance};
-use forewarn_models::ladder::{LadderParams, Rung};
+use forewarn_models::ladder::Rung;
 use forewarn_schema::{Mode, RequestStatus, Timestamp};
 use serde::Serialize;
 
@@ -172,28 +172,45 @@ impl AppState {
         check_note(note)?;
         check_name("service", service)?;
         check_name("playbook", playbook)?;
-        let now = self.now();
-        let known = self.0.store.mode(service, playbook).await?;
-        let stands = known.map_or_else(|| Rung::new(self.0.scorer.default_mode(), now), |known| known.rung);
-        let params = LadderParams::default();
-        if stands.skips(mode, &params, now) && !unearned {
-            let reason = format!(
+        let (now, autonomy) = (self.now(), &self.0.options.autonomy);
+        let highest = autonomy.highest_of(playbook);
+        if mode > highest {
+            let (wanted, highest) = (word(mode), word(highest));
+            let reason =
+                format!("the configuration lets {playbook} go no further than {highest}, got {wanted}: see [autonomy]");
+            return Err(AppError::Conflict { reason });
+        }
+        let params = &autonomy.ladder;
+        let may = |stands: &Rung| match stands.skips(mode, params, now) && !unearned {
+            true => Err(format!(
                 "{playbook} of {service} is on {} with {} of {} verified successes; send unearned = true to let it act by itself nevertheless",
                 word(stands.mode),
                 stands.verified,
                 params.verified_successes
-            );
-            return Err(AppError::Conflict { reason });
-        }
-        let rung = if stands.mode == mode { stands.clone() } else { Rung::new(mode, now) };
-        self.0.store.set_mode(service, playbook, &rung, stands.mode, note).await?;
+            )),
+            false => Ok(if stands.mode == mode { stands.clone() } else { Rung::new(mode, now) }),
+        };
+        let default = self.0.scorer.default_mode();
+        let put = self.0.store.set_mode((service, playbook), default, note, now, may).await?;
+        put.map_err(|reason| AppError::Conflict { reason })?;
         let stored = self.0.store.mode(service, playbook).await?;
         stored.ok_or_else(|| AppError::NotFound { what: "mode", id: format!("{service}/{playbook}") })
     }
 
     /// Gives a playbook back to the default; `false` where it had it.
     pub async fn forget_mode(&self, service: &str, playbook: &str) -> Result<bool, AppError> {
-        Ok(self.0.store.forget_mode(service, playbook, self.now()).await?)
+        let (default, now) = (self.0.scorer.default_mode(), self.now());
+        let known = self.0.store.mode(service, playbook).await?;
+        let from = known.as_ref().map_or(default, |known| known.rung.mode);
+        // What was lost by a failure must not come back by forgetting it.
+        if known.is_some_and(|known| known.rung.skips(default, &self.0.options.autonomy.ladder, now)) {
+            let (default, stands) = (word(default), word(from));
+            let reason = format!(
+                "{playbook} of {service} is on {stands} and the default is {default}, which it has not earned; PUT it with unearned = true"
+            );
+            return Err(AppError::Conflict { reason });
+        }
+        Ok(self.0.store.forget_mode(service, playbook, (from, default), self.now()).await?)
     }
 
     /// What holds for the step at `at`, which is evaluated at `now`: later than it was due where samples came late, and maintenance at
@@ -207,7 +224,8 @@ impl AppState {
             max_per_hour: options.max_per_hour,
             max_workloads: options.max_workloads,
             under_way: self.under_way(now).await?,
-            modes: modes.into_iter().map(|m| ((m.service, m.playbook), m.rung.mode)).collect(),
+            modes: modes.into_iter().map(|m| self.0.options.autonomy.capped(m)).collect(),
+            caps: self.0.options.autonomy.caps(),
         })
     }
 

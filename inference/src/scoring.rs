@@ -8,17 +8,22 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use forewarn_features::SignalSet;
 use forewarn_features::live::LiveSignals;
 use forewarn_features::promql::KeptSeries;
 use forewarn_models::decision::DecisionMemory;
 use forewarn_models::guardrails::{Guardrails, Held, HeldBy};
+use forewarn_models::learning::{Caution, Followed, Reached, Recalibration, Thresholds};
 use forewarn_models::scorer::ServiceMemory;
+use forewarn_models::settle::{Settled, WatchMemory, WatchedService};
 use forewarn_models::{Engine, EngineOutput, ModelBundle, TargetView};
 use forewarn_schema::{Mode, Prediction, RemediationRequest, Step, Timestamp};
 
 use crate::error::AppError;
 use crate::footprint::Footprint;
 use crate::http::Rendered;
+use crate::outcomes::{Announcement, Watched};
+use crate::shadow::Challengers;
 
 /// Predictions that can still be looked up and labelled, beyond those that are stored.
 const RECENT_PREDICTIONS: usize = 20_000;
@@ -38,6 +43,9 @@ pub(crate) struct Scorer {
     last_series: AtomicUsize,
     told: Mutex<Told>,
     default_mode: Mode,
+    /// Candidates that score beside; taken after `engine` where both are.
+    challengers: Mutex<Option<Challengers>>,
+    watched: Mutex<Watched>,
 }
 
 /// What is told of the last step, so that nobody who asks waits for one that is under way.
@@ -77,7 +85,9 @@ pub(crate) struct Arrivals {
 
 impl Scorer {
     pub(crate) fn new(step: Step, live: LiveSignals, engine: Engine, max_memory: Option<u64>) -> Self {
+        let watched = Mutex::new(Watched::new(Arc::clone(engine.signals())));
         Self {
+            watched,
             step,
             default_mode: engine.options().mode,
             live: RwLock::new(live),
@@ -89,6 +99,7 @@ impl Scorer {
             full_at: AtomicU64::new(0),
             last_series: AtomicUsize::new(0),
             told: Mutex::default(),
+            challengers: Mutex::default(),
         }
     }
 
@@ -133,6 +144,10 @@ impl Scorer {
         let mut engine = self.engine();
         engine.set_guardrails(guardrails);
         let output = engine.step(at, &steps);
+        if let Some(challengers) = &mut *self.challengers() {
+            challengers.step(at, &steps);
+        }
+        self.watched().observe(at, &steps, &*engine, &output);
         let mut told = self.told();
         told.held_back.clone_from(engine.held_back());
         told.holding = engine.holding();
@@ -147,6 +162,9 @@ impl Scorer {
         let targets = self.said().current.predictions.len() as u64;
         let engine = self.engine();
         let (loads, models) = (engine.load_count() as u64, engine.bundle_count() as u64);
+        // A challenger takes as much again of its service's targets.
+        let beside = self.challengers().as_ref().map_or((0, 0, 0), Challengers::holds);
+        let (models, loads, targets) = (models + beside.0, loads + beside.1, targets + beside.2);
         Footprint { series, samples, targets, loads, models }
     }
 
@@ -260,13 +278,18 @@ impl Scorer {
         series: Vec<KeptSeries>,
         services: Vec<ServiceMemory>,
         decisions: DecisionMemory,
+        watched: (WatchMemory, Vec<WatchedService>),
     ) {
+        self.watched().remember(watched.0, watched.1);
         let newest = {
             let mut live = self.live_mut();
             live.bring_back(oldest, series);
             live.latest()
         };
         let mut engine = self.engine();
+        if let Some(challengers) = &mut *self.challengers() {
+            services.iter().for_each(|memory| challengers.remember(memory));
+        }
         services.into_iter().for_each(|memory| engine.remember(memory));
         engine.remember_decisions(decisions);
         let predictions = engine.look(at);
@@ -285,6 +308,18 @@ impl Scorer {
     /// Which episodes are open.
     pub(crate) fn decisions(&self) -> DecisionMemory {
         self.engine().decisions()
+    }
+
+    /// What is noticed of targets.
+    pub(crate) fn watched(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What became of each, by what was seen up to the last step.
+    pub(crate) fn settle(&self, said: &[Announcement]) -> Vec<Settled> {
+        let engine = self.engine();
+        let watched = self.watched();
+        said.iter().map(|said| watched.settle(&said.announced(), &*engine)).collect()
     }
 
     /// How many requests each reason has held back, as of the last step.
@@ -311,8 +346,68 @@ impl Scorer {
         self.default_mode
     }
 
+    /// Where the thresholds of services start; of `None`, that of one of which nothing is known.
+    pub(crate) fn starts<'a>(
+        &self,
+        services: impl Iterator<Item = Option<&'a str>>,
+    ) -> BTreeMap<Option<&'a str>, Caution> {
+        let engine = self.engine();
+        services.map(|service| (service, engine.start(service))).collect()
+    }
+
+    /// Decides and says from the next step on what labels taught.
+    pub(crate) fn set_learnt(&self, thresholds: Thresholds, recalibration: Recalibration) {
+        let mut engine = self.engine();
+        engine.set_thresholds(thresholds);
+        engine.set_recalibration(recalibration);
+    }
+
+    /// Follows announcements from now on, and those that were made before.
+    pub(crate) fn watch(&self, requests: &[RemediationRequest], reached: &BTreeMap<String, Vec<Reached>>) {
+        let mut engine = self.engine();
+        engine.watch();
+        for request in requests {
+            engine.follow(request, reached.get(&request.id).map(Vec::as_slice).unwrap_or_default());
+        }
+    }
+
+    /// Which announcements would have gone further since this was asked last.
+    pub(crate) fn followed(&self) -> Vec<Followed> {
+        self.engine().followed()
+    }
+
     pub(crate) fn set_bundle(&self, service: &str, bundle: Option<Arc<ModelBundle>>) {
         self.engine().set_bundle(service, bundle);
+    }
+
+    fn challengers(&self) -> MutexGuard<'_, Option<Challengers>> {
+        self.challengers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a candidate score a service beside what serves it, from the next step on and from what was seen so far.
+    pub(crate) fn set_challenger(
+        &self,
+        service: &str,
+        bundle: Arc<ModelBundle>,
+        signals: Arc<SignalSet>,
+        asked: &[RemediationRequest],
+    ) {
+        let engine = self.engine();
+        let seen = engine.memory_of(service);
+        let mut challengers = self.challengers();
+        let challengers = challengers.get_or_insert_with(|| Challengers::beside(&engine, signals));
+        challengers.set(service, bundle, seen, asked);
+    }
+
+    pub(crate) fn remove_challenger(&self, service: &str) {
+        if let Some(challengers) = &mut *self.challengers() {
+            challengers.remove(service);
+        }
+    }
+
+    /// What challengers said at the last step; once.
+    pub(crate) fn take_challengers(&self) -> Option<(Timestamp, EngineOutput)> {
+        self.challengers().as_mut()?.take()
     }
 
     pub(crate) fn restore(&self, requests: &[RemediationRequest]) {

@@ -115,7 +115,11 @@ impl Server {
         let scorer = Arc::new(Scorer::new(options.step, live, engine, options.max_memory));
         let now = (options.clock)();
         let remembered = store.requests_since(now - REMEMBERED).await?;
-        scorer.restore(&remembered.into_iter().map(|stored| stored.request).collect::<Vec<_>>());
+        let remembered: Vec<_> = remembered.into_iter().map(|stored| stored.request).collect();
+        scorer.restore(&remembered);
+        if options.learn {
+            scorer.watch(&remembered, &store.reached().await?);
+        }
         let last = options.warmed_until.map(|until| until.align_down(options.step));
         let app = AppState(Arc::new(Shared {
             public_url,
@@ -138,6 +142,12 @@ impl Server {
             requests: Rate::new(options.rates.requests_per_second),
             writes: Rate::new(options.rates.writes_per_second),
             quality: Default::default(),
+            link_key: Default::default(),
+            links: Rate::new(crate::links::A_SECOND),
+            last_run: Default::default(),
+            shadows: Default::default(),
+            rolling: Default::default(),
+            learning: Default::default(),
             options,
         }));
         if let Err(error) = app.reload().await {
@@ -234,6 +244,7 @@ impl ServerHandle {
         if self.app.0.store.failure().is_some() && self.app.0.store.probe().await.is_err() {
             return 0;
         }
+        self.app.recall_happenings(now).await;
         let options = &self.app.0.options;
         let schedule = Schedule {
             step: options.step,
@@ -242,7 +253,11 @@ impl ServerHandle {
         };
         let mut evaluated = 0;
         while let Some(at) = schedule.next(stepper.last, self.app.0.scorer.arrivals(), now) {
-            let guardrails = match self.app.guardrails(at, now).await {
+            let guardrails = async {
+                self.app.before_step(at).await?;
+                self.app.guardrails(at, now).await
+            };
+            let guardrails = match guardrails.await {
                 Ok(guardrails) => guardrails,
                 Err(error) => {
                     // What must not be done is not known, so nothing is: the step waits.
@@ -251,6 +266,7 @@ impl ServerHandle {
                     break;
                 }
             };
+            self.app.learn(at).await;
             let begun = Instant::now();
             let step = tracing::debug_span!("step", at = %at, predictions = field::Empty, requests = field::Empty);
             let scorer = Arc::clone(&self.app.0.scorer);
@@ -338,6 +354,7 @@ impl ServerHandle {
         let announced = self.app.0.store.requests_since(self.app.now() - REMEMBERED).await?;
         let announced: Vec<_> = announced.into_iter().map(|stored| stored.request).collect();
         self.app.0.scorer.adopt(self.app.now(), &announced);
+        self.app.0.scorer.watched().recall_again();
         lead();
         self.app.0.outbox.notify_one();
         Ok(())
@@ -351,6 +368,7 @@ impl ServerHandle {
         if shared.leadership.watches() {
             shared.metrics.step(false);
             shared.scorer.publish(at, unasked(output));
+            shared.scorer.watched().leave_to_others(at);
             return true;
         }
         for request in &mut output.requests {
@@ -376,7 +394,13 @@ impl ServerHandle {
             tracing::info!(request_id = %request.id, service = %request.service, kind = %request.kind, "request emitted");
             shared.metrics.request(request);
         }
+        if let Err(error) = shared.store.save_reached(&shared.scorer.followed()).await {
+            // Nothing waits for it: the next one that goes further is stored with all that it reached.
+            tracing::warn!(error = chain(&error), step = %at, "not stored how far requests would have gone");
+        }
         shared.metrics.step(false);
+        self.app.after_step(at, &output.predictions).await;
+        self.app.after_shadow(at, &output.predictions).await;
         let (scorer, predictions) = (Arc::clone(&shared.scorer), output.predictions);
         if let Err(error) = blocking(move || scorer.publish(at, predictions)).await {
             tracing::error!(error = chain(&error), step = %at, "step stored and not shown");
@@ -384,6 +408,7 @@ impl ServerHandle {
         if !fresh.is_empty() {
             self.app.ring();
         }
+        self.app.settle(at).await;
         true
     }
 }
@@ -486,8 +511,17 @@ async fn keep_house(handle: ServerHandle) {
             if let Err(error) = shared.slots.poll(&shared.registry, &shared.scorer, &shared.metrics).await {
                 tracing::warn!(error = chain(&error), "registry not read, the same models serve");
             }
+            if let Err(error) = handle.app.follow_shadows().await {
+                tracing::warn!(error = chain(&error), "registry not read, the same challengers score");
+            }
             if let Err(error) = handle.app.look_at_quality().await {
                 tracing::warn!(error = chain(&error), "newest report not read, its figures are not shown");
+            }
+            if let Err(error) = shared.last_run.look(&shared.registry.runs()).await {
+                tracing::warn!(error = chain(&error), "records of runs not read");
+            }
+            if let Err(error) = handle.app.take_drift().await {
+                tracing::error!(error = chain(&error), "drift not taken, trying again");
             }
         }
         if leads && pruned.is_none_or(|at| at.elapsed() >= PRUNE_EVERY) {

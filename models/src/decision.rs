@@ -13,6 +13,7 @@ use forewarn_schema::{LabelSet, Mode, PredictedBreach, Prediction, RemediationRe
 use serde::{Deserialize, Serialize};
 
 use crate::guardrails::{Guardrails, Held, HeldBy, NO_PLAYBOOK, Room};
+use crate::learning::{Caution, Thresholds};
 
 /// The model version of a prediction that rests on nothing learnt.
 pub const RULES_VERSION: &str = "rules";
@@ -78,6 +79,8 @@ pub struct RequestPolicy {
     newly_held: Vec<Held>,
     /// Per service, what took the place of the default.
     min_probability: BTreeMap<String, f64>,
+    /// What labels taught on top of it.
+    thresholds: Thresholds,
     /// By signal.
     playbooks: BTreeMap<String, String>,
     guardrails: Guardrails,
@@ -123,7 +126,7 @@ impl RequestPolicy {
         let (episodes, emitted) = (BTreeMap::new(), BTreeMap::new());
         let (restored, min_probability, playbooks) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         let (held_back, holding, newly_held) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        let guardrails = Guardrails::default();
+        let (guardrails, thresholds) = (Guardrails::default(), Thresholds::default());
         Self {
             params,
             step,
@@ -135,6 +138,7 @@ impl RequestPolicy {
             holding,
             newly_held,
             min_probability,
+            thresholds,
             playbooks,
             guardrails,
         }
@@ -159,6 +163,27 @@ impl RequestPolicy {
             Some(probability) => self.min_probability.insert(service.to_owned(), probability),
             None => self.min_probability.remove(service),
         };
+    }
+
+    /// How cautious to be by service and kind, from the next step on; empty: as the bundles and the parameters say.
+    pub fn set_thresholds(&mut self, thresholds: Thresholds) {
+        self.thresholds = thresholds;
+    }
+
+    /// How cautious one is with a service before labels taught anything; `is_learnt`: whether a model serves it.
+    pub fn start(&self, service: &str, is_learnt: bool) -> Caution {
+        let DecisionParams { min_probability, min_probability_unlearnt, persistence, persistence_racing, .. } =
+            self.params;
+        let min_probability = match is_learnt {
+            true => self.min_probability.get(service).copied().unwrap_or(min_probability),
+            false => min_probability_unlearnt,
+        };
+        Caution { min_probability, persistence, persistence_racing }
+    }
+
+    fn caution(&self, p: &Prediction) -> Caution {
+        let start = self.start(&p.service, &*p.model_version != RULES_VERSION);
+        self.thresholds.of(&p.service, p.kind, start)
     }
 
     /// Requests that were open before a restart: their targets are not announced again while they are
@@ -222,7 +247,9 @@ impl RequestPolicy {
                 self.hold(at, workload, by, &held_before);
                 continue;
             }
-            let leaning: Vec<usize> = members.iter().copied().filter(|i| self.leans(&predictions[*i])).collect();
+            // With a low threshold a breach may be announced that is further off than those that lean.
+            let leans = |i: &usize| *i == soonest || self.leans(&predictions[*i]);
+            let leaning: Vec<usize> = members.iter().copied().filter(leans).collect();
             for i in &leaning {
                 let episode = self.episode(&predictions[*i]);
                 episode.covered = true;
@@ -302,7 +329,8 @@ impl RequestPolicy {
     fn mode_of(&self, p: &Prediction) -> Mode {
         let playbook = self.playbooks.get(&p.signal).map_or(NO_PLAYBOOK, String::as_str);
         let set = self.guardrails.modes.get(&(p.service.clone(), playbook.to_owned())).copied();
-        set.unwrap_or(self.mode)
+        let cap = self.guardrails.caps.get(playbook).copied().unwrap_or(Mode::Automatic);
+        set.unwrap_or(self.mode).min(cap)
     }
 
     fn span(&self, steps: u32) -> Duration {
@@ -325,12 +353,7 @@ impl RequestPolicy {
     }
 
     fn is_urgent(&self, p: &Prediction) -> bool {
-        let params = &self.params;
-        let wanted = match &*p.model_version == RULES_VERSION {
-            true => params.min_probability_unlearnt,
-            false => self.min_probability.get(&p.service).copied().unwrap_or(params.min_probability),
-        };
-        p.time_to_breach_seconds.is_some() && p.breach_probability.get() >= wanted
+        p.time_to_breach_seconds.is_some() && p.breach_probability.get() >= self.caution(p).min_probability
     }
 
     fn update(&mut self, at: Timestamp, p: &Prediction) {
@@ -372,7 +395,8 @@ impl RequestPolicy {
     /// How long urgency must have lasted.
     fn persistence(&self, p: &Prediction) -> Duration {
         let racing = p.explanation.forecast == BY_RACE;
-        self.span(if racing { self.params.persistence_racing } else { self.params.persistence })
+        let caution = self.caution(p);
+        self.span(if racing { caution.persistence_racing } else { caution.persistence })
     }
 
     fn leans(&self, p: &Prediction) -> bool {

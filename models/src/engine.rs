@@ -13,9 +13,10 @@ use forewarn_schema::{
 use rayon::prelude::*;
 
 use crate::bundle::ModelBundle;
-use crate::decision::{DecisionMemory, DecisionParams, RequestPolicy};
+use crate::decision::{DecisionMemory, DecisionParams, RULES_VERSION, RequestPolicy};
 use crate::growth::CLASSES;
 use crate::guardrails::{Guardrails, Held, HeldBy};
+use crate::learning::{Caution, Followed, Reached, Recalibration, Thresholds, Watch};
 use crate::scorer::{FleetPrior, ServiceMemory, ServiceScorer};
 
 /// What the engine is set to.
@@ -82,6 +83,9 @@ pub struct Engine {
     /// What the bundles have in common, for services without; `None` after a swap, until it is asked for again.
     prior: Option<Option<Arc<FleetPrior>>>,
     policy: RequestPolicy,
+    recalibration: Recalibration,
+    /// Follows announcements for those who learn from them.
+    watch: Option<Watch>,
 }
 
 impl Engine {
@@ -89,7 +93,13 @@ impl Engine {
     pub fn new(signals: Arc<SignalSet>, options: EngineOptions) -> Self {
         let policy = RequestPolicy::new(options.decision.clone(), options.step, options.mode).with_playbooks(&signals);
         let (bundles, scorers) = (BTreeMap::new(), BTreeMap::new());
-        Self { signals, options, bundles, scorers, prior: None, policy }
+        let recalibration = Recalibration::default();
+        Self { signals, options, bundles, scorers, prior: None, policy, recalibration, watch: None }
+    }
+
+    /// What is watched.
+    pub fn signals(&self) -> &Arc<SignalSet> {
+        &self.signals
     }
 
     /// What it was set to.
@@ -146,6 +156,13 @@ impl Engine {
 
     /// What is to be said at `at` of every live target, without deciding anything.
     pub fn look(&self, at: Timestamp) -> Vec<Prediction> {
+        let mut predictions = self.say(at);
+        self.recalibrate(&mut predictions);
+        predictions
+    }
+
+    /// The same with the models' own probabilities.
+    fn say(&self, at: Timestamp) -> Vec<Prediction> {
         // Each service by itself, on all cores; collected in the order of their names, whichever is done first.
         let scorers: Vec<&ServiceScorer> = self.scorers.values().collect();
         let of_services: Vec<Vec<Prediction>> = scorers.par_iter().map(|scorer| scorer.predict(at)).collect();
@@ -156,13 +173,24 @@ impl Engine {
 
     /// Says what is to be said at `at` of every live target.
     pub fn predict(&mut self, at: Timestamp) -> EngineOutput {
-        let mut predictions = self.look(at);
+        let mut predictions = self.say(at);
         let announcements = self.policy.decide(at, &mut predictions);
         let mut requests = Vec::with_capacity(announcements.len());
         for announcement in announcements {
             let mut request = announcement.request;
             request.window = self.suggested_window(&predictions[announcement.prediction]);
             requests.push(request);
+        }
+        if let Some(watch) = &mut self.watch {
+            let policy = &self.policy;
+            let start = |p: &Prediction| policy.start(&p.service, &*p.model_version != RULES_VERSION);
+            watch.observe(at, &predictions, &requests, start);
+        }
+        self.recalibrate(&mut predictions);
+        for request in requests.iter_mut().filter(|_| !self.recalibration.is_empty()) {
+            let said = request.probability;
+            request.probability = self.recalibration.apply(request.kind, said);
+            request.evidence.uncalibrated = (request.probability != said).then_some(said);
         }
         EngineOutput { predictions, requests, held: self.policy.newly_held().to_vec() }
     }
@@ -190,6 +218,51 @@ impl Engine {
         self.policy.set_guardrails(guardrails);
     }
 
+    /// How cautious to be before announcing, from the next step on; see [`RequestPolicy::set_thresholds`].
+    pub fn set_thresholds(&mut self, thresholds: Thresholds) {
+        self.policy.set_thresholds(thresholds);
+    }
+
+    /// Where the threshold of a service starts; of `None`, that of a service of which nothing more is known.
+    pub fn start(&self, service: Option<&str>) -> Caution {
+        let is_learnt = service.map_or(!self.bundles.is_empty(), |service| self.bundles.contains_key(service));
+        self.policy.start(service.unwrap_or_default(), is_learnt)
+    }
+
+    /// What probabilities turned out to be worth, from the next step on. Only the number that is said changes: what is announced
+    /// rests on the models' own, and p10 to p90 stay.
+    pub fn set_recalibration(&mut self, recalibration: Recalibration) {
+        self.recalibration = recalibration;
+    }
+
+    /// From now on follows announcements; ask with [`followed`](Self::followed).
+    pub fn watch(&mut self) {
+        self.watch.get_or_insert_with(|| Watch::new(self.options.step, self.options.decision.lapse));
+    }
+
+    /// Goes on following a request that was made before, and had reached so much; nothing while nobody watches.
+    pub fn follow(&mut self, request: &RemediationRequest, reached: &[Reached]) {
+        if let Some(watch) = &mut self.watch {
+            watch.follow(request, reached);
+        }
+    }
+
+    /// Which announcements have reached more since this was asked last.
+    pub fn followed(&mut self) -> Vec<Followed> {
+        self.watch.as_mut().map(Watch::take_changed).unwrap_or_default()
+    }
+
+    fn recalibrate(&self, predictions: &mut [Prediction]) {
+        if self.recalibration.is_empty() {
+            return;
+        }
+        for p in predictions {
+            let said = p.breach_probability;
+            p.breach_probability = self.recalibration.apply(p.kind, said);
+            p.explanation.uncalibrated = (p.breach_probability != said).then_some(said);
+        }
+    }
+
     /// How many requests each reason has held back.
     pub fn held_back(&self) -> &BTreeMap<HeldBy, u64> {
         self.policy.held_back()
@@ -208,6 +281,11 @@ impl Engine {
     /// What was seen of every service, one by one, to be kept over a restart.
     pub fn memories(&self) -> impl Iterator<Item = ServiceMemory> + '_ {
         self.scorers.values().map(ServiceScorer::memory)
+    }
+
+    /// What was seen of one service; `None` where nothing was.
+    pub fn memory_of(&self, service: &str) -> Option<ServiceMemory> {
+        self.scorers.get(service).map(ServiceScorer::memory)
     }
 
     /// Goes on from what an earlier engine has seen of a service, see [`ServiceScorer::remember`]. Bundles come first.
@@ -250,5 +328,11 @@ impl Engine {
     /// How much history warms it fully: what a target remembers.
     pub fn memory_horizon(&self) -> Duration {
         self.options.step.duration() * ServiceScorer::MEMORY_STEPS
+    }
+}
+
+impl crate::settle::Lives for Engine {
+    fn life(&self, service: &Arc<str>, signal: &Arc<str>, labels: &Arc<LabelSet>) -> Box<dyn crate::settle::Life + '_> {
+        self.scorers.get(service).map_or_else(|| Box::new(()) as _, |scorer| scorer.life(signal, labels))
     }
 }

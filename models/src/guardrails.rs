@@ -24,6 +24,8 @@ pub struct Guardrails {
     pub under_way: BTreeSet<String>,
     /// By service and playbook ([`NO_PLAYBOOK`] where there is none), where it is not the default.
     pub modes: BTreeMap<(String, String), Mode>,
+    /// The most that a playbook may, by its name, whatever is set or the default.
+    pub caps: BTreeMap<String, Mode>,
 }
 
 /// Which services are being worked on.

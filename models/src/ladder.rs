@@ -1,6 +1,6 @@
 //! How far a playbook may act by itself on a service, and how it earns more: from dry run to approval with time, to automatic with
-//! verified successes; a failure takes a step back. Pure: what happened and when come in, where it stands comes out. Who feeds it
-//! (a person now, settled outcomes later) and who keeps it is the server's affair.
+//! verified successes; a failure takes a step back. Pure: what happened and when come in, where it stands comes out. What a success is
+//! says [`verification`](crate::verification); who feeds the ladder and who keeps it is the server's affair.
 
 use std::time::Duration;
 
@@ -46,6 +46,18 @@ pub enum LadderEvent {
     Drifted,
 }
 
+impl LadderEvent {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Failed => "failed",
+            Self::Rejected => "rejected",
+            Self::Drifted => "drifted",
+        }
+    }
+}
+
 impl Rung {
     /// On `mode` since `at`, with nothing verified.
     pub fn new(mode: Mode, at: Timestamp) -> Self {
@@ -64,6 +76,20 @@ impl Rung {
             }
             (LadderEvent::Verified, _) => Self { verified, ..self.clone() },
             (_, mode) => Self::new(one_less(mode), at),
+        }
+    }
+
+    /// Takes what became of one request that was made on the rung `made_on` at `made_at`. A success counts only for the rung on which it
+    /// was asked for, so that what was under way at a step back does not help to make up for it. A failure takes away the rung on which
+    /// it was made: where that is lost already, five that were under way at once cost one step, and only the count starts anew.
+    #[must_use]
+    pub fn after_request(&self, event: LadderEvent, made_on: Mode, made_at: Timestamp, at: Timestamp) -> Self {
+        let is_of_this_rung = made_on == self.mode && made_at >= self.since;
+        match event {
+            LadderEvent::Verified if !is_of_this_rung => self.clone(),
+            LadderEvent::Rejected if made_on != Mode::Automatic => self.clone(),
+            LadderEvent::Failed if made_on > self.mode => Self { verified: 0, ..self.clone() },
+            _ => self.after(event, at),
         }
     }
 
@@ -142,6 +168,27 @@ mod tests {
         let dry_run = Rung::new(Mode::DryRun, at(0));
         assert_eq!(dry_run.after(LadderEvent::Verified, at(1)), dry_run);
         assert_eq!(dry_run.after(LadderEvent::Failed, at(1)).since, at(1), "a dry run that failed starts anew");
+    }
+
+    #[test]
+    fn what_was_asked_on_another_rung_neither_counts_nor_costs_twice() {
+        let automatic = Rung::new(Mode::Automatic, at(5));
+        let fell = automatic.after_request(LadderEvent::Failed, Mode::Automatic, at(5), at(6));
+        assert_eq!(fell, Rung::new(Mode::Approval, at(6)));
+        // Two more of the same time were under way.
+        assert_eq!(fell.after_request(LadderEvent::Verified, Mode::Automatic, at(5), at(7)), fell);
+        let counted = Rung { verified: 3, ..fell.clone() };
+        assert_eq!(
+            counted.after_request(LadderEvent::Failed, Mode::Automatic, at(5), at(7)),
+            fell,
+            "one step, not two"
+        );
+        // An approval from before the fall is not of this rung either.
+        assert_eq!(fell.after_request(LadderEvent::Verified, Mode::Approval, at(4), at(7)), fell);
+        assert_eq!(fell.after_request(LadderEvent::Verified, Mode::Approval, at(6), at(7)).verified, 1);
+        // While a service warms up, a playbook that may act asks a person all the same, whose no is an answer.
+        assert_eq!(automatic.after_request(LadderEvent::Rejected, Mode::Approval, at(6), at(7)), automatic);
+        assert_eq!(automatic.after_request(LadderEvent::Rejected, Mode::Automatic, at(6), at(7)).mode, Mode::Approval);
     }
 
     #[test]

@@ -7,9 +7,12 @@
 mod cli;
 mod commands;
 mod config;
+mod cpu;
 mod errors;
+mod lineage;
 mod outcome;
 mod progress;
+mod schedule;
 mod telemetry;
 
 use std::process::ExitCode;
@@ -23,7 +26,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    telemetry::init(matches!(cli.command, cli::Command::Serve(_)));
+    telemetry::init(matches!(cli.command, cli::Command::Serve(_) | cli::Command::Schedule(_)));
     let json = cli.json;
     match commands::run(cli) {
         Ok(outcome) => outcome.print(json),

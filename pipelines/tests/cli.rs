@@ -13,9 +13,10 @@ use support::{Serving, forewarn, run, write_config};
 #[test]
 fn help_teaches_with_examples() {
     insta::assert_snapshot!("help", run(&["--help"], None).expect_code(0).stdout);
-    for command in
-        ["demo", "pull", "train", "evaluate", "promote", "run", "backtest", "score", "serve", "label", "outbox"]
-    {
+    for command in [
+        "demo", "pull", "train", "evaluate", "promote", "run", "schedule", "runs", "backtest", "score", "serve",
+        "label", "outbox",
+    ] {
         let help = run(&[command, "--help"], None).expect_code(0).stdout;
         assert!(help.contains(&format!("forewarn {command}")) && help.contains("Examples:"), "{command}: {help}");
     }

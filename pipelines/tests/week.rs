@@ -25,7 +25,7 @@ fn the_week_of_the_demo_says_what_its_records_say() {
     assert_eq!(said["report"], "20260120T000000Z-week");
     let figures = &said["figures"];
     assert_eq!((&figures["requests"], &figures["right"], &figures["false_alarms"]), (&1.into(), &1.into(), &0.into()));
-    assert_eq!(figures["labels"], 1);
+    assert_eq!((&figures["labels"], &figures["announced"], &figures["recall"]), (&1.into(), &1.into(), &1.0.into()));
 
     let files = ["week.html", "week.md", "week.json"].map(|name| std::fs::read_to_string(out.join(name)).unwrap());
     let week: serde_json::Value = serde_json::from_str(&files[2]).unwrap();
@@ -39,6 +39,17 @@ fn the_week_of_the_demo_says_what_its_records_say() {
     }
     report(&[]);
     assert_eq!(std::fs::read_to_string(kept.join("week.json")).unwrap(), files[2], "written again it is the same");
+
+    // Models came to serve by the clock of the machine, not by that of the story.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let (from, to) = ((now - 3600).to_string(), (now + 3600).to_string());
+    let today = ["report", "--from", &from, "--to", &to, "--out", out.to_str().unwrap()];
+    run(&today, Some(&config)).expect_code(0);
+    let today: serde_json::Value = serde_json::from_slice(&std::fs::read(out.join("week.json")).unwrap()).unwrap();
+    let promotions = today["promotions"].as_array().unwrap();
+    let passed = today["models"].as_array().unwrap().iter().filter(|m| m["passed"] == true).count();
+    assert_eq!(promotions.len(), passed, "{promotions:?}");
+    assert!(promotions.iter().all(|p| p["detail"].as_str().unwrap().contains("pinball loss")), "why: {promotions:?}");
 
     // Whoever looks for the newest evaluation passes the week by.
     let promoted = run(&["--json", "promote"], Some(&config));

@@ -19,6 +19,7 @@ mod sample;
 mod settlement;
 mod sighting;
 mod signal_kind;
+mod speaking;
 mod time;
 
 pub use feedback::{Feedback, FeedbackSubject, Judge, Judged, LabelSource, Verdict};
@@ -35,4 +36,5 @@ pub use sample::{STALE_NAN_BITS, Sample, Series, is_stale};
 pub use settlement::{Became, Happening, Settlement};
 pub use sighting::Sighting;
 pub use signal_kind::{BreachKind, Direction, SignalKind, UnknownKind};
+pub use speaking::{Announcement, loudest, speaking};
 pub use time::{Step, TimeError, TimeRange, Timestamp, format_duration, parse_duration};

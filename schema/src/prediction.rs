@@ -101,6 +101,9 @@ pub struct Explanation {
     /// Too little was seen of the service to learn its normal: intervals are wider, and nothing acts by itself on it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub warming: bool,
+    /// What the models call the probability, where labels taught that it is worth another; what is announced rests on this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uncalibrated: Option<Probability>,
 }
 
 /// What is said of one target (one label set of one signal) at one time, from samples up to then.
@@ -142,6 +145,11 @@ impl Prediction {
     /// The identifier of what is said of this target at this time: the same facts, the same id.
     pub fn derive_id(service: &str, signal: &str, labels: &LabelSet, at: Timestamp) -> String {
         stable_id("p", &[service, signal, &labels.to_string(), &at.millis().to_string()])
+    }
+
+    /// The probability as the models call it, before any recalibration.
+    pub fn uncalibrated(&self) -> Probability {
+        self.explanation.uncalibrated.unwrap_or(self.breach_probability)
     }
 
     /// What stays the same from step to step: service, signal and labels, as one text.

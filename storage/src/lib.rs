@@ -8,6 +8,7 @@
 mod change;
 mod crypto;
 mod error;
+mod lease;
 mod lock;
 mod objects;
 mod open;
@@ -21,6 +22,7 @@ mod upload;
 pub use change::Change;
 pub use crypto::{install_crypto_provider, random_bytes};
 pub use error::{FailureKind, StoreError};
+pub use lease::Lease;
 pub use lock::StoreLock;
 pub use objects::{ObjectInfo, ObjectStream};
 pub use pointers::{PointerError, PointerStore};

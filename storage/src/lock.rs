@@ -76,7 +76,26 @@ impl Store {
         Ok(StoreLock { file: Some(file) })
     }
 
-    /// The same, with some patience for a holder that is done soon.
+    /// Takes the lock `name` together with others who share it, or says that somebody has it alone. A bucket has no locks.
+    pub fn share(&self, name: &str) -> Result<StoreLock, StoreError> {
+        let Some(folder) = &self.folder else { return Ok(StoreLock { file: None }) };
+        let path = folder.join(name);
+        let failed = |error: io::Error| self.failed("lock", &path.display().to_string(), &error);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(failed)?;
+        }
+        let mut file =
+            File::options().create(true).read(true).write(true).truncate(false).open(&path).map_err(failed)?;
+        match file.try_lock_shared() {
+            Ok(()) => Ok(StoreLock { file: Some(file) }),
+            Err(TryLockError::WouldBlock) => {
+                Err(StoreError::InUse { path: path.display().to_string(), holder: holder(&mut file) })
+            }
+            Err(TryLockError::Error(e)) => Err(failed(e)),
+        }
+    }
+
+    /// As [`Store::lock`], with some patience for a holder that is done soon.
     pub(crate) async fn wait_for_lock(&self, name: &str) -> Result<StoreLock, StoreError> {
         let patience = tokio::time::Instant::now() + PATIENCE;
         loop {
@@ -101,8 +120,13 @@ mod tests {
         let error = store.lock("x/.lock").unwrap_err();
         assert!(error.is_in_use());
         assert!(error.to_string().ends_with(&format!("(pid {})", std::process::id())), "{error}");
+        assert!(store.share("x/.lock").unwrap_err().is_in_use());
         drop(first);
         assert_eq!(std::fs::read(folder.path().join("x/.lock")).unwrap(), b"", "nobody holds it");
         assert!(store.lock("x/.lock").unwrap().is_exclusive());
+        let together = [store.share("x/.lock").unwrap(), store.share("x/.lock").unwrap()];
+        assert!(store.lock("x/.lock").unwrap_err().is_in_use(), "two share it");
+        drop(together);
+        assert!(store.lock("x/.lock").is_ok());
     }
 }

@@ -14,7 +14,7 @@ use forewarn_datasets::Dataset;
 use forewarn_features::{SignalSet, presets};
 use forewarn_models::{ForecastModel, ModelBundle};
 use forewarn_schema::TimeRange;
-use forewarn_training::{FitOptions, FitQuality, FleetPrior, Quiet, fit_all, fleet};
+use forewarn_training::{FitOptions, FitQuality, FleetPrior, Known, Quiet, fit_all, fleet};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -39,9 +39,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (prior_steps, lstm_steps) = (prior_steps.parse()?, lstm_steps.parse()?);
         let options = FitOptions { prior_steps, lstm_steps, threads: 2, ..FitOptions::new(range.end, step) };
         let before = processor_seconds();
-        let lessons = fleet::lessons(&histories, &signals, histories.len(), range, &options, &[]);
+        let lessons = fleet::lessons(&histories, &signals, histories.len(), range, &options, &Known::default());
         let prior = FleetPrior::learn(lessons, &options, &|_, _| {})?;
-        let fitted = fit_all(&histories, &signals, "", &options, &prior, &[], &Quiet);
+        let fitted = fit_all(&histories, &signals, "", &options, &prior, &Known::default(), &Quiet);
         let took = processor_seconds() - before;
         let losses: Vec<Option<(f64, f64)>> =
             fitted.iter().map(|(_, bundle)| losses_of(bundle.as_ref().ok()?)).collect();

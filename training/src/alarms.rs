@@ -11,22 +11,10 @@ use forewarn_schema::{BreachKind, LabelSet, RemediationRequest, TimeRange, Times
 use crate::metrics::relative_time_error;
 use crate::replay::{Replay, Said};
 use crate::report::{AlarmQuality, BreachReport, PathPoint, RequestReport};
-use forewarn_models::settle::{Breach, Outcome, SUDDEN, Truth, agree};
+use forewarn_models::settle::{Breach, Outcome, Truth, agree};
 
 /// Points of one curve in the report: as many as a chart of that width can show.
 pub(crate) const CHART_POINTS: usize = 240;
-
-/// How long before a breach of this kind a request must come to help.
-pub fn required_lead(kind: BreachKind) -> Duration {
-    Duration::from_secs(match kind {
-        BreachKind::DiskFull => 2 * 3600,
-        BreachKind::CertificateExpiry => 24 * 3600,
-        _ => 15 * 60,
-    })
-}
-
-/// Replicas that leak side by side share an episode where their ways overlap by this share of the shorter.
-const SIDE_BY_SIDE: f64 = 0.5;
 
 /// The judgement of one service (or of all).
 #[derive(Clone, Debug, Default)]
@@ -121,16 +109,7 @@ fn episodes(breaches: &[&Breach]) -> Vec<usize> {
     let mut first_of: Vec<&Breach> = Vec::new();
     let mut episodes = Vec::with_capacity(breaches.len());
     for breach in breaches {
-        let workload = breach.labels.without(&["pod"]);
-        let side_by_side = |other: &&Breach| {
-            let overlap = breach.at.min(other.at).seconds_since(breach.onset.max(other.onset));
-            let shorter = breach.at.seconds_since(breach.onset).min(other.at.seconds_since(other.onset));
-            other.signal == breach.signal
-                && other.labels.without(&["pod"]) == workload
-                && overlap > 0.0
-                && overlap >= SIDE_BY_SIDE * shorter
-        };
-        let episode = first_of.iter().position(side_by_side).unwrap_or_else(|| {
+        let episode = first_of.iter().position(|other| breach.side_by_side(other)).unwrap_or_else(|| {
             first_of.push(breach);
             first_of.len() - 1
         });
@@ -149,7 +128,7 @@ fn judge_breach(
 ) {
     let onset = breach.onset.max(range.start);
     let way = breach.at.seconds_since(onset);
-    let required = required_lead(breach.kind).as_secs_f64().min(way / 2.0);
+    let required = breach.required_lead(range.start).as_secs_f64();
     let first = requests.iter().zip(&judged.requests).filter(|(request, report)| {
         let of_it = request.kind == breach.kind && agree(&request.labels, &breach.labels);
         let in_its_time = onset <= request.at || matches!(report.outcome, Outcome::Breached { at } if at == breach.at);
@@ -163,7 +142,7 @@ fn judge_breach(
     });
     let median_of = |s: &Said| s.time_to_breach.map(|t| t[1]);
     let error = halfway.map_or(1.0, |s| relative_time_error(median_of(s), breach.at.seconds_since(s.at)));
-    let sudden = breach.at.seconds_since(breach.onset) < SUDDEN.as_secs_f64();
+    let sudden = breach.is_sudden();
     // A certificate's end is written on it: no interval to get right or wrong.
     let with_interval = |s: &&Said| breach.kind != BreachKind::CertificateExpiry && s.time_to_breach.is_some();
     let intervals: Vec<(f64, [f64; 3])> = said

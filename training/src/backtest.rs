@@ -108,6 +108,21 @@ impl Replaying {
         self.summary.requests.append(&mut requests);
     }
 
+    /// Goes on to where the history of the whole fleet ends, at the step `last`, with nothing more seen: for a part of the fleet, whose
+    /// own history may end before. What is said until then is what the whole says of that part.
+    pub fn rest(&mut self, last: Timestamp, engine: &mut Engine, sink: &mut dyn FnMut(&Prediction)) {
+        let Some(at) = self.at else { return };
+        let (mut requests, mut leading) = (Vec::new(), Vec::new());
+        let end = self.backtest.range.end.min(last + self.backtest.step.duration());
+        self.advance(&mut [], at, end, engine, &mut |engine, _, output| {
+            output.predictions.iter().for_each(&mut *sink);
+            leading.extend(output.requests.iter().map(|request| foremost(engine, output, request)));
+            requests.append(&mut output.requests);
+        });
+        self.summary.foremost.append(&mut leading);
+        self.summary.requests.append(&mut requests);
+    }
+
     /// The same with the engine itself at each origin, and what it said there: for those who want to know more than its
     /// predictions. The summary then has no requests.
     pub(crate) fn feed_each(
@@ -122,16 +137,30 @@ impl Replaying {
         let RollingOriginBacktest { range, step, .. } = self.backtest;
         let start = range.start.align_up(step);
         let warm = || (start - engine.memory_horizon()).align_up(step).max(first.align_up(step)).min(start);
-        let mut at = self.at.unwrap_or_else(warm);
+        let at = self.at.unwrap_or_else(warm);
         // What comes later may end a gap; until it comes, nothing is known past the last step.
         let end = range.end.min(last + step.duration());
         for steps in &mut histories {
             *steps = &steps[steps.partition_point(|s| s.at < at)..];
         }
+        self.advance(&mut histories, at, end, engine, at_origin);
+    }
+
+    /// Step by step from `at` to `end`.
+    fn advance(
+        &mut self,
+        histories: &mut [&[ServiceStep]],
+        mut at: Timestamp,
+        end: Timestamp,
+        engine: &mut Engine,
+        at_origin: &mut dyn FnMut(&Engine, Timestamp, &mut EngineOutput),
+    ) {
+        let RollingOriginBacktest { range, step, .. } = self.backtest;
+        let start = range.start.align_up(step);
         let mut here: Vec<ServiceStep> = Vec::new();
         while at < end {
             here.clear();
-            take_until(&mut histories, at, &mut here);
+            take_until(histories, at, &mut here);
             engine.observe(at, &here);
             if at < start {
                 self.summary.warm_steps += 1;

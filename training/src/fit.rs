@@ -21,11 +21,11 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::detectors::{self, AnomalyQuality, Detectors};
+use crate::exclusions::{Known, LeftOut, Normal};
 use crate::fleet::{FleetPrior, Trained};
 use crate::forecasts::{ForecastSetup, compare};
 use crate::rehearsal::replay;
 use crate::report::ForecastQuality;
-use forewarn_models::settle::Truth;
 
 /// Origins on which the forecasts are compared.
 const VALIDATION_ORIGINS: usize = 2000;
@@ -198,6 +198,9 @@ pub struct FitQuality {
     pub fleet_windows: u64,
     /// Times left out of the normal.
     pub excluded: Vec<TimeRange>,
+    /// Why, where something besides the samples had a say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<LeftOut>,
 }
 
 /// Fits every service, `options.threads` at a time, from what the fleet taught. A service that fails does not stop the
@@ -208,7 +211,7 @@ pub fn fit_all(
     dataset_digest: &str,
     options: &FitOptions,
     prior: &FleetPrior,
-    excluded: &[TimeRange],
+    known: &Known,
     progress: &dyn FitProgress,
 ) -> Vec<(Arc<str>, Result<ModelBundle, FitError>)> {
     let fit_one = |together: &BTreeMap<Arc<str>, Trained>, service: &Arc<str>, steps: &Vec<ServiceStep>| {
@@ -218,14 +221,14 @@ pub fn fit_all(
             Some(trained) => Training::Done(Some(trained)),
             None => Training::Alone(&on_step),
         };
-        let fitted = fit_with_progress(service, steps, signals, dataset_digest, options, prior, excluded, training)
-            .and_then(|bundle| rehearsed(bundle, service, steps, signals, options, prior));
+        let fitted = fit_with_progress(service, steps, signals, dataset_digest, options, prior, known, training)
+            .and_then(|bundle| rehearsed(bundle, service, steps, signals, options, prior, known));
         progress.service_done(service, fitted.as_ref().err());
         (Arc::clone(service), fitted)
     };
     on_threads(options.threads, || {
         let together = match options.device {
-            Device::Cuda => train_together(histories, signals, options, prior, excluded),
+            Device::Cuda => train_together(histories, signals, options, prior, known),
             Device::Flex | Device::Ndarray => BTreeMap::new(),
         };
         histories.par_iter().map(|(service, steps)| fit_one(&together, service, steps)).collect()
@@ -251,17 +254,18 @@ fn rehearsed(
     signals: &SignalSet,
     options: &FitOptions,
     prior: &FleetPrior,
+    known: &Known,
 ) -> Result<ModelBundle, FitError> {
     let rehearsed = match prior.replayed.get(&**service) {
         Some(replayed) => prior.episodes.teach(replayed),
-        None => prior.episodes.teach(&replay(service, steps, signals, &bundle, options)),
+        None => prior.episodes.teach(&replay(service, steps, signals, &bundle, options, known.labels_of(service))),
     };
     let bundle = ModelBundle { rehearsed, ..bundle };
     bundle.sealed().map_err(|source| FitError::Bundle { service: service.to_string(), source })
 }
 
-/// Fits one service from its steps (sorted by time) before `options.until`; `excluded` times are left
-/// out of what is normal, and so are the breaches that the steps themselves show. There are no others here to learn
+/// Fits one service from its steps (sorted by time) before `options.until`; what is `known` not to be normal is left
+/// out, and so are the breaches that the steps themselves show. There are no others here to learn
 /// from: a service without traffic has no load to go by, and its LSTM begins at random weights.
 pub fn fit_service(
     service: &str,
@@ -269,12 +273,12 @@ pub fn fit_service(
     signals: &SignalSet,
     dataset_digest: &str,
     options: &FitOptions,
-    excluded: &[TimeRange],
+    known: &Known,
 ) -> Result<ModelBundle, FitError> {
     let alone = FleetPrior::default();
     let training = Training::Alone(&|_, _| {});
-    let bundle = fit_with_progress(service, steps, signals, dataset_digest, options, &alone, excluded, training)?;
-    rehearsed(bundle, &service.into(), steps, signals, options, &alone)
+    let bundle = fit_with_progress(service, steps, signals, dataset_digest, options, &alone, known, training)?;
+    rehearsed(bundle, &service.into(), steps, signals, options, &alone, known)
 }
 
 #[expect(
@@ -288,14 +292,14 @@ pub(crate) fn fit_with_progress(
     dataset_digest: &str,
     options: &FitOptions,
     prior: &FleetPrior,
-    excluded: &[TimeRange],
+    known: &Known,
     training: Training<'_>,
 ) -> Result<ModelBundle, FitError> {
     // From here on there is no later sample in reach.
     let steps = &steps[..steps.partition_point(|s| s.at < options.until)];
     let window = training_window(service, steps, options)?;
-    let excluded = with_incidents(service, steps, signals, excluded, window);
-    let detectors = Detectors::fit(service, steps, signals, options, &excluded)?;
+    let normal = Normal::of(service, steps, signals, known, window);
+    let detectors = Detectors::fit(service, steps, signals, options, &normal)?;
 
     let validation = TimeRange { start: validation_start(window, options), end: window.end };
     let before = &steps[..steps.partition_point(|s| s.at < validation.start)];
@@ -305,7 +309,7 @@ pub(crate) fn fit_with_progress(
         Training::Done(trained) => trained.cloned(),
         Training::Alone(on_step) => {
             let range = TimeRange { start: window.start, end: validation.start };
-            let windows = clean_windows(before, signals, &earlier_baselines, options, range, &excluded);
+            let windows = clean_windows(before, signals, &earlier_baselines, options, range, &normal.excluded);
             prior
                 .fine_tune(&windows, options, on_step)
                 .map_err(|source| FitError::Lstm { service: service.to_owned(), source })?
@@ -326,7 +330,7 @@ pub(crate) fn fit_with_progress(
     let baselines = Baselines::fit_in(&options.calendar, steps, signals, options.step, fleet_load);
     let mut manifest = BundleManifest::unsealed(service, window, options.step, options.seed);
     manifest.dataset_digest = dataset_digest.to_owned();
-    manifest.signals_digest = json(signals).map_or_else(String::new, |s| stable_id("signals", &[&s.to_string()]));
+    manifest.signals_digest = signals_digest(signals);
     manifest.params = params_of(options);
     let mut bundle = ModelBundle {
         manifest,
@@ -339,8 +343,8 @@ pub(crate) fn fit_with_progress(
         forecast,
         rehearsed: Rehearsed::default(),
     };
-    let earlier = Detectors::fit(service, before, signals, options, &excluded).ok().map(|d| (d, earlier_baselines));
-    let anomaly = detectors::settle(&mut bundle, earlier, steps, validation, &detectors.set_apart, &excluded)
+    let earlier = Detectors::fit(service, before, signals, options, &normal).ok().map(|d| (d, earlier_baselines));
+    let anomaly = detectors::settle(&mut bundle, earlier, steps, validation, &detectors.set_apart, &normal)
         .map_err(|source| FitError::Calibration { service: service.to_owned(), source })?;
     let count = |of: fn(&Trained) -> u64| trained.as_ref().map_or(0, of);
     bundle.manifest.quality = json(&FitQuality {
@@ -350,7 +354,8 @@ pub(crate) fn fit_with_progress(
         rows: detectors.rows as u64,
         windows: count(|t| t.windows),
         fleet_windows: count(|t| t.fleet_windows),
-        excluded,
+        excluded: normal.excluded,
+        left_out: normal.left_out,
     });
     bundle.sealed().map_err(|source| FitError::Bundle { service: service.to_owned(), source })
 }
@@ -383,16 +388,16 @@ fn train_together(
     signals: &SignalSet,
     options: &FitOptions,
     prior: &FleetPrior,
-    excluded: &[TimeRange],
+    known: &Known,
 ) -> BTreeMap<Arc<str>, Trained> {
     let windows_of = |(service, steps): (&Arc<str>, &Vec<ServiceStep>)| {
         let steps = &steps[..steps.partition_point(|s| s.at < options.until)];
         let window = training_window(service, steps, options).ok()?;
-        let excluded = with_incidents(service, steps, signals, excluded, window);
+        let normal = Normal::of(service, steps, signals, known, window);
         let range = TimeRange { start: window.start, end: validation_start(window, options) };
         let before = &steps[..steps.partition_point(|s| s.at < range.end)];
         let baselines = Baselines::fit_in(&options.calendar, before, signals, options.step, prior.load.as_ref());
-        Some((Arc::clone(service), clean_windows(before, signals, &baselines, options, range, &excluded)))
+        Some((Arc::clone(service), clean_windows(before, signals, &baselines, options, range, &normal.excluded)))
     };
     let windows = histories.par_iter().filter_map(windows_of).collect();
     prior.fine_tune_together(&windows, options).unwrap_or_else(|error| {
@@ -418,25 +423,6 @@ fn training_window(service: &str, steps: &[ServiceStep], options: &FitOptions) -
     Ok(TimeRange { start: first, end: options.until })
 }
 
-/// The caller's exclusions and the incidents that the steps show. Where the incidents fill more than a
-/// quarter of the window, they are what this service is like, and only the caller's are left out.
-pub(crate) fn with_incidents(
-    service: &str,
-    steps: &[ServiceStep],
-    signals: &SignalSet,
-    excluded: &[TimeRange],
-    window: TimeRange,
-) -> Vec<TimeRange> {
-    let incidents = Truth::of_service(&service.into(), steps, signals).incidents(service);
-    let mut excluded: Vec<TimeRange> = excluded.iter().filter_map(|r| r.intersect(&window)).collect();
-    let in_incidents = steps.iter().filter(|s| incidents.iter().any(|r| r.contains(s.at))).count();
-    if in_incidents * 4 <= steps.len() {
-        excluded.extend(incidents.iter().filter_map(|r| r.intersect(&window)));
-    }
-    excluded.sort_by_key(|r| (r.start, r.end));
-    excluded
-}
-
 pub(crate) fn validation_start(window: TimeRange, options: &FitOptions) -> Timestamp {
     let tail = window.duration().mul_f64(options.validation_share.clamp(0.0, 0.5));
     (window.end - tail).align_down(options.step)
@@ -450,6 +436,31 @@ fn choose(quality: Option<&ForecastQuality>) -> ForecastModel {
     let losses = baselines.into_iter().filter_map(|m| Some((m, loss(m)?)));
     let Some((best, best_loss)) = losses.min_by(|a, b| a.1.total_cmp(&b.1)) else { return ForecastModel::Trend };
     if loss(ForecastModel::Lstm).is_some_and(|lstm| lstm < best_loss) { ForecastModel::Lstm } else { best }
+}
+
+fn signals_digest(signals: &SignalSet) -> String {
+    json(signals).map_or_else(String::new, |s| stable_id("signals", &[&s.to_string()]))
+}
+
+/// Whether a bundle with this manifest is what a fit of the same would make again, bit for bit: so that a fit that was interrupted
+/// need not begin anew. Also true of one whose forecaster an evaluation has taken away since.
+pub fn is_of_this_fit(
+    manifest: &BundleManifest,
+    dataset_digest: &str,
+    signals: &SignalSet,
+    options: &FitOptions,
+    known: &Known,
+) -> bool {
+    let quality = manifest.quality.as_ref().map(|quality| quality.get("fit").unwrap_or(quality));
+    let knew = quality.and_then(|q| q.get("left_out")?.get("digest")?.as_str());
+    manifest.created_from.end == options.until
+        && manifest.step == options.step
+        && manifest.seed == options.seed
+        && manifest.dataset_digest == dataset_digest
+        && manifest.signals_digest == signals_digest(signals)
+        && manifest.params == params_of(options)
+        && manifest.forewarn_version == env!("CARGO_PKG_VERSION")
+        && knew == known.digest()
 }
 
 /// The options as the manifest keeps them: without the thread count, which changes no bit, and so must

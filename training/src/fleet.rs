@@ -14,7 +14,8 @@ use forewarn_models::lstm::{LstmError, LstmForecaster, LstmParams, LstmTrainingS
 use forewarn_schema::{TimeRange, stable_id};
 use rayon::prelude::*;
 
-use crate::fit::{FitOptions, Training, fit_with_progress, on_threads, validation_start, with_incidents};
+use crate::exclusions::{Known, Normal};
+use crate::fit::{FitOptions, Training, fit_with_progress, on_threads, validation_start};
 use crate::rehearsal::{Episodes, Replayed, replay};
 
 /// At most so many services teach.
@@ -69,24 +70,24 @@ pub fn teachers(known: &BTreeSet<String>) -> BTreeSet<String> {
 /// there are in all. `window` is the training window of the fleet, from where its earliest history begins: the windows
 /// taught end where the earliest validation does, so that nobody's validation is known to the prior.
 ///
-/// `excluded` times teach nothing, nor do the breaches that the steps show.
+/// What is `known` not to be normal teaches nothing, nor do the breaches that the steps show.
 pub fn lessons(
     histories: &BTreeMap<Arc<str>, Vec<ServiceStep>>,
     signals: &SignalSet,
     teachers: usize,
     window: TimeRange,
     options: &FitOptions,
-    excluded: &[TimeRange],
+    known: &Known,
 ) -> Vec<Lesson> {
     let max_windows = options.max_windows.div_ceil(teachers.max(1));
     let lesson = |(service, steps): (&Arc<str>, &Vec<ServiceStep>)| {
         let steps = &steps[..steps.partition_point(|s| s.at < options.until)];
         let load = LoadProfile::fit_in(&options.calendar, steps);
-        let replayed = rehearse(service, steps, signals, options, excluded);
+        let replayed = rehearse(service, steps, signals, options, known);
         let range = TimeRange { start: window.start, end: validation_start(window, options) };
         let before = &steps[..steps.partition_point(|s| s.at < range.end)];
-        let excluded = with_incidents(service, before, signals, excluded, range);
-        let choice = WindowChoice { range, excluded: &excluded, max_windows, seed: options.seed };
+        let normal = Normal::of(service, before, signals, known, range);
+        let choice = WindowChoice { range, excluded: &normal.excluded, max_windows, seed: options.seed };
         let baselines = Baselines::fit_in(&options.calendar, before, signals, options.step, None);
         let windows = training_windows(before, signals, &baselines, options.step, &choice);
         Lesson { service: Arc::clone(service), load, windows, replayed }
@@ -101,12 +102,13 @@ fn rehearse(
     steps: &[ServiceStep],
     signals: &SignalSet,
     options: &FitOptions,
-    excluded: &[TimeRange],
+    known: &Known,
 ) -> Replayed {
     let without_lstm = FitOptions { lstm_steps: 0, ..options.clone() };
     let alone = FleetPrior::default();
-    let bundle = fit_with_progress(service, steps, signals, "", &without_lstm, &alone, excluded, Training::Done(None));
-    bundle.map_or_else(|_| Replayed::default(), |bundle| replay(service, steps, signals, &bundle, options))
+    let bundle = fit_with_progress(service, steps, signals, "", &without_lstm, &alone, known, Training::Done(None));
+    let labels = known.labels_of(service);
+    bundle.map_or_else(|_| Replayed::default(), |bundle| replay(service, steps, signals, &bundle, options, labels))
 }
 
 impl FleetPrior {

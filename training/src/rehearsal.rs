@@ -12,12 +12,12 @@ use forewarn_models::decision::{DecisionParams, RequestPolicy};
 use forewarn_models::growth::CLASSES;
 use forewarn_models::rehearsal::{Rehearsed, miss, shape_factors, stretch};
 use forewarn_models::{Engine, EngineOptions, ModelBundle};
-use forewarn_schema::{BreachKind, Mode, Prediction, RemediationRequest, TimeRange, Timestamp};
+use forewarn_schema::{BreachKind, Mode, Prediction, RemediationRequest, TimeRange, Timestamp, Verdict};
 
-use crate::alarms::required_lead;
 use crate::backtest::RollingOriginBacktest;
+use crate::exclusions::{LabelledTime, was_false_alarm};
 use crate::fit::FitOptions;
-use forewarn_models::settle::{Breach, Outcome, Truth, agree};
+use forewarn_models::settle::{Breach, Outcome, Truth, agree, required_lead};
 
 /// How much of the window's end is replayed.
 const REPLAYED: Duration = Duration::from_secs(7 * 86_400);
@@ -35,6 +35,8 @@ const MOST_STEPS: usize = 2;
 /// How many episodes the prior counts for: of the fleet's shapes, of a service's own beside the fleet's.
 const FLEET_EPISODES: f64 = 8.0;
 const SERVICE_EPISODES: f64 = 4.0;
+/// A breach that people say was missed counts for so many.
+const MISSED_COUNTS: usize = 2;
 
 /// What the replay of one service showed.
 #[derive(Clone, Debug, Default)]
@@ -54,19 +56,22 @@ struct Alarms {
     false_alarms: u64,
 }
 
-/// Replays the end of a service's training window with its bundle.
+/// Replays the end of a service's training window with its bundle; from further back where people say that a breach was missed
+/// there.
 pub(crate) fn replay(
     service: &Arc<str>,
     steps: &[ServiceStep],
     signals: &SignalSet,
     bundle: &ModelBundle,
     options: &FitOptions,
+    labels: &[LabelledTime],
 ) -> Replayed {
     let signals = &Arc::new(signals.clone());
     let steps = &steps[..steps.partition_point(|s| s.at < options.until)];
     let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return Replayed::default() };
-    let range =
-        TimeRange { start: (options.until - REPLAYED).max(first.at + WARM), end: last.at + options.step.duration() };
+    let missed = || labels.iter().filter(|label| label.verdict == Verdict::Missed);
+    let from = missed().map(|label| label.range.start).fold(options.until - REPLAYED, Timestamp::min);
+    let range = TimeRange { start: from.max(first.at + WARM), end: last.at + options.step.duration() };
     if range.start >= range.end {
         return Replayed::default();
     }
@@ -95,10 +100,12 @@ pub(crate) fn replay(
     });
     let mut replayed = Replayed { weeks: range.duration().as_secs_f64() / (7.0 * 86_400.0), ..Replayed::default() };
     for (episode, watched) in episodes.iter().zip(watched) {
-        replayed.misses.entry(episode.breach.kind).or_default().push(watched.misses);
-        replayed.shapes.extend(watched.shape.map(|shape| (episode.breach.signal.clone(), shape)));
+        for _ in 0..weight(episode, labels) {
+            replayed.misses.entry(episode.breach.kind).or_default().push(watched.misses.clone());
+            replayed.shapes.extend(watched.shape.map(|shape| (episode.breach.signal.clone(), shape)));
+        }
     }
-    replayed.alarms = requests.map(|requests| judge(&truth, service, &episodes, &requests));
+    replayed.alarms = requests.map(|requests| judge(&truth, service, &episodes, &requests, labels));
     replayed
 }
 
@@ -141,7 +148,20 @@ impl Watched {
     }
 }
 
-fn judge(truth: &Truth, service: &str, episodes: &[Episode<'_>], requests: &[RemediationRequest]) -> Alarms {
+/// How often an episode counts.
+fn weight(episode: &Episode<'_>, labels: &[LabelledTime]) -> usize {
+    let missed = labels.iter().any(|label| label.verdict == Verdict::Missed && label.is_of(episode.breach));
+    if missed { MISSED_COUNTS } else { 1 }
+}
+
+/// The data say what became of a request, and people where they said something.
+fn judge(
+    truth: &Truth,
+    service: &str,
+    episodes: &[Episode<'_>],
+    requests: &[RemediationRequest],
+    labels: &[LabelledTime],
+) -> Alarms {
     let in_time = |episode: &&Episode<'_>| {
         let required = required_lead(episode.breach.kind).as_secs_f64().min(episode.way / 2.0);
         requests.iter().any(|r| {
@@ -150,12 +170,15 @@ fn judge(truth: &Truth, service: &str, episodes: &[Episode<'_>], requests: &[Rem
         })
     };
     let is_false = |r: &&RemediationRequest| {
+        if let Some(said) = was_false_alarm(labels, r.kind, &r.labels, r.at) {
+            return said;
+        }
         let seconds = r.predicted_breach.p90.seconds_since(r.at).max(forewarn_models::scorer::horizon_seconds(r.kind));
         let horizon = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
         truth.settle_request(service, r.kind, &r.labels, r.at, horizon) == Outcome::FalseAlarm
     };
     Alarms {
-        predicted: episodes.iter().filter(in_time).count() as u64,
+        predicted: episodes.iter().filter(in_time).map(|episode| weight(episode, labels) as u64).sum(),
         false_alarms: requests.iter().filter(is_false).count() as u64,
     }
 }

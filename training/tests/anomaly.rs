@@ -13,7 +13,7 @@ use forewarn_models::baselines::HORIZONS;
 use forewarn_models::ensemble::Detector;
 use forewarn_models::{Engine, EngineOptions, ModelBundle};
 use forewarn_schema::{LabelSet, Mode, Prediction, Step};
-use forewarn_training::{FitOptions, FitQuality, fit_service};
+use forewarn_training::{FitOptions, FitQuality, Known, fit_service};
 
 use common::{minute, noise, signals};
 
@@ -62,7 +62,7 @@ fn fit(service: &str, lstm_steps: usize) -> Arc<ModelBundle> {
         max_windows: 400,
         ..FitOptions::new(minute(TRAINED), Step::MINUTE)
     };
-    Arc::new(fit_service(service, &steps, &signals(), "digest", &options, &[]).unwrap())
+    Arc::new(fit_service(service, &steps, &signals(), "digest", &options, &Known::default()).unwrap())
 }
 
 static CART: LazyLock<Arc<ModelBundle>> = LazyLock::new(|| fit("cart", 12));

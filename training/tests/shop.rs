@@ -12,8 +12,9 @@ use forewarn_features::{Observation, ServiceStep};
 use forewarn_models::{Engine, EngineOptions, ForecastModel, ModelBundle};
 use forewarn_schema::{BreachKind, Feedback, FeedbackSubject, LabelSet, LabelSource, Step, TimeRange, Verdict};
 use forewarn_training::{
-    EvaluationInput, EvaluationReport, FitError, FitOptions, FleetPrior, GateVerdict, PromotionGate, Quiet,
-    RollingOriginBacktest, evaluate, fit_all, fit_service, fleet::lessons, render_html,
+    EvaluationInput, EvaluationReport, FitError, FitOptions, FitQuality, FleetPrior, GateVerdict, Known,
+    KnownOfService, LabelledTime, PromotionGate, Quiet, RollingOriginBacktest, evaluate, fit_all, fit_service,
+    fleet::lessons, is_of_this_fit, render_html,
 };
 
 use common::{minute, noise, signals};
@@ -87,13 +88,13 @@ fn options() -> FitOptions {
 
 /// What all of `histories` teach.
 fn prior(histories: &Histories, options: &FitOptions) -> FleetPrior {
-    let lessons = lessons(histories, &signals(), histories.len(), range(0, UNTIL), options, &[]);
+    let lessons = lessons(histories, &signals(), histories.len(), range(0, UNTIL), options, &Known::default());
     FleetPrior::learn(lessons, options, &|_, _| {}).unwrap()
 }
 
 fn fit_shop(histories: &Histories, options: &FitOptions) -> BTreeMap<String, Arc<ModelBundle>> {
     let prior = prior(histories, options);
-    fit_all(histories, &signals(), "digest", options, &prior, &[], &Quiet)
+    fit_all(histories, &signals(), "digest", options, &prior, &Known::default(), &Quiet)
         .into_iter()
         .map(|(service, bundle)| (service.to_string(), Arc::new(bundle.unwrap())))
         .collect()
@@ -117,6 +118,63 @@ fn evaluate_shop(candidates: &BTreeMap<String, Arc<ModelBundle>>, feedback: &[Fe
     })
 }
 
+/// As [`fit_shop`], with what is known besides the samples.
+fn fit_knowing(known: &Known) -> BTreeMap<String, ModelBundle> {
+    let (histories, options) = (shop(), options());
+    let lessons = lessons(&histories, &signals(), histories.len(), range(0, UNTIL), &options, known);
+    let prior = FleetPrior::learn(lessons, &options, &|_, _| {}).unwrap();
+    fit_all(&histories, &signals(), "digest", &options, &prior, known, &Quiet)
+        .into_iter()
+        .map(|(service, bundle)| (service.to_string(), bundle.unwrap()))
+        .collect()
+}
+
+#[test]
+fn what_people_say_is_learnt_and_taken_back_leaves_the_bits_of_before() {
+    let label = |verdict, from: i64, to: i64| LabelledTime {
+        kind: Some(BreachKind::Oom),
+        labels: LabelSet::new(),
+        range: range(from, to),
+        verdict,
+    };
+    let known = |labels: Vec<LabelledTime>| {
+        let user = KnownOfService { maintenance: vec![range(DAY, DAY + 120)], labels };
+        Known::before(minute(UNTIL), vec![], BTreeMap::from([("user".to_owned(), user)]))
+    };
+    let labels = vec![label(Verdict::TruePositive, 2 * DAY, 2 * DAY + 240), label(Verdict::FalsePositive, 300, 360)];
+    let said = known(labels.clone());
+    let moved = fit_knowing(&said);
+    let left_out = |bundle: &ModelBundle| {
+        let quality: FitQuality = serde_json::from_value(bundle.manifest.quality.clone().unwrap()).unwrap();
+        quality.left_out
+    };
+    let user = left_out(&moved["user"]).unwrap();
+    assert_eq!((user.labelled.hours, user.maintenance.hours, user.certainly_normal.hours), (4.0, 2.0, 1.0));
+    assert_eq!(user.digest.as_deref(), said.digest());
+    let cart = left_out(&moved["cart"]).unwrap();
+    assert_eq!((cart.labelled.count, cart.digest), (0, user.digest), "what one knows moves what all learn from");
+    assert_ne!(moved["user"].manifest.version, CANDIDATES["user"].manifest.version);
+    assert_ne!(moved["user"].manifest.version, fit_knowing(&known(labels[..1].to_vec()))["user"].manifest.version);
+
+    // A label of what is not yet, and none: the bits of before, and no word of it in the manifest.
+    let later = Known::before(
+        minute(UNTIL),
+        vec![],
+        BTreeMap::from([(
+            "user".to_owned(),
+            KnownOfService { maintenance: vec![], labels: vec![label(Verdict::Missed, UNTIL, UNTIL + 60)] },
+        )]),
+    );
+    for bundle in fit_knowing(&later).values() {
+        let before = &CANDIDATES[&bundle.manifest.service];
+        assert_eq!(bundle.manifest.version, before.manifest.version);
+        assert!(!serde_json::to_string(&before.manifest).unwrap().contains("left_out"));
+    }
+    let (signals, options) = (signals(), options());
+    let again = |known: &Known| is_of_this_fit(&moved["user"].manifest, "digest", &signals, &options, known);
+    assert!(again(&said) && !again(&later), "a fit that was interrupted finds its own");
+}
+
 static REPORT: LazyLock<EvaluationReport> = LazyLock::new(|| evaluate_shop(&CANDIDATES, &[]));
 
 fn bytes_of(bundles: &BTreeMap<String, Arc<ModelBundle>>) -> Vec<BTreeMap<String, Vec<u8>>> {
@@ -137,7 +195,7 @@ fn which_services_are_fitted_together_changes_no_bit() {
     let prior = prior(&shop, &options());
     let alone = |service: &str| {
         let part = Histories::from([shop.get_key_value(service).map(|(s, h)| (Arc::clone(s), h.clone())).unwrap()]);
-        let fitted = fit_all(&part, &signals(), "digest", &options(), &prior, &[], &Quiet);
+        let fitted = fit_all(&part, &signals(), "digest", &options(), &prior, &Known::default(), &Quiet);
         fitted.into_iter().map(|(service, bundle)| (service.to_string(), Arc::new(bundle.unwrap())))
     };
     let parts: BTreeMap<_, _> = alone("cart").chain(alone("user")).collect();
@@ -149,10 +207,10 @@ fn lessons_are_the_same_one_teacher_at_a_time() {
     let shop = shop();
     let one_by_one = shop.iter().flat_map(|(service, steps)| {
         let alone = Histories::from([(Arc::clone(service), steps.clone())]);
-        lessons(&alone, &signals(), shop.len(), range(0, UNTIL), &options(), &[])
+        lessons(&alone, &signals(), shop.len(), range(0, UNTIL), &options(), &Known::default())
     });
     let prior = FleetPrior::learn(one_by_one.collect(), &options(), &|_, _| {}).unwrap();
-    let fitted = fit_all(&shop, &signals(), "digest", &options(), &prior, &[], &Quiet);
+    let fitted = fit_all(&shop, &signals(), "digest", &options(), &prior, &Known::default(), &Quiet);
     let fitted = fitted.into_iter().map(|(service, bundle)| (service.to_string(), Arc::new(bundle.unwrap()))).collect();
     assert!(bytes_of(&CANDIDATES) == bytes_of(&fitted));
 }
@@ -162,7 +220,7 @@ fn the_manifest_says_from_how_many_windows_of_whom_the_lstm_learnt() {
     let quality = |bundle: &ModelBundle| bundle.manifest.quality.clone().unwrap();
     let cart = &CANDIDATES["cart"];
     assert_eq!((quality(cart)["windows"].as_u64(), quality(cart)["fleet_windows"].as_u64()), (Some(400), Some(400)));
-    let alone = fit_service("cart", &shop()["cart"], &signals(), "digest", &options(), &[]).unwrap();
+    let alone = fit_service("cart", &shop()["cart"], &signals(), "digest", &options(), &Known::default()).unwrap();
     assert_eq!((quality(&alone)["windows"].as_u64(), quality(&alone)["fleet_windows"].as_u64()), (Some(400), Some(0)));
     assert!(alone.lstm.is_some() && alone.lstm != cart.lstm);
     let few = FitOptions { max_windows: 60, ..options() };
@@ -217,13 +275,13 @@ fn too_little_history_is_an_error_and_the_others_go_on() {
     histories.insert("new".into(), history("new", 3, UNTIL - 60..END, wave));
     let options = FitOptions { lstm_steps: 0, ..options() };
     let prior = prior(&histories, &options);
-    let fitted = fit_all(&histories, &signals(), "digest", &options, &prior, &[], &Quiet);
+    let fitted = fit_all(&histories, &signals(), "digest", &options, &prior, &Known::default(), &Quiet);
     let outcomes: Vec<(&str, bool)> = fitted.iter().map(|(service, r)| (&**service, r.is_ok())).collect();
     assert_eq!(outcomes, [("cart", true), ("new", false), ("user", true)]);
     let error = fitted[1].1.as_ref().unwrap_err();
     assert!(matches!(error, FitError::TooLittleHistory { .. }));
     assert_eq!(error.to_string(), "service \"new\" needs 1d of history before 2026-01-05T00:00:00Z, got 1h");
-    let none = fit_service("empty", &[], &signals(), "digest", &options, &[]).unwrap_err();
+    let none = fit_service("empty", &[], &signals(), "digest", &options, &Known::default()).unwrap_err();
     assert_eq!(none.to_string(), "service \"empty\" needs 1d of history before 2026-01-05T00:00:00Z, got 0s");
 }
 

@@ -9,10 +9,12 @@ use std::time::Duration;
 use forewarn_schema::{RemediationRequest, Timestamp};
 use serde::Serialize;
 
-use crate::state::word;
+use crate::state::{Worsened, word};
 
 /// The `alertname` of every alert of ours; what `POST /api/v1/alertmanager` does not take for something that happened.
 pub(crate) const ALERT_NAME: &str = "ForewarnPredictedBreach";
+/// The `alertname` where a remediation made things worse.
+pub(crate) const WORSENED_NAME: &str = "ForewarnRemediationWorsened";
 /// Names of labels that are ours; a target's own label of such a name is called `target_…`.
 const OURS: [&str; 6] = ["alertname", "service", "kind", "signal", "playbook", "mode"];
 /// Clocks that differ by less tell the same time.
@@ -23,7 +25,7 @@ const SAME: i64 = 60_000;
 #[serde(rename_all = "camelCase")]
 pub(super) struct Alert {
     pub(super) labels: BTreeMap<String, String>,
-    annotations: BTreeMap<&'static str, String>,
+    pub(super) annotations: BTreeMap<&'static str, String>,
     starts_at: Timestamp,
     ends_at: Timestamp,
     #[serde(rename = "generatorURL")]
@@ -75,6 +77,27 @@ impl Alert {
             generator_url: format!("{public_url}/#r-{}", request.id),
             is_firing: ended.is_none(),
         }
+    }
+}
+
+impl Alert {
+    /// People are needed: a remediation made things worse. Fires for `valid` from now, or is over since `ended`.
+    pub(super) fn worsened(
+        worsened: &Worsened,
+        ended: Option<Timestamp>,
+        valid: Duration,
+        clocks: &Clocks,
+        public_url: &str,
+    ) -> Self {
+        let (request, found) = (&worsened.request, &worsened.verification);
+        let mut alert = Self::new(request, ended, valid, clocks, public_url);
+        alert.starts_at = clocks.on_the_wall(found.at);
+        alert.ends_at = alert.ends_at.max(alert.starts_at + Duration::from_millis(1));
+        alert.labels.insert("alertname".to_owned(), WORSENED_NAME.to_owned());
+        let playbook = request.playbook.as_deref().unwrap_or("the remediation");
+        alert.annotations.insert("summary", format!("{}: {playbook} made it worse", request.service));
+        alert.annotations.insert("description", found.reason.clone());
+        alert
     }
 }
 
@@ -185,6 +208,23 @@ mod tests {
         asked.id = "r-2".into();
         assert_eq!(alert(&asked, None, 1200, 1200).labels, first.labels);
         assert_eq!(first.generator_url, "http://forewarn:9797/#r-r-1");
+    }
+
+    #[test]
+    fn what_was_made_worse_is_an_alert_of_its_own() {
+        let worsened = Worsened {
+            request: request(LabelSet::from([("pod", "cart-1")])),
+            verification: crate::state::Verification {
+                finding: forewarn_models::verification::Finding::Worsened,
+                reason: "the limit was reached".into(),
+                at: at(1500),
+            },
+        };
+        let clocks = Clocks::new(at(1600), at(1600));
+        let alert = Alert::worsened(&worsened, None, Duration::from_secs(240), &clocks, "http://forewarn:9797");
+        assert_eq!(alert.labels["alertname"], "ForewarnRemediationWorsened");
+        assert_eq!((alert.labels["service"].as_str(), alert.labels["pod"].as_str()), ("cart", "cart-1"));
+        assert_eq!((alert.starts_at, alert.annotations["description"].as_str()), (at(1500), "the limit was reached"));
     }
 
     #[test]

@@ -22,6 +22,8 @@ const MOST_ALERTS: u32 = 500;
 const BATCH: usize = 100;
 /// An alert that is over is told for so long: an instance that missed its end hears it later.
 const TOLD_AFTER: Duration = Duration::from_secs(15 * 60);
+/// People are called for so long by one remediation that made things worse.
+const CALLED_FOR: Duration = Duration::from_secs(4 * 3600);
 /// So many tellings may be missed before an instance thinks that an alert is over.
 const TELLINGS: u32 = 4;
 /// What is kept of an instance's complaint, in bytes.
@@ -149,6 +151,7 @@ async fn current(app: &AppState, every: Duration) -> Result<Vec<Alert>, crate::s
     let clocks = Clocks::new(app.now(), (app.0.options.wall_clock)());
     let stopped = app.0.store.stopped().await?;
     let requests = app.0.store.requests_in_sight(clocks.now - TOLD_AFTER, MOST_ALERTS).await?;
+    let links = app.links_for_messages().await;
     let mut alerts: Vec<Alert> = Vec::new();
     for stored in requests {
         let is_open = matches!(stored.status, RequestStatus::Open | RequestStatus::Approved);
@@ -161,7 +164,17 @@ async fn current(app: &AppState, every: Duration) -> Result<Vec<Alert>, crate::s
         if ended.is_some_and(|ended| ended + TOLD_AFTER < clocks.now) {
             continue;
         }
-        let alert = Alert::new(&stored.request, ended, every * TELLINGS, &clocks, &app.0.public_url);
+        let mut alert = Alert::new(&stored.request, ended, every * TELLINGS, &clocks, &app.0.public_url);
+        alert.annotations.extend(super::links::annotations(links.as_ref(), &stored.request));
+        if alerts.iter().all(|known| known.labels != alert.labels) {
+            alerts.push(alert);
+        }
+    }
+    // A stop does not silence this: what was done is done.
+    for worsened in app.0.store.worsened_since(clocks.now - CALLED_FOR - TOLD_AFTER, MOST_ALERTS).await? {
+        let ends = worsened.verification.at + CALLED_FOR;
+        let ended = (ends <= clocks.now).then_some(ends);
+        let alert = Alert::worsened(&worsened, ended, every * TELLINGS, &clocks, &app.0.public_url);
         if alerts.iter().all(|known| known.labels != alert.labels) {
             alerts.push(alert);
         }

@@ -5,6 +5,7 @@
 mod alert;
 mod alertmanager;
 mod backoff;
+mod links;
 mod reach;
 mod signature;
 
@@ -18,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{Instrument as _, field};
 
-pub(crate) use self::alert::ALERT_NAME;
+pub(crate) use self::alert::{ALERT_NAME, WORSENED_NAME};
 pub use self::alertmanager::AlertmanagerStatus;
 pub(crate) use self::alertmanager::Instance;
 pub use self::reach::{OutOfReach, Reach};
@@ -89,7 +90,7 @@ impl Delivery {
         let due: Vec<OutboxEntry> = heads
             .into_iter()
             // What is too late is put away whatever holds it.
-            .filter(|e| time > e.expires_at || !held.covers(&service_of(&e.payload)))
+            .filter(|e| time > e.expires_at || e.is_escalation() || !held.covers(&service_of(&e.payload)))
             .filter(|e| !self.not_before.contains_key(&e.target_key))
             .take(PARALLEL as usize)
             .collect();
@@ -191,8 +192,9 @@ async fn attempt(
     if app.now() > entry.expires_at {
         return (Fate::Expired, None);
     }
+    let payload = links::added(app, &entry.payload).await;
     let timestamp = (app.0.options.wall_clock)().millis().div_euclid(1000);
-    let signature = sign_webhook(secret, &entry.event_id, timestamp, entry.payload.as_bytes());
+    let signature = sign_webhook(secret, &entry.event_id, timestamp, payload.as_bytes());
     let sent = client
         .post(url)
         .header(CONTENT_TYPE, "application/json")
@@ -200,7 +202,7 @@ async fn attempt(
         .header("webhook-id", &entry.event_id)
         .header("webhook-timestamp", timestamp.to_string())
         .header("webhook-signature", signature)
-        .body(entry.payload.clone())
+        .body(payload)
         .send()
         .await;
     match sent {

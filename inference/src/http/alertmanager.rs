@@ -1,13 +1,15 @@
 //! `POST /api/v1/alertmanager`: Alertmanager's webhook (version 4). A firing alert is a label:
 //!
 //! - with the label `forewarn_prediction_id`: that prediction came true;
-//! - with the labels `service` and `kind` (`kind` as in predictions; an `alertname` that is such a
-//!   kind does too): a breach. Where a request for it was emitted in the day before and had not
-//!   expired, its prediction came true; where not, the breach was missed;
+//! - with labels that name a service and a kind of breach: a breach. Where a request for it was emitted in the day before
+//!   and had not expired, its prediction came true; where not, the breach was missed. Which labels those are, and which
+//!   kind an alert of which name is about, says [`AlertMapping`]; by default `service` or `node`, and `kind` (as in
+//!   predictions) or an `alertname` that is such a kind;
 //! - an alert of our own (see `delivery::alert`) that comes back says only what we said;
 //! - any other alert says nothing, and is counted.
 //!
-//! Alertmanager repeats a firing alert; a repetition adds nothing.
+//! Alertmanager repeats a firing alert; a repetition adds nothing, also where somebody took back what the first one said. A
+//! resolved alert says nothing: a label is of when a breach came.
 
 use axum::Json;
 use axum::extract::State;
@@ -20,8 +22,9 @@ use std::time::Duration;
 
 use super::Problem;
 use crate::app::{AppState, NewFeedback};
-use crate::delivery::ALERT_NAME;
+use crate::delivery::{ALERT_NAME, WORSENED_NAME};
 use crate::error::AppError;
+use crate::options::AlertMapping;
 
 /// How long before the alert a request may have been emitted and still be about it.
 const ANNOUNCED_WITHIN: Duration = Duration::from_secs(86_400);
@@ -64,28 +67,40 @@ async fn take(app: &AppState, alert: &Alert) -> Result<&'static str, AppError> {
         return Ok("resolved");
     }
     let label = |name: &str| alert.labels.get(name).map(String::as_str);
-    if label("alertname") == Some(ALERT_NAME) {
+    if matches!(label("alertname"), Some(ALERT_NAME | WORSENED_NAME)) {
         return Ok("own");
     }
+    let mapping = &app.0.options.feedback.alerts;
     let (subject, verdict) = if let Some(id) = label("forewarn_prediction_id") {
         if app.prediction(id).await?.is_none() {
             return Ok("unknown");
         }
         (FeedbackSubject::Prediction { prediction_id: id.to_owned() }, Verdict::TruePositive)
     } else {
-        let kind = label("kind").or_else(|| label("alertname")).and_then(|text| text.parse::<BreachKind>().ok());
-        let (Some(service), Some(kind)) = (label("service").or_else(|| label("node")), kind) else {
+        let (Some(service), Some(kind)) = (mapping.service(&alert.labels), mapping.kind(&alert.labels)) else {
             return Ok("unknown");
         };
         judge(app, service, kind, alert.starts_at.unwrap_or_else(|| app.now())).await?
     };
     let note = label("alertname").map(|name| format!("alert {name}"));
-    let known = app.0.store.feedback().await?;
-    if known.iter().any(|f| f.source == LabelSource::Alertmanager && f.subject == subject) {
+    let known = app.0.store.labels_of(&subject).await?;
+    if known.iter().any(|(label, _)| label.source == LabelSource::Alertmanager) {
         return Ok("repeated");
     }
     app.add_feedback(NewFeedback { subject, verdict, note, source: LabelSource::Alertmanager }).await?;
     Ok("labelled")
+}
+
+impl AlertMapping {
+    fn service<'a>(&self, labels: &'a BTreeMap<String, String>) -> Option<&'a str> {
+        let named = self.service_labels.iter().filter_map(|name| labels.get(name));
+        named.map(String::as_str).find(|service| !service.is_empty())
+    }
+
+    fn kind(&self, labels: &BTreeMap<String, String>) -> Option<BreachKind> {
+        let by_name = labels.get("alertname").and_then(|name| self.kinds.get(name)).copied();
+        by_name.or_else(|| self.kind_labels.iter().find_map(|name| labels.get(name)?.parse().ok()))
+    }
 }
 
 /// Whether a breach of `service` at `at` was announced.

@@ -91,14 +91,16 @@ fn not_too_often(
     from: Option<IpAddr>,
     caller: Result<Arc<str>, Refused>,
 ) -> Result<Arc<str>, Refused> {
-    let rate = match Role::needed(method, path) {
+    let needed = Role::needed(method, path);
+    let rate = match needed {
+        None if path.starts_with("/l/") => &app.0.links,
         None => return caller,
         Some(Role::Write) => &app.0.writes,
         Some(Role::Read | Role::Operate) => &app.0.requests,
     };
     let address = from.map_or_else(|| "unknown".to_owned(), |from| from.to_string());
     let who = match &caller {
-        Ok(name) if app.0.asks_who() => name,
+        Ok(name) if app.0.asks_who() && needed.is_some() => name,
         Err(Refused::NotAllowed { name, .. }) => name,
         Ok(_) | Err(Refused::Unknown) => address.as_str(),
         Err(Refused::Wait { .. } | Refused::TooOften { .. }) => return caller,

@@ -5,6 +5,7 @@ mod alertmanager;
 pub(crate) mod deliver;
 mod feedback;
 mod guard;
+mod ladders;
 mod models;
 mod openapi;
 mod operations;
@@ -15,6 +16,8 @@ mod problem;
 mod rendered;
 mod requests;
 mod safety;
+mod settlements;
+mod thresholds;
 mod write;
 
 use axum::Router;
@@ -46,12 +49,18 @@ fn routes(app: &AppState) -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/api/v1/silences/{id}", delete(safety::end_silence)),
         ("/api/v1/modes", get(safety::modes)),
         ("/api/v1/modes/{service}/{playbook}", put(safety::set_mode).delete(safety::forget_mode)),
+        ("/api/v1/ladders", get(ladders::list)),
+        ("/api/v1/ladders/{service}/{playbook}", get(ladders::moves)),
         ("/api/v1/outbox", get(outbox::list)),
         ("/api/v1/outbox/{id}/resend", post(outbox::resend)),
         ("/api/v1/audit", get(outbox::audit)),
+        ("/api/v1/settlements", get(settlements::list)),
         ("/api/v1/feedback", get(feedback::list).post(feedback::add)),
+        ("/api/v1/feedback/links", post(feedback::links)),
         ("/api/v1/feedback/{id}", delete(feedback::remove)),
+        ("/api/v1/feedback/{id}/restore", post(feedback::restore)),
         ("/api/v1/alertmanager", post(alertmanager::receive)),
+        ("/api/v1/thresholds", get(thresholds::show)),
         ("/api/v1/models", get(models::list)),
         ("/api/v1/models/{service}/promote", post(models::promote)),
         ("/api/v1/models/{service}/rollback", post(models::rollback)),

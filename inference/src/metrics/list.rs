@@ -37,15 +37,30 @@ pub(super) enum Metric {
     Labels,
     Alerts,
     ModelInfo,
+    ShadowInfo,
     ModelsRefused,
     StateFailures,
     StepDuration,
     RequestsOpen,
     OutboxOldest,
     ModelAge,
+    LastRunAge,
     DriftedSignals,
+    AutonomyMode,
+    AutonomyVerified,
+    Verifications,
+    MinProbability,
     DecodersBusy,
     ResidentMemory,
+    Settlements,
+    Unsettled,
+    RollingRecall,
+    RollingPrecision,
+    RollingFalseAlarms,
+    RollingLead,
+    RollingCoverage,
+    RollingTimeError,
+    RollingCases,
 }
 
 /// How Prometheus should treat it.
@@ -80,7 +95,7 @@ pub(super) const UNLABELLED_COUNTERS: [Metric; 6] = [
 ];
 
 impl Metric {
-    pub(super) const ALL: [Self; 43] = [
+    pub(super) const ALL: [Self; 58] = [
         Self::BuildInfo,
         Self::Ready,
         Self::Leads,
@@ -115,15 +130,30 @@ impl Metric {
         Self::Labels,
         Self::Alerts,
         Self::ModelInfo,
+        Self::ShadowInfo,
         Self::ModelsRefused,
         Self::StateFailures,
         Self::StepDuration,
         Self::RequestsOpen,
         Self::OutboxOldest,
         Self::ModelAge,
+        Self::LastRunAge,
         Self::DriftedSignals,
+        Self::AutonomyMode,
+        Self::AutonomyVerified,
+        Self::Verifications,
+        Self::MinProbability,
         Self::DecodersBusy,
         Self::ResidentMemory,
+        Self::Settlements,
+        Self::Unsettled,
+        Self::RollingRecall,
+        Self::RollingPrecision,
+        Self::RollingFalseAlarms,
+        Self::RollingLead,
+        Self::RollingCoverage,
+        Self::RollingTimeError,
+        Self::RollingCases,
     ];
 
     /// Name, type, help.
@@ -232,6 +262,9 @@ impl Metric {
                 ("forewarn_alerts_total", Counter, "Alerts received from Alertmanager, by what became of them.")
             }
             Self::ModelInfo => ("forewarn_model_info", Gauge, "Always 1; the model version that serves a service."),
+            Self::ShadowInfo => {
+                ("forewarn_shadow_info", Gauge, "Always 1; the candidate that scores a service beside what serves it.")
+            }
             Self::ModelsRefused => {
                 ("forewarn_models_refused_total", Counter, "Promoted models that could not be loaded and do not serve.")
             }
@@ -254,15 +287,81 @@ impl Metric {
                 Gauge,
                 "How long ago the data ended that the model serving a service was trained on.",
             ),
+            Self::LastRunAge => (
+                "forewarn_last_run_age_seconds",
+                Gauge,
+                "How long ago the weekly job began that was last done whole; absent where it never was.",
+            ),
             Self::DriftedSignals => (
                 "forewarn_drifted_signals",
                 Gauge,
                 "Signals of a service that the newest evaluation found to have moved much since the training.",
             ),
+            Self::AutonomyMode => (
+                "forewarn_autonomy_mode",
+                Gauge,
+                "How far a playbook may act on a service: dry run (0), approval (1), automatic (2).",
+            ),
+            Self::AutonomyVerified => (
+                "forewarn_autonomy_verified",
+                Gauge,
+                "Successes that the forecast verified of a playbook on a service, since it stands on its rung.",
+            ),
+            Self::Verifications => (
+                "forewarn_verifications",
+                Gauge,
+                "Requests, not dry runs, by what came of them as the forecast saw it; watched: not known yet.",
+            ),
+            Self::MinProbability => (
+                "forewarn_threshold_min_probability",
+                Gauge,
+                "From which probability on a breach is announced, where labels moved that; service is empty for those without labels.",
+            ),
             Self::DecodersBusy => {
                 ("forewarn_write_decoders_busy", Gauge, "Remote writes being decoded now; at most 4.")
             }
             Self::ResidentMemory => ("process_resident_memory_bytes", Gauge, "Memory that the process uses."),
+            Self::Settlements => (
+                "forewarn_settlements_total",
+                Counter,
+                "Predictions and missed breaches settled from the data, by kind and what became of them.",
+            ),
+            Self::Unsettled => ("forewarn_unsettled", Gauge, "Predictions that wait to be settled from the data."),
+            Self::RollingRecall => (
+                "forewarn_rolling_recall",
+                Gauge,
+                "Share of breaches in the window that a request announced in time, 0 to 1; absent without a breach.",
+            ),
+            Self::RollingPrecision => (
+                "forewarn_rolling_precision",
+                Gauge,
+                "Share of requests settled in the window that were right, 0 to 1; absent without one.",
+            ),
+            Self::RollingFalseAlarms => (
+                "forewarn_rolling_false_alarms_per_week",
+                Gauge,
+                "Requests settled in the window that were wrong, a week; absent without any case.",
+            ),
+            Self::RollingLead => (
+                "forewarn_rolling_lead_seconds",
+                Gauge,
+                "How long before their breaches the requests came, the median in the window; absent without one.",
+            ),
+            Self::RollingCoverage => (
+                "forewarn_rolling_interval_coverage",
+                Gauge,
+                "Share of breaches in the window within the 80 % interval said of them, 0 to 1; absent without one.",
+            ),
+            Self::RollingTimeError => (
+                "forewarn_rolling_time_error_ratio",
+                Gauge,
+                "How far the time to breach was off, as a share of the true one, the median in the window; absent without one.",
+            ),
+            Self::RollingCases => (
+                "forewarn_rolling_cases",
+                Gauge,
+                "Of how many cases the figures of the window are made: requests, breaches, leads, intervals.",
+            ),
         }
     }
 }

@@ -5,13 +5,16 @@ mod exposition;
 mod histogram;
 mod list;
 mod process;
+mod rolling;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use forewarn_models::guardrails::HeldBy;
-use forewarn_schema::{LabelSource, Prediction, RemediationRequest, RequestStatus, Timestamp, Verdict};
+use forewarn_models::ladder::Rung;
+use forewarn_models::verification::Finding;
+use forewarn_schema::{BreachKind, LabelSource, Prediction, RemediationRequest, RequestStatus, Timestamp, Verdict};
 
 use self::exposition::{Exposition, Labels};
 use self::histogram::Histogram;
@@ -115,6 +118,11 @@ impl Metrics {
         self.add(Metric::Alerts, labels([("result", result)]), 1);
     }
 
+    /// A prediction, or a breach that nobody announced, is settled.
+    pub(crate) fn settled(&self, kind: BreachKind, was: &'static str) {
+        self.add(Metric::Settlements, labels([("kind", kind.as_str()), ("was", was)]), 1);
+    }
+
     pub(crate) fn model_refused(&self) {
         self.add(Metric::ModelsRefused, Labels::new(), 1);
     }
@@ -125,6 +133,8 @@ impl Metrics {
         let snapshot = app.0.scorer.current(status.now);
         let predictions = &snapshot.predictions;
         let requests = app.requests().await.unwrap_or_default();
+        // Where the database is away the figures are absent, and the rest is there.
+        let outcomes = app.outcomes().await.unwrap_or_default();
         let mut out = Exposition::default();
         let gauge = |value: f64| vec![(Labels::new(), value)];
         for metric in Metric::ALL {
@@ -170,6 +180,10 @@ impl Metrics {
                     let serving = app.0.slots.serving();
                     serving.iter().map(|(s, v)| (labels([("service", s), ("model_version", v)]), 1.0)).collect()
                 }
+                Metric::ShadowInfo => {
+                    let scoring = app.0.shadows.scoring();
+                    scoring.iter().map(|(s, v)| (labels([("service", s), ("model_version", v)]), 1.0)).collect()
+                }
                 Metric::TimeToBreach => {
                     let targets = predictions.iter().take(MAX_TARGETS);
                     targets.flat_map(time_to_breach).collect()
@@ -188,15 +202,26 @@ impl Metrics {
                     let age = |version: &str| Some(status.now.seconds_since(trained_until(version)?));
                     serving.iter().filter_map(|(s, v)| Some((labels([("service", s)]), age(v)?))).collect()
                 }
+                Metric::LastRunAge => {
+                    app.0.last_run.began().map_or_else(Vec::new, |at| gauge(status.now.seconds_since(at)))
+                }
                 Metric::DriftedSignals => {
                     let drifted = app.0.quality.drifted();
                     drifted.iter().map(|(service, count)| (labels([("service", service)]), *count as f64)).collect()
                 }
+                Metric::AutonomyMode => ladders(app, |rung| f64::from(rung.mode as u8)).await,
+                Metric::AutonomyVerified => ladders(app, |rung| f64::from(rung.verified)).await,
+                Metric::Verifications => verifications(app).await,
+                Metric::MinProbability => moved_thresholds(app),
                 Metric::DecodersBusy => {
                     gauge(crate::server::DECODERS.saturating_sub(app.0.decoders.available_permits()) as f64)
                 }
                 Metric::ResidentMemory => process::resident_bytes().map_or_else(Vec::new, gauge),
-                counter => self.counted(counter),
+                Metric::Unsettled => {
+                    let count = app.0.store.unsettled_count().await;
+                    count.map_or_else(|_| Vec::new(), |count| gauge(count as f64))
+                }
+                other => rolling::samples(other, &outcomes).unwrap_or_else(|| self.counted(other)),
             };
             out.family(metric, &samples);
         }
@@ -215,6 +240,30 @@ fn held_back(app: &AppState) -> Vec<(Labels, f64)> {
     let counts = app.0.scorer.held_back();
     let count = |by: HeldBy| counts.get(&by).copied().unwrap_or(0) as f64;
     HeldBy::ALL.map(|by| (labels([("reason", by.as_str())]), count(by))).into()
+}
+
+/// A figure of every ladder.
+async fn ladders(app: &AppState, figure: impl Fn(&Rung) -> f64) -> Vec<(Labels, f64)> {
+    let ladders = app.autonomy().await.map(|autonomy| autonomy.ladders).unwrap_or_default();
+    ladders.iter().map(|l| (labels([("service", &l.service), ("playbook", &l.playbook)]), figure(&l.rung))).collect()
+}
+
+/// Every finding is there from the start, so that its first rise is seen.
+async fn verifications(app: &AppState) -> Vec<(Labels, f64)> {
+    let counts: BTreeMap<String, u64> =
+        app.0.store.verification_counts().await.unwrap_or_default().into_iter().collect();
+    let names = Finding::ALL.map(Finding::as_str).into_iter().chain(["watched"]);
+    names.map(|name| (labels([("finding", name)]), counts.get(name).copied().unwrap_or(0) as f64)).collect()
+}
+
+/// At most so many as targets: a threshold is a service's and a kind's.
+fn moved_thresholds(app: &AppState) -> Vec<(Labels, f64)> {
+    let standing = app.0.learning.standing();
+    let moved = standing.iter().filter(|one| one.now != one.start).take(MAX_TARGETS);
+    let label = |one: &forewarn_models::learning::Standing| {
+        labels([("service", one.service.as_deref().unwrap_or_default()), ("kind", one.kind.as_str())])
+    };
+    moved.map(|one| (label(one), one.now.min_probability)).collect()
 }
 
 fn held_now(app: &AppState) -> Vec<(Labels, f64)> {

@@ -5,30 +5,14 @@ use axum::Form;
 use axum::extract::State;
 use axum::extract::rejection::FormRejection;
 use axum::response::{IntoResponse, Redirect, Response};
-use forewarn_schema::{FeedbackSubject, LabelSource, Verdict};
 use serde::Deserialize;
 
 use super::error::PageError;
-use super::toast::with_label;
-use crate::app::{AppState, NewFeedback};
+use crate::app::AppState;
 use crate::error::AppError;
 use crate::state::Decision;
 
 pub(super) type Input<T> = Result<Form<T>, FormRejection>;
-
-#[derive(Deserialize)]
-pub(super) struct LabelForm {
-    prediction_id: String,
-    verdict: Verdict,
-    note: Option<String>,
-    back: Option<String>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct UnlabelForm {
-    id: String,
-    back: Option<String>,
-}
 
 #[derive(Deserialize)]
 pub(super) struct DecisionForm {
@@ -41,32 +25,6 @@ pub(super) struct DecisionForm {
 pub(super) struct ModelForm {
     service: String,
     back: Option<String>,
-}
-
-/// `POST /actions/label`.
-pub(super) async fn label(State(app): State<AppState>, form: Input<LabelForm>) -> Response {
-    let form = match form {
-        Ok(Form(form)) => form,
-        Err(rejection) => return refused(&app, &rejection).await,
-    };
-    let new = NewFeedback {
-        subject: FeedbackSubject::Prediction { prediction_id: form.prediction_id },
-        verdict: form.verdict,
-        note: form.note.map(|note| note.trim().to_owned()).filter(|note| !note.is_empty()),
-        source: LabelSource::Page,
-    };
-    match app.add_feedback(new).await {
-        Ok(label) => Redirect::to(&with_label(way_back(form.back.as_deref()), &label.id)).into_response(),
-        Err(error) => PageError::of(&app, error).await.into_response(),
-    }
-}
-
-/// `POST /actions/unlabel`. A label that is gone already was taken back by somebody else: no error.
-pub(super) async fn unlabel(State(app): State<AppState>, form: Input<UnlabelForm>) -> Response {
-    match form {
-        Ok(Form(form)) => done(&app, app.delete_feedback(&form.id).await, form.back).await,
-        Err(rejection) => refused(&app, &rejection).await,
-    }
 }
 
 /// `POST /actions/decide`.
@@ -105,7 +63,7 @@ pub(super) async fn refused(app: &AppState, rejection: &FormRejection) -> Respon
 }
 
 /// Only to a page of ours: a form field must not send a reader elsewhere.
-fn way_back(back: Option<&str>) -> &str {
+pub(super) fn way_back(back: Option<&str>) -> &str {
     let is_ours = |path: &str| path.starts_with('/') && !path.starts_with("//");
     let is_plain = |path: &str| path.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
     back.filter(|path| is_ours(path) && is_plain(path)).unwrap_or("/")

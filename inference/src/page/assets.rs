@@ -16,6 +16,11 @@ const ZOOM: &str = include_str!("../../templates/assets/zoom.js");
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const ICON: &str = include_str!("../../templates/assets/icon.svg");
 
+/// `GET /l/page.css`: for those who have a link and no login.
+pub(super) async fn style() -> Response {
+    file(Path("page.css".to_owned())).await
+}
+
 /// `GET /assets/{file}`.
 pub(super) async fn file(Path(file): Path<String>) -> Response {
     let (kind, body): (_, &'static str) = match file.as_str() {

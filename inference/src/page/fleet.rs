@@ -3,12 +3,14 @@
 use askama::Template;
 use axum::extract::{Query as UrlQuery, State};
 use axum::response::{IntoResponse, Response};
+use forewarn_models::learning::{Caution, Standing};
 use forewarn_models::registry::{VersionInfo, VersionState};
 use forewarn_plots::format_day_time;
 
 use super::error::PageError;
 use super::filter::{Filter, Pager, Query};
 use super::quality::{Evaluation, Figures, Gate};
+use super::shadow::ShadowCard;
 use super::view::{Shell, count_open};
 use super::{html, words};
 use crate::app::{AppState, ServiceModel};
@@ -27,6 +29,8 @@ struct FleetPage {
     models: Vec<ModelCard>,
     pager: Pager,
     in_registry: usize,
+    /// Of services that nobody labelled.
+    fleet_thresholds: Vec<ThresholdLine>,
 }
 
 struct ModelCard {
@@ -38,10 +42,20 @@ struct ModelCard {
     gate: Option<Gate>,
     figures: Vec<Figures>,
     report: Option<String>,
+    shadow: Option<ShadowCard>,
     can_roll_back: bool,
     error: Option<String>,
+    /// From when on it is announced, where labels moved that.
+    thresholds: Vec<ThresholdLine>,
     versions: Vec<VersionRow>,
     more_versions: usize,
+}
+
+struct ThresholdLine {
+    kind: String,
+    start: String,
+    now: String,
+    why: String,
 }
 
 struct VersionRow {
@@ -72,10 +86,16 @@ async fn page(app: &AppState, query: &Query) -> Result<FleetPage, AppError> {
     let (pager, shown) = Pager::of(&filter, "/models", matching.len(), SERVICES_A_PAGE);
     let reports = shared.registry.evaluations().await?;
     let evaluation = shared.quality.newest(app, &reports).await?;
+    let standing = shared.learning.standing();
     let mut models = Vec::new();
     for service in &matching[shown] {
         let (model, versions) = shared.slots.one(&shared.registry, service).await?;
+        let refused = shared.shadows.of(service).and_then(|(shadow, refused)| Some((shadow, refused?)));
         let mut card = card(model, &versions, evaluation.as_deref());
+        if let Some((shadow, refused)) = refused {
+            card.shadow = Some(ShadowCard::new(&shadow, Some(refused)));
+        }
+        card.thresholds = thresholds(&standing, Some(service));
         if !card.figures.is_empty() {
             card.report = reports.first().map(|name| super::reports::href(name));
         }
@@ -85,10 +105,31 @@ async fn page(app: &AppState, query: &Query) -> Result<FleetPage, AppError> {
         shell: Shell::new(&status, "models", "Models", count_open(&requests)),
         back: format!("/models{}", filter.query(pager.page)),
         in_registry: services.len(),
+        fleet_thresholds: thresholds(&standing, None),
         models,
         pager,
         filter,
     })
+}
+
+/// The thresholds of a service (`None`: of those that nobody labelled) that labels moved.
+fn thresholds(standing: &[Standing], service: Option<&String>) -> Vec<ThresholdLine> {
+    let said = |c: &Caution| format!("{:.0} % for {} steps", 100.0 * c.min_probability, c.persistence);
+    let moved = standing.iter().filter(|one| one.service.as_ref() == service && one.now != one.start);
+    let line = |one: &Standing| ThresholdLine {
+        kind: words::kind(one.kind, "a signal").to_lowercase(),
+        start: said(&one.start),
+        now: said(&one.now),
+        why: format!(
+            "labels: {} true ({} missed), {} false; of all services {} true, {} false",
+            one.because.trues,
+            one.because.missed,
+            one.because.falses,
+            one.because.fleet_trues,
+            one.because.fleet_falses
+        ),
+    };
+    moved.map(line).collect()
 }
 
 fn card(model: ServiceModel, versions: &[VersionInfo], evaluation: Option<&Evaluation>) -> ModelCard {
@@ -98,6 +139,8 @@ fn card(model: ServiceModel, versions: &[VersionInfo], evaluation: Option<&Evalu
         gate: model.candidate.as_ref().and_then(gate),
         figures: evaluation.map(|evaluation| evaluation.figures(&model.service)).unwrap_or_default(),
         report: None,
+        shadow: model.shadow.as_ref().map(|shadow| ShadowCard::new(shadow, None)),
+        thresholds: Vec::new(),
         serving: model.serving.unwrap_or_else(|| "rules".to_owned()),
         candidate: model.candidate,
         can_roll_back: model.current.is_some(),

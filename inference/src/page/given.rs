@@ -5,14 +5,17 @@ use axum::extract::{Query as UrlQuery, State};
 use axum::response::{IntoResponse, Response};
 
 use super::error::PageError;
-use super::filter::{Filter, Pager, Query};
+use super::filter::{Filter, KindChoice, Pager, Query};
 use super::html;
 use super::labels::{GivenLabel, LabelBook};
+use super::toast::Toast;
 use super::view::{Shell, count_open};
 use crate::app::AppState;
 use crate::error::AppError;
 
 const LABELS_A_PAGE: usize = 50;
+/// Services to choose from while typing.
+const MOST_SUGGESTIONS: usize = 300;
 
 #[derive(Template)]
 #[template(path = "given.html")]
@@ -21,6 +24,8 @@ struct GivenPage {
     back: String,
     given: Vec<GivenLabel>,
     pager: Pager,
+    kinds: Vec<KindChoice>,
+    services: Vec<String>,
 }
 
 /// `GET /labels`.
@@ -38,10 +43,12 @@ async fn page(app: &AppState, query: &Query) -> Result<GivenPage, AppError> {
     let filter = Filter::read(query);
     let (pager, shown) =
         Pager::of(&Filter { page: filter.page, ..Filter::default() }, "/labels", book.len(), LABELS_A_PAGE);
-    Ok(GivenPage {
-        shell: Shell::new(&status, "labels", "Labels", count_open(&requests)),
-        back: if pager.page > 1 { format!("/labels?page={}", pager.page) } else { "/labels".to_owned() },
-        given: book.shown(shown),
-        pager,
-    })
+    let back = if pager.page > 1 { format!("/labels?page={}", pager.page) } else { "/labels".to_owned() };
+    let mut services: Vec<String> = app.predictions().await.into_iter().map(|p| p.service).collect();
+    services.sort();
+    services.dedup();
+    services.truncate(MOST_SUGGESTIONS);
+    let mut shell = Shell::new(&status, "labels", "Labels", count_open(&requests));
+    shell.toast = Toast::of(app, query, &book, &back).await?;
+    Ok(GivenPage { shell, back, given: book.shown(shown), pager, kinds: filter.kinds(), services })
 }

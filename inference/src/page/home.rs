@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use forewarn_plots::format_utc;
 use forewarn_schema::{Prediction, Timestamp};
 
+use super::became::BecameBook;
 use super::chart::{self, Charts};
 use super::error::PageError;
 use super::filter::{Filter, KindChoice, Pager, Query};
@@ -65,6 +66,7 @@ async fn page(app: &AppState, query: &Query) -> Result<HomePage, AppError> {
     let snapshot = app.0.scorer.current(now);
     let predictions = &snapshot.predictions;
     let requests = app.requests().await?;
+    let became = BecameBook::read(app, &requests).await?;
     let book = LabelBook::read(app).await?;
 
     let filter = Filter::read(query);
@@ -76,13 +78,13 @@ async fn page(app: &AppState, query: &Query) -> Result<HomePage, AppError> {
         if pager.page == 1 { matching.iter().copied().filter(|p| will_breach(p)).collect() } else { Vec::new() };
     let mut cards = Vec::new();
     for prediction in urgent.iter().take(MOST_CARDS) {
-        cards.push(card(app, prediction, &requests, &book, &back, now).await);
+        cards.push(card(app, prediction, (&requests, &became), &book, &back, now).await);
     }
 
     let all_urgent: Vec<&Prediction> = predictions.iter().filter(|p| will_breach(p)).collect();
     let headline = headline(all_urgent.len());
     let mut shell = Shell::new(&status, "breaches", &headline, count_open(&requests));
-    shell.toast = Toast::of(query, &book, &back);
+    shell.toast = Toast::of(app, query, &book, &back).await?;
     let mut services: Vec<String> = predictions.iter().map(|p| p.service.clone()).collect();
     services.sort();
     services.dedup();
@@ -109,14 +111,15 @@ async fn page(app: &AppState, query: &Query) -> Result<HomePage, AppError> {
 async fn card(
     app: &AppState,
     prediction: &Prediction,
-    requests: &[StoredRequest],
+    (requests, became): (&[StoredRequest], &BecameBook),
     book: &LabelBook,
     back: &str,
     now: Timestamp,
 ) -> Card {
     let charts = match app.view(&prediction.target_key()).await {
         Some(view) => {
-            let mut markers = request_markers(&view, requests);
+            let mut markers = request_markers(&view, requests, became);
+            markers.extend(became.breaches(prediction));
             markers.extend(book.markers(&prediction.target_key()));
             let usual = Zoom::read(&Query::new());
             chart::charts(&view, words::unit(app.signals(), &view.signal), &usual, &markers)

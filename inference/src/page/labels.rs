@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use forewarn_plots::{Marker, MarkerKind};
-use forewarn_schema::{Feedback, FeedbackSubject, LabelSource, Prediction, Timestamp};
+use forewarn_schema::{Announcement, Feedback, FeedbackSubject, LabelSource, Prediction, Timestamp, loudest, speaking};
 
 use super::words;
 use crate::app::AppState;
 use crate::error::AppError;
+use crate::state::StoredRequest;
 
 /// A prediction is made anew at every step. A label given to one of them stands for its target on the
 /// page for this long; after that the question is asked again.
@@ -24,6 +25,8 @@ pub(super) struct GivenLabel {
     pub(super) tone: &'static str,
     pub(super) note: Option<String>,
     pub(super) source: &'static str,
+    /// Who gave it, where somebody was asked; with a space before.
+    pub(super) by: String,
     pub(super) at: String,
     /// Of what: `checkout, out of memory`.
     pub(super) subject: String,
@@ -35,6 +38,10 @@ pub(super) struct GivenLabel {
 pub(super) struct LabelBox {
     pub(super) anchor: String,
     pub(super) prediction_id: String,
+    /// Of a request's box.
+    pub(super) request_id: Option<String>,
+    /// Whether there are links to label by.
+    pub(super) has_links: bool,
     /// For screen readers: of what.
     pub(super) subject: String,
     /// Where a form without the script comes back to.
@@ -46,6 +53,9 @@ pub(super) struct LabelBox {
 pub(super) struct LabelBook {
     feedback: Vec<Feedback>,
     predictions: BTreeMap<String, Prediction>,
+    /// Those that labels are of.
+    requests: BTreeMap<String, StoredRequest>,
+    has_links: bool,
     now: Timestamp,
 }
 
@@ -54,7 +64,11 @@ impl LabelBook {
         let feedback = app.feedback().await?;
         let kept = app.kept_predictions(MOST_KEPT).await?;
         let predictions = kept.into_iter().map(|p| (p.id.clone(), p)).collect();
-        Ok(Self { feedback, predictions, now: app.now() })
+        let of_requests = feedback.iter().any(|f| matches!(f.subject, FeedbackSubject::Request { .. }));
+        let requests = if of_requests { app.requests().await? } else { Vec::new() };
+        let requests = requests.into_iter().map(|r| (r.request.id.clone(), r)).collect();
+        let has_links = !app.0.options.feedback.links_valid.is_zero();
+        Ok(Self { feedback, predictions, requests, has_links, now: app.now() })
     }
 
     /// Those at `places`, newest first, as they are shown.
@@ -77,28 +91,41 @@ impl LabelBook {
     pub(super) fn of_target(&self, prediction: &Prediction, anchor: &str, back: &str) -> LabelBox {
         let key = prediction.target_key();
         let since = self.now - STANDS;
-        let given = self.feedback.iter().find(|f| {
-            self.prediction_of(f).is_some_and(|p| p.target_key() == key && (p.at >= since || p.id == prediction.id))
-        });
+        let now = announcement(prediction, prediction.request_id.as_deref());
+        // Newest first is how they are kept, oldest first how the last of equals speaks.
+        let given = loudest(self.feedback.iter().rev().filter(|f| {
+            let earlier = self.prediction_of(f).filter(|p| p.target_key() == key && p.at >= since);
+            f.subject.covers(&now) || earlier.is_some()
+        }));
         LabelBox {
             anchor: anchor.to_owned(),
             prediction_id: prediction.id.clone(),
+            request_id: None,
+            has_links: self.has_links,
             subject: subject(prediction),
             back: format!("{back}#l-{anchor}"),
             given: given.map(|f| self.given(f)),
         }
     }
 
-    /// The box of one prediction, by its id.
-    pub(super) fn of_prediction(&self, id: &str, subject: String, anchor: &str, back: &str) -> LabelBox {
-        let is_it =
-            |f: &&Feedback| matches!(&f.subject, FeedbackSubject::Prediction { prediction_id } if prediction_id == id);
+    /// The box of a request.
+    pub(super) fn of_request(&self, stored: &StoredRequest, subject: String, anchor: &str, back: &str) -> LabelBox {
+        let request = &stored.request;
+        let about = Announcement {
+            prediction_id: &request.prediction_id,
+            request_id: Some(&request.id),
+            service: &request.service,
+            kind: request.kind,
+            at: request.at,
+        };
         LabelBox {
             anchor: anchor.to_owned(),
-            prediction_id: id.to_owned(),
+            prediction_id: request.prediction_id.clone(),
+            request_id: Some(request.id.clone()),
+            has_links: self.has_links,
             subject,
             back: format!("{back}#l-{anchor}"),
-            given: self.feedback.iter().find(is_it).map(|f| self.given(f)),
+            given: speaking(self.feedback.iter().rev(), &about).map(|f| self.given(f)),
         }
     }
 
@@ -114,11 +141,16 @@ impl LabelBook {
     fn prediction_of(&self, feedback: &Feedback) -> Option<&Prediction> {
         match &feedback.subject {
             FeedbackSubject::Prediction { prediction_id } => self.predictions.get(prediction_id),
-            FeedbackSubject::Request { .. } | FeedbackSubject::Breach { .. } | FeedbackSubject::Span { .. } => None,
+            FeedbackSubject::Request { request_id } => {
+                let request = &self.requests.get(request_id)?.request;
+                self.predictions.get(&request.prediction_id)
+            }
+            FeedbackSubject::Breach { .. } | FeedbackSubject::Span { .. } => None,
         }
     }
 
-    fn given(&self, feedback: &Feedback) -> GivenLabel {
+    /// A label as it is shown.
+    pub(super) fn given(&self, feedback: &Feedback) -> GivenLabel {
         let prediction = self.prediction_of(feedback);
         let subject = match (&feedback.subject, prediction) {
             (_, Some(prediction)) => subject(prediction),
@@ -150,10 +182,25 @@ impl LabelBook {
                 LabelSource::Alertmanager => "by Alertmanager",
                 LabelSource::Link => "by a link",
             },
+            by: match feedback.who.as_str() {
+                // Where nobody is asked, and where it says nothing that the source does not.
+                "" | "unauthenticated" | "link" => String::new(),
+                who => format!(" by {who}"),
+            },
             at: words::ago(feedback.created_at, self.now),
             subject,
             href: prediction.map(|p| format!("/targets/{}", words::percent_encoded(&p.target_key()))),
         }
+    }
+}
+
+fn announcement<'a>(prediction: &'a Prediction, request_id: Option<&'a str>) -> Announcement<'a> {
+    Announcement {
+        prediction_id: &prediction.id,
+        request_id,
+        service: &prediction.service,
+        kind: prediction.kind,
+        at: prediction.at,
     }
 }
 

@@ -7,19 +7,25 @@
 
 mod actions;
 mod assets;
+mod became;
 mod chart;
 mod error;
 mod filter;
 mod fleet;
 mod given;
 mod home;
+mod labelling;
 mod labels;
+mod ladders;
+mod link;
 mod operating;
+mod outcomes;
 mod quality;
 mod queue;
 mod reports;
 mod requests;
 mod safety;
+mod shadow;
 mod target;
 mod toast;
 mod view;
@@ -46,12 +52,17 @@ pub fn router() -> Router<AppState> {
         .route("/targets/{*key}", get(target::show))
         .route("/requests", get(queue::show))
         .route("/models", get(fleet::show))
+        .route("/outcomes", get(outcomes::show))
         .route("/labels", get(given::show))
         .route("/reports", get(reports::list))
         .route("/reports/{name}/{file}", get(reports::file))
         .route("/assets/{file}", get(assets::file))
-        .route("/actions/label", post(actions::label))
-        .route("/actions/unlabel", post(actions::unlabel))
+        .route("/l/page.css", get(assets::style))
+        .route("/l/{token}", get(link::ask).post(link::answer))
+        .route("/actions/label", post(labelling::label))
+        .route("/actions/unlabel", post(labelling::unlabel))
+        .route("/actions/relabel", post(labelling::relabel))
+        .route("/actions/links", post(labelling::links))
         .route("/actions/decide", post(actions::decide))
         .route("/actions/promote", post(actions::promote))
         .route("/actions/rollback", post(actions::rollback))

@@ -77,10 +77,16 @@ pub(super) struct Figures {
 impl QualityCache {
     /// Of each service that the report that is known is about: how many of its signals moved much.
     pub(crate) fn drifted(&self) -> Vec<(String, usize)> {
+        self.drift_of().map(|(_, drifted)| drifted).unwrap_or_default()
+    }
+
+    /// The same with the report's name.
+    pub(crate) fn drift_of(&self) -> Option<(String, Vec<(String, usize)>)> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((_, evaluation)) = &*known else { return Vec::new() };
+        let (name, evaluation) = known.as_ref()?;
         let much = |judged: &Judged| judged.drift.iter().filter(|d| d.moved.as_deref() == Some("much")).count();
-        evaluation.services.iter().map(|(service, judged)| (service.clone(), much(judged))).collect()
+        let drifted = evaluation.services.iter().map(|(service, judged)| (service.clone(), much(judged)));
+        Some((name.clone(), drifted.collect()))
     }
 
     /// Of the newest report of `reports` (newest first); `None` where there is none.

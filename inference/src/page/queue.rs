@@ -5,6 +5,7 @@ use axum::extract::{Query as UrlQuery, State};
 use axum::response::{IntoResponse, Response};
 use forewarn_schema::RequestStatus;
 
+use super::became::BecameBook;
 use super::error::PageError;
 use super::filter::{Filter, KindChoice, Pager, Query};
 use super::html;
@@ -66,9 +67,12 @@ async fn page(app: &AppState, query: &Query) -> Result<QueuePage, AppError> {
     let earlier = of(super::view::is_over);
     let (pager, shown) = Pager::of(&filter, "/requests", earlier.len(), EARLIER_A_PAGE);
     let back = format!("/requests{}", filter.query(pager.page));
-    let card = |r: &&StoredRequest| RequestCard::new(r, &snapshot.predictions, &book, status.webhook, now, &back);
+    let became = BecameBook::read(app, &requests).await?;
+    let card = |r: &&StoredRequest| {
+        RequestCard::new(r, &snapshot.predictions, &book, status.webhook, now, &back).settled(&became)
+    };
     let mut shell = Shell::new(&status, "requests", "Requests", count_open(&requests));
-    shell.toast = Toast::of(query, &book, &back);
+    shell.toast = Toast::of(app, query, &book, &back).await?;
     Ok(QueuePage {
         shell,
         kinds: filter.kinds(),

@@ -3,6 +3,7 @@
 use forewarn_plots::format_utc;
 use forewarn_schema::{Prediction, RequestStatus, Timestamp};
 
+use super::became::{BecameBadge, BecameBook};
 use super::labels::{LabelBook, LabelBox};
 use super::{view, words};
 use crate::state::StoredRequest;
@@ -29,8 +30,12 @@ pub(super) struct RequestCard {
     pub(super) expires: String,
     pub(super) summary: String,
     pub(super) note: Option<String>,
+    /// What came of it, and the class of its badge.
+    pub(super) found: Option<(&'static str, &'static str, String)>,
     pub(super) is_open: bool,
     pub(super) labels: Option<LabelBox>,
+    /// What the data say became of it.
+    pub(super) became: Option<BecameBadge>,
 }
 
 impl RequestCard {
@@ -76,10 +81,20 @@ impl RequestCard {
             expires: format_utc(request.expires_at),
             summary: view::full_sentence(&request.evidence.summary),
             note: stored.note.clone().filter(|note| !note.is_empty()),
+            found: stored.verification.as_ref().map(|v| {
+                let (text, tone) = words::finding(v.finding);
+                (text, tone, view::full_sentence(&v.reason))
+            }),
             is_open: stored.status == RequestStatus::Open,
-            labels: Some(book.of_prediction(&request.prediction_id, subject, &anchor, back)),
+            labels: Some(book.of_request(stored, subject, &anchor, back)),
             anchor,
+            became: None,
         }
+    }
+
+    /// The same with what became of it.
+    pub(super) fn settled(self, book: &BecameBook) -> Self {
+        Self { became: book.of(&self.id), ..self }
     }
 }
 

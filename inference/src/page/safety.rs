@@ -9,8 +9,10 @@ use forewarn_models::ladder::{LadderParams, Rung};
 use forewarn_plots::format_utc;
 use forewarn_schema::{Mode, Prediction, RequestStatus, SignalKind, Timestamp};
 
+use super::ladders::{self, Progress, WorseCard};
 use super::words;
 use crate::app::AppState;
+use crate::autonomy::AutonomyOptions;
 use crate::error::AppError;
 use crate::safety::Modes;
 use crate::state::{MessageState, OutboxMessage, Silence, StoredRequest};
@@ -30,6 +32,8 @@ pub(super) struct SafetyPanel {
     pub(super) letters: Vec<DeadLetter>,
     pub(super) more_letters: usize,
     pub(super) silences: Vec<SilenceLine>,
+    /// Remediations of the last day that made things worse.
+    pub(super) worsened: Vec<WorseCard>,
     pub(super) modes: Vec<ModeLine>,
     /// What holds where nothing is set.
     pub(super) default_mode: &'static str,
@@ -80,6 +84,8 @@ pub(super) struct ModeLine {
     /// Who set it and when; empty where the default holds.
     pub(super) set: String,
     pub(super) note: Option<String>,
+    /// How far it has got.
+    pub(super) progress: Option<Progress>,
     pub(super) choices: Vec<ModeChoice>,
 }
 
@@ -109,6 +115,8 @@ impl SafetyPanel {
             false => Vec::new(),
         };
         let modes = app.modes().await?;
+        let (ladders, worsened) = ladders::read(app, now).await?;
+        let autonomy = &app.0.options.autonomy;
         let services = live.iter().map(|p| p.service.clone()).chain(requests.iter().map(|r| r.request.service.clone()));
         Ok(Self {
             stopped: stopped.map(|stop| Stopped {
@@ -122,8 +130,9 @@ impl SafetyPanel {
             letters: letters.into_iter().take(MOST_LINES).collect(),
             silences: app.silences().await?.into_iter().map(|silence| silence_line(silence, now)).collect(),
             default_mode: words::mode_short(modes.default),
-            other: choices(None, modes.default, now),
-            modes: mode_lines(modes, requests, now),
+            other: choices(None, (modes.default, autonomy.highest), &autonomy.ladder, now),
+            modes: mode_lines(modes, requests, ladders, autonomy, now),
+            worsened,
             services: services.collect::<BTreeSet<_>>().into_iter().take(MOST_SUGGESTIONS).collect(),
             playbooks: signals.iter().filter_map(|signal| signal.playbook.clone()).collect(),
         })
@@ -190,7 +199,13 @@ fn silence_line(silence: Silence, now: Timestamp) -> SilenceLine {
 }
 
 /// What was set, and what has made a request; by service and playbook.
-fn mode_lines(modes: Modes, requests: &[StoredRequest], now: Timestamp) -> Vec<ModeLine> {
+fn mode_lines(
+    modes: Modes,
+    requests: &[StoredRequest],
+    mut ladders: BTreeMap<(String, String), Progress>,
+    autonomy: &AutonomyOptions,
+    now: Timestamp,
+) -> Vec<ModeLine> {
     let default = modes.default;
     let asked = requests
         .iter()
@@ -205,19 +220,33 @@ fn mode_lines(modes: Modes, requests: &[StoredRequest], now: Timestamp) -> Vec<M
     all.sort_by_key(|(_, set)| set.is_none());
     all.truncate(MOST_MODES);
     all.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let by = |s: &crate::state::StoredMode| match s.who.as_str() {
+        "forewarn" => format!("by Forewarn itself, {}", words::ago(s.rung.since, now)),
+        who => format!("set by {who}, {}", words::ago(s.rung.since, now)),
+    };
     let line = |((service, playbook), set): ((String, String), Option<crate::state::StoredMode>)| ModeLine {
-        choices: choices(set.as_ref().map(|set| &set.rung), default, now),
-        set: set.as_ref().map(|s| format!("set by {}, {}", s.who, words::ago(s.rung.since, now))).unwrap_or_default(),
+        choices: choices(
+            set.as_ref().map(|set| &set.rung),
+            (default, autonomy.highest_of(&playbook)),
+            &autonomy.ladder,
+            now,
+        ),
+        set: set.as_ref().map(by).unwrap_or_default(),
         note: said(set.and_then(|set| set.note)),
+        progress: ladders.remove(&(service.clone(), playbook.clone())),
         service,
         playbook,
     };
     all.into_iter().map(line).collect()
 }
 
-/// What may be chosen from `rung`; `None`: the default holds.
-fn choices(rung: Option<&Rung>, default: Mode, now: Timestamp) -> Vec<ModeChoice> {
-    let params = LadderParams::default();
+/// What may be chosen from `rung`, as far as `highest`; `None`: the default holds.
+fn choices(
+    rung: Option<&Rung>,
+    (default, highest): (Mode, Mode),
+    params: &LadderParams,
+    now: Timestamp,
+) -> Vec<ModeChoice> {
     let stands = rung.cloned().unwrap_or_else(|| Rung::new(default, now));
     let mut all = vec![ModeChoice {
         value: "default",
@@ -226,12 +255,17 @@ fn choices(rung: Option<&Rung>, default: Mode, now: Timestamp) -> Vec<ModeChoice
         is_barred: false,
     }];
     for (mode, value) in [(Mode::DryRun, "dry_run"), (Mode::Approval, "approval"), (Mode::Automatic, "automatic")] {
-        let is_barred = stands.skips(mode, &params, now);
+        let is_capped = mode > highest;
+        let is_barred = is_capped || stands.skips(mode, params, now);
         let text = words::mode_short(mode);
         let earned = format!("{text}: {} of {} verified successes", stands.verified, params.verified_successes);
         all.push(ModeChoice {
             value,
-            text: if is_barred { earned } else { text.to_owned() },
+            text: match (is_capped, is_barred) {
+                (true, _) => format!("{text}: barred by the configuration"),
+                (false, true) => earned,
+                (false, false) => text.to_owned(),
+            },
             is_chosen: rung.is_some_and(|rung| rung.mode == mode),
             is_barred,
         });
@@ -247,7 +281,9 @@ mod tests {
     fn automatic_can_be_chosen_only_when_it_is_earned() {
         let now = Timestamp::from_seconds(1_767_830_400);
         let barred = |rung: Option<&Rung>, default| -> Vec<&str> {
-            choices(rung, default, now).into_iter().filter(|c| c.is_barred).map(|c| c.value).collect()
+            let params = LadderParams::default();
+            let choices = choices(rung, (default, Mode::Automatic), &params, now);
+            choices.into_iter().filter(|c| c.is_barred).map(|c| c.value).collect()
         };
         let mut rung = Rung::new(Mode::Approval, now);
         assert_eq!(barred(Some(&rung), Mode::DryRun), ["automatic"]);
@@ -255,5 +291,7 @@ mod tests {
         assert!(barred(None, Mode::Automatic).is_empty(), "the configuration wants it by name");
         rung.verified = LadderParams::default().verified_successes;
         assert!(barred(Some(&rung), Mode::DryRun).is_empty());
+        let capped = choices(Some(&rung), (Mode::DryRun, Mode::Approval), &LadderParams::default(), now);
+        assert_eq!(capped.iter().filter(|c| c.is_barred).map(|c| c.value).collect::<Vec<_>>(), ["automatic"]);
     }
 }

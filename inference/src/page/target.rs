@@ -5,6 +5,7 @@ use axum::extract::{Path, Query as UrlQuery, State};
 use axum::response::{IntoResponse, Response};
 use forewarn_plots::format_utc;
 
+use super::became::BecameBook;
 use super::chart;
 use super::error::PageError;
 use super::filter::Query;
@@ -55,7 +56,9 @@ async fn page(app: &AppState, key: &str, query: &Query) -> Result<TargetPage, Ap
     let book = LabelBook::read(app).await?;
     let prediction = &target.prediction;
 
-    let mut markers = request_markers(&target, &requests);
+    let became = BecameBook::read(app, &requests).await?;
+    let mut markers = request_markers(&target, &requests, &became);
+    markers.extend(became.breaches(prediction));
     markers.extend(book.markers(key));
     let unit = words::unit(app.signals(), &target.signal);
     let zoom = Zoom::read(query);
@@ -65,7 +68,7 @@ async fn page(app: &AppState, key: &str, query: &Query) -> Result<TargetPage, Ap
     let labels = book.of_target(prediction, &view::anchor(prediction), &back);
     let title = format!("{} {}", target.service, words::kind(target.kind, &target.signal).to_lowercase());
     let mut shell = Shell::new(&status, "", &title, count_open(&requests));
-    shell.toast = Toast::of(query, &book, &back);
+    shell.toast = Toast::of(app, query, &book, &back).await?;
     Ok(TargetPage {
         shell,
         ranges: zoom.choices(&path),
@@ -80,7 +83,10 @@ async fn page(app: &AppState, key: &str, query: &Query) -> Result<TargetPage, Ap
             .iter()
             .filter(|r| concerns(r, prediction))
             .take(MOST_REQUESTS)
-            .map(|r| RequestCard::new(r, std::slice::from_ref(prediction), &book, status.webhook, now, &back))
+            .map(|r| {
+                RequestCard::new(r, std::slice::from_ref(prediction), &book, status.webhook, now, &back)
+                    .settled(&became)
+            })
             .collect(),
         prediction_id: prediction.id.clone(),
         made_at: format_utc(prediction.at),

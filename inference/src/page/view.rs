@@ -5,6 +5,7 @@ use forewarn_models::TargetView;
 use forewarn_plots::{Marker, MarkerKind, format_utc};
 use forewarn_schema::{Direction, Prediction, RequestStatus, Timestamp};
 
+use super::became::BecameBook;
 use super::chart::Charts;
 use super::labels::LabelBox;
 use super::toast::Toast;
@@ -186,6 +187,7 @@ impl Card {
 /// A target in a line.
 pub(super) struct Row {
     pub(super) anchor: String,
+    pub(super) prediction_id: String,
     pub(super) href: String,
     pub(super) service: String,
     pub(super) kind: String,
@@ -203,6 +205,7 @@ impl Row {
         let unit = words::unit(signals, &prediction.signal);
         Self {
             anchor: anchor(prediction),
+            prediction_id: prediction.id.clone(),
             href: href(prediction),
             service: prediction.service.clone(),
             kind: words::kind(prediction.kind, &prediction.signal),
@@ -236,11 +239,11 @@ pub(super) fn concerns(request: &StoredRequest, prediction: &Prediction) -> bool
 }
 
 /// Requests as marks on a target's chart.
-pub(super) fn request_markers(view: &TargetView, requests: &[StoredRequest]) -> Vec<Marker> {
-    let mark = |r: &StoredRequest| Marker {
-        at: r.request.at,
-        kind: MarkerKind::Request,
-        text: r.request.playbook.clone().unwrap_or_else(|| r.request.id.clone()),
+pub(super) fn request_markers(view: &TargetView, requests: &[StoredRequest], became: &BecameBook) -> Vec<Marker> {
+    let mark = |r: &StoredRequest| {
+        let name = r.request.playbook.as_ref().unwrap_or(&r.request.id);
+        let text = format!("{name}{}", became.mark(&r.request.id));
+        Marker { at: r.request.at, kind: MarkerKind::Request, text }
     };
     requests.iter().filter(|r| concerns(r, &view.prediction)).map(mark).collect()
 }

@@ -2,6 +2,7 @@
 
 use forewarn_features::{SignalLimit, SignalSet};
 use forewarn_models::guardrails::HeldBy;
+use forewarn_models::verification::Finding;
 use forewarn_plots::{Unit, format_day_time, format_utc};
 use forewarn_schema::{
     BreachKind, Direction, LabelSet, Mode, RequestStatus, SignalKind, TimeToBreach, Timestamp, Verdict,
@@ -177,6 +178,17 @@ pub(super) fn status_tone(status: RequestStatus) -> &'static str {
         RequestStatus::Approved | RequestStatus::Succeeded => "good",
         RequestStatus::Failed => "bad",
         RequestStatus::Rejected | RequestStatus::Expired => "",
+    }
+}
+
+/// What the forecast found of a remediation, and the class of its badge.
+pub(super) fn finding(finding: Finding) -> (&'static str, &'static str) {
+    match finding {
+        Finding::Verified => ("Verified", "good"),
+        Finding::Failed => ("Did not help", "bad"),
+        Finding::Worsened => ("Made it worse", "bad"),
+        Finding::Undecided => ("Undecided", ""),
+        Finding::NotDone => ("Not done", ""),
     }
 }
 

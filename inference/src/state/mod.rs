@@ -7,7 +7,10 @@ mod database;
 mod dead_letters;
 mod error;
 mod feedback;
+mod judged;
+mod ladder_moves;
 mod leadership;
+mod link_key;
 mod lock;
 mod modes;
 mod outbox;
@@ -16,7 +19,10 @@ mod predictions;
 mod requests;
 mod safety;
 mod settlements;
+mod shadow;
 mod trail;
+mod unsettled;
+mod verifications;
 mod week;
 
 use std::path::Path;
@@ -30,6 +36,10 @@ use sqlx::any::AnyRow;
 use self::database::{Change, Place};
 pub use self::dead_letters::{MessageState, OutboxMessage};
 pub use self::error::StateError;
+pub(crate) use self::judged::JudgedMark;
+pub use self::judged::ThresholdMove;
+pub use self::ladder_moves::LadderMove;
+pub(crate) use self::ladder_moves::Standing;
 pub(crate) use self::leadership::{Seen, Term};
 pub use self::lock::ServerLock;
 pub use self::modes::StoredMode;
@@ -37,9 +47,13 @@ pub(crate) use self::modes::word;
 pub(crate) use self::outbox::{Fate, OutboxEntry};
 pub use self::requests::{Decision, Outcome, StoredRequest};
 pub use self::safety::{Silence, Stop};
+pub(crate) use self::settlements::word as became_word;
+pub(crate) use self::shadow::{KeptBreach, KeptPeriod, ShadowStep};
 pub use self::trail::AuditEntry;
+pub(crate) use self::verifications::OpenVerification;
+pub use self::verifications::{Verification, Worsened};
 
-/// How long predictions without a label or a request, and messages that left, are kept.
+/// How long predictions without a label or a request, messages that left, and labels that were taken back are kept.
 const RETENTION: Duration = Duration::from_secs(90 * 86_400);
 
 /// The state database; a clone shares its connections.
@@ -122,10 +136,18 @@ impl StateStore {
         for statement in [
             "DELETE FROM predictions WHERE at_ms < $1 AND id NOT IN (SELECT prediction_id FROM requests) \
              AND id NOT IN (SELECT prediction_id FROM feedback WHERE prediction_id IS NOT NULL)",
+            "DELETE FROM reached WHERE CAST($1 AS BIGINT) > 0 AND request_id NOT IN (SELECT id FROM requests)",
             "DELETE FROM outbox WHERE expires_at_ms < $1 AND state <> 'pending'",
+            "DELETE FROM happenings WHERE at_ms < $1",
+            "DELETE FROM unsettled WHERE due_ms < $1",
+            "DELETE FROM settlements WHERE settled_at_ms < $1 AND request_id IS NULL AND was <> 'missed'",
             "DELETE FROM silences WHERE until_ms < $1",
             "DELETE FROM held WHERE at_ms < $1",
             "DELETE FROM sightings WHERE at_ms < $1",
+            "DELETE FROM feedback WHERE taken_back_ms < $1",
+            "DELETE FROM shadow_pairs WHERE at_ms < $1",
+            "DELETE FROM shadow_requests WHERE at_ms < $1",
+            "DELETE FROM shadow_breaches WHERE at_ms < $1",
         ] {
             sqlx::query(statement).bind(before).execute(&mut *tx).await.map_err(|e| self.failed(WHAT, e))?;
         }

@@ -5,8 +5,7 @@ use forewarn_schema::{Mode, Timestamp};
 use serde::Serialize;
 use sqlx::Row;
 
-use super::{AnyRow, StateError, StateStore, audit, corrupt, plain};
-use crate::access::caller;
+use super::{AnyRow, StateError, StateStore, audit, corrupt, ladder_moves, plain};
 
 /// Where a playbook stands on a service.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -47,42 +46,36 @@ impl StateStore {
         row.map(|row| read(&row)).transpose()
     }
 
-    /// Puts a playbook on a rung; `from` is where it stood, for the audit.
-    pub(crate) async fn set_mode(
+    /// Puts a playbook where `may` says, which is shown where it stands (`default` where nothing was set), or refuses.
+    pub(crate) async fn set_mode<E>(
         &self,
-        service: &str,
-        playbook: &str,
-        rung: &Rung,
-        from: Mode,
+        (service, playbook): (&str, &str),
+        default: Mode,
         note: Option<&str>,
-    ) -> Result<(), StateError> {
+        at: Timestamp,
+        may: impl Fn(&Rung) -> Result<Rung, E>,
+    ) -> Result<Result<(), E>, StateError> {
         const WHAT: &str = "store a mode";
-        let mut tx = self.begin(WHAT).await?;
-        let change = async {
-            sqlx::query(
-                "INSERT INTO modes (service, playbook, mode, since_ms, verified, who, note) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7) \
-                 ON CONFLICT (service, playbook) DO UPDATE SET mode = excluded.mode, since_ms = excluded.since_ms, \
-                 verified = excluded.verified, who = excluded.who, note = excluded.note",
-            )
-            .bind(plain(service))
-            .bind(plain(playbook))
-            .bind(word(rung.mode))
-            .bind(rung.since.millis())
-            .bind(i64::from(rung.verified))
-            .bind(&*caller())
-            .bind(note.map(plain))
-            .execute(&mut *tx)
-            .await?;
-            let detail = format!("{} to {}: {}", word(from), word(rung.mode), note.unwrap_or_default());
-            audit(&mut tx, "mode", &format!("{service}/{playbook}"), &detail, rung.since).await
-        };
-        change.await.map_err(|e| self.failed(WHAT, e))?;
-        self.commit(tx, WHAT).await
+        for _ in 0..ladder_moves::TRIES {
+            let mut tx = self.begin(WHAT).await?;
+            match ladder_moves::put_by_hand(&mut tx, (service, playbook), default, note, at, &may).await {
+                Ok(Ok(())) => return self.commit(tx, WHAT).await.map(Ok),
+                Ok(Err(refusal)) => return Ok(Err(refusal)),
+                Err(error) if ladder_moves::is_lost_race(&error) => drop(tx),
+                Err(error) => return Err(self.failed(WHAT, error)),
+            }
+        }
+        Err(StateError::query(WHAT, sqlx::Error::PoolTimedOut))
     }
 
     /// Gives a playbook back to the default; `false` where it had it.
-    pub(crate) async fn forget_mode(&self, service: &str, playbook: &str, now: Timestamp) -> Result<bool, StateError> {
+    pub(crate) async fn forget_mode(
+        &self,
+        service: &str,
+        playbook: &str,
+        (from, default): (Mode, Mode),
+        now: Timestamp,
+    ) -> Result<bool, StateError> {
         const WHAT: &str = "forget a mode";
         let mut tx = self.begin(WHAT).await?;
         let change = async {
@@ -93,6 +86,8 @@ impl StateStore {
                 .await?;
             let found = gone.rows_affected() == 1;
             if found {
+                let moved = (word(from), word(default));
+                ladder_moves::by_hand(&mut tx, (service, playbook), "forgotten", moved, "", now).await?;
                 audit(&mut tx, "mode", &format!("{service}/{playbook}"), "to the default", now).await?;
             }
             Ok(found)

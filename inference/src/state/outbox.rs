@@ -1,6 +1,9 @@
 //! What must leave: a message is stored in the transaction that decided it and leaves this table's
 //! `pending` state only when it was taken, refused for good, or too late.
 
+use std::time::Duration;
+
+use forewarn_models::verification::Found;
 use forewarn_schema::{RemediationRequest, Timestamp};
 use serde::Serialize;
 use sqlx::Row;
@@ -28,6 +31,13 @@ pub(crate) struct OutboxEntry {
     pub(crate) attempts: u32,
 }
 
+impl OutboxEntry {
+    /// Whether it calls people: that leaves also while nothing is asked of anybody.
+    pub(crate) fn is_escalation(&self) -> bool {
+        self.event_id.ends_with(WORSENED_ID)
+    }
+}
+
 /// How a try to deliver ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Fate {
@@ -52,6 +62,12 @@ impl Fate {
         }
     }
 }
+/// The `type` of the message to people.
+const WORSENED: &str = "remediation.worsened";
+/// What its id ends with, after the request's.
+const WORSENED_ID: &str = "-worsened";
+/// It is told for so long, whenever the request expires.
+const ESCALATION_LIVES: Duration = Duration::from_secs(86_400);
 
 #[derive(Serialize)]
 struct Message<'a> {
@@ -83,6 +99,39 @@ pub(super) async fn insert(
     .bind(plain(target_key))
     .bind(payload)
     .bind(request.expires_at.millis())
+    .bind(&request.id)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// What `remediation.worsened` adds to the request.
+#[derive(Serialize)]
+struct WorsenedMessage<'a> {
+    #[serde(flatten)]
+    message: Message<'a>,
+    verification: &'a Found,
+}
+
+/// Stores the message to people that a remediation made things worse. It is no part of the target's order: a message that is held back or
+/// cannot be delivered must not keep it.
+pub(super) async fn insert_worsened(
+    tx: &mut Change,
+    request: &RemediationRequest,
+    found: &Found,
+    at: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let message = Message { r#type: WORSENED, timestamp: at, request };
+    let message = WorsenedMessage { message, verification: found };
+    let payload = serde_json::to_string(&message).map_err(|e| sqlx::Error::Encode(e.into()))?;
+    sqlx::query(
+        "INSERT INTO outbox (event_id, request_id, target_key, payload, expires_at_ms, shard) \
+         SELECT $1, id, $2, $3, $4, shard FROM requests WHERE id = $5 ON CONFLICT DO NOTHING",
+    )
+    .bind(format!("{}{WORSENED_ID}", request.id))
+    .bind(format!("people/{}", request.id))
+    .bind(payload)
+    .bind((at + ESCALATION_LIVES).millis())
     .bind(&request.id)
     .execute(&mut **tx)
     .await?;

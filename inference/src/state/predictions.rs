@@ -19,8 +19,9 @@ const STEP: &str = "store the predictions and requests of a step";
 impl StateStore {
     /// Stores what one step decided, all of it or nothing: its requests with the message that
     /// announces each (where `announce`), the predictions that emitted them, and of the others those
-    /// with a probability of at least 0.5, at most one a target in 10 minutes; what was held back, and
-    /// which services look unusual. What is stored already stays as it is. Returns the ids of the requests that are new. Where another server leads it is
+    /// with a probability of at least 0.5, at most one a target in 10 minutes; each of these, and a small sample of all, waits from
+    /// then on to be settled. What was held back, and which services look unusual, is noted. What is stored already
+    /// stays as it is. Returns the ids of the requests that are new. Where another server leads it is
     /// [`StateError::NotLeading`], and nothing is stored.
     pub(crate) async fn save_step(&self, output: &EngineOutput, announce: bool) -> Result<Vec<String>, StateError> {
         // A machine that vanished answers nothing, and the next connection may lead to another one.
@@ -37,8 +38,8 @@ impl StateStore {
             .filter(|p| p.request_id.is_some() || output.requests.iter().any(|r| r.prediction_id == p.id))
             .collect();
         let likely: Vec<&Prediction> = likely.collect();
-        let unusual = super::week::unusual(output);
-        let nothing = likely.is_empty() && output.requests.is_empty() && announced.is_empty();
+        let (unusual, sampled) = (super::week::unusual(output), crate::outcomes::sampled(&output.predictions));
+        let nothing = likely.is_empty() && output.requests.is_empty() && announced.is_empty() && sampled.is_none();
         if nothing && unusual.is_empty() && output.held.is_empty() {
             return Ok(Vec::new());
         }
@@ -46,11 +47,14 @@ impl StateStore {
         self.fence(&mut tx, WHAT).await?;
         let mut fresh = Vec::new();
         for prediction in announced {
-            insert(&mut tx, prediction, None).await.map_err(|e| self.failed(WHAT, e))?;
+            insert(&mut tx, prediction, None, &self.shard).await.map_err(|e| self.failed(WHAT, e))?;
         }
         for prediction in likely {
             let since = prediction.at.millis().saturating_sub(KEPT_EVERY_MS);
-            insert(&mut tx, prediction, Some(since)).await.map_err(|e| self.failed(WHAT, e))?;
+            insert(&mut tx, prediction, Some(since), &self.shard).await.map_err(|e| self.failed(WHAT, e))?;
+        }
+        if let Some(prediction) = sampled {
+            super::unsettled::insert(&mut tx, prediction, &self.shard).await.map_err(|e| self.failed(WHAT, e))?;
         }
         super::week::note(&mut tx, &unusual, &output.held).await.map_err(|e| self.failed(WHAT, e))?;
         for request in &output.requests {
@@ -61,6 +65,8 @@ impl StateStore {
             );
             let new = super::requests::insert(&mut tx, request, &key, announce, &self.shard).await;
             if new.map_err(|e| self.failed(WHAT, e))? {
+                let watched = super::verifications::insert(&mut tx, request, &output.predictions, &self.shard).await;
+                watched.map_err(|e| self.failed(WHAT, e))?;
                 fresh.push(request.id.clone());
             }
         }
@@ -72,7 +78,7 @@ impl StateStore {
     pub(crate) async fn keep_prediction(&self, prediction: &Prediction) -> Result<(), StateError> {
         const WHAT: &str = "store a prediction";
         let mut tx = self.begin(WHAT).await?;
-        insert(&mut tx, prediction, None).await.map_err(|e| self.failed(WHAT, e))?;
+        insert(&mut tx, prediction, None, &self.shard).await.map_err(|e| self.failed(WHAT, e))?;
         self.commit(tx, WHAT).await
     }
 
@@ -98,9 +104,14 @@ impl StateStore {
 }
 
 /// With `unless_since`, only where the target has none at or after that time (ms).
-async fn insert(tx: &mut Change, prediction: &Prediction, unless_since: Option<i64>) -> Result<(), sqlx::Error> {
+pub(super) async fn insert(
+    tx: &mut Change,
+    prediction: &Prediction,
+    unless_since: Option<i64>,
+    shard: &str,
+) -> Result<(), sqlx::Error> {
     let body = serde_json::to_string(prediction).map_err(|e| sqlx::Error::Encode(e.into()))?;
-    sqlx::query(
+    let result = sqlx::query(
         "INSERT INTO predictions (id, target_key, service, kind, at_ms, probability, body) \
          SELECT $1, $2, $3, $4, $5, $6, $7 \
          WHERE $8 IS NULL OR NOT EXISTS (SELECT 1 FROM predictions WHERE target_key = $2 AND at_ms > $8) \
@@ -116,6 +127,9 @@ async fn insert(tx: &mut Change, prediction: &Prediction, unless_since: Option<i
     .bind(unless_since)
     .execute(&mut **tx)
     .await?;
+    if result.rows_affected() > 0 {
+        super::unsettled::insert(tx, prediction, shard).await?;
+    }
     Ok(())
 }
 

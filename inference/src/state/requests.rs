@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::Row;
 
 use super::outbox::{self, Event};
+use super::verifications::{self, Verification};
 use super::{AnyRow, Change, StateError, StateStore, audit, corrupt, plain};
 
 /// What a person says to a request.
@@ -45,10 +46,13 @@ pub struct StoredRequest {
     pub attempts: u32,
     /// Why the last try failed; `None` where it did not.
     pub last_error: Option<String>,
+    /// What came of it, as the forecast saw it afterwards; `None` where that is not known yet.
+    pub verification: Option<Verification>,
 }
 
 const SELECT: &str = "SELECT r.id, r.body, r.status, r.status_at_ms, r.note, o.delivered_at_ms, \
-     coalesce(o.attempts, 0), o.last_error FROM requests r LEFT JOIN outbox o ON o.event_id = r.id";
+     coalesce(o.attempts, 0), o.last_error, v.finding, v.reason, v.found_at_ms FROM requests r \
+     LEFT JOIN outbox o ON o.event_id = r.id LEFT JOIN verifications v ON v.request_id = r.id";
 
 impl StateStore {
     /// Requests, newest first, at most `limit`.
@@ -186,6 +190,7 @@ impl StateStore {
             if done.rows_affected() == 0 {
                 return Ok(false);
             }
+            verifications::note(&mut tx, id, to, now).await?;
             audit(&mut tx, to.as_str(), id, note.unwrap_or_default(), now).await?;
             if announce {
                 let key = target_key(&stored.request);
@@ -266,5 +271,6 @@ pub(super) fn read(row: &AnyRow) -> Result<StoredRequest, StateError> {
         delivered_at: delivered_at.map(Timestamp::from_millis),
         attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
         last_error,
+        verification: verifications::read_verification(row, 8)?,
     })
 }

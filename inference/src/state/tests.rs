@@ -95,7 +95,60 @@ macro_rules! on_both {
     )* };
 }
 
+mod labels;
+
 on_both! {
+async fn what_is_learnt_from_and_what_came_of_it_is_kept(store) {
+    use forewarn_models::learning::{Because, Caution, Followed, Reached};
+    let caution = |min_probability| Caution { min_probability, persistence: 30, persistence_racing: 5 };
+    let said = prediction("a", 60, 0.9);
+    let asked = request(&said, 7200);
+    store.save_step(&output(vec![said.clone()], vec![asked.clone()]), false).await.unwrap();
+    let reached = |seconds: i64| vec![Reached { caution: caution(0.55), at: at(seconds) }];
+    for seconds in [60, 120] {
+        let followed = Followed { request_id: asked.id.clone(), reached: reached(seconds) };
+        store.save_reached(&[followed]).await.unwrap();
+    }
+    assert_eq!(store.reached().await.unwrap(), std::collections::BTreeMap::from([(asked.id.clone(), reached(120))]));
+
+    let before = store.judged_mark().await.unwrap();
+    let label = NewFeedback {
+        subject: FeedbackSubject::Span {
+            service: "cart".to_owned(),
+            kind: None,
+            range: forewarn_schema::TimeRange::new(at(0), at(120)).unwrap(),
+        },
+        verdict: Verdict::FalsePositive,
+        note: None,
+        source: LabelSource::Api,
+    };
+    let label = store.add_feedback(&label, at(180)).await.unwrap();
+    assert_ne!(store.judged_mark().await.unwrap(), before);
+    assert_eq!(store.judged_predictions().await.unwrap().keys().collect::<Vec<_>>(), [&said.id]);
+    assert_eq!(store.take_back(std::slice::from_ref(&label.id), at(240)).await.unwrap(), 1);
+    assert_eq!(store.judged_mark().await.unwrap(), before);
+
+    let moved = |seconds: i64, from: f64, to: f64| ThresholdMove {
+        at: at(seconds),
+        service: Some("cart".to_owned()),
+        kind: BreachKind::PoolExhaustion,
+        start: caution(0.55),
+        from: caution(from),
+        to: caution(to),
+        because: Some(Because { falses: 4.0, ..Because::default() }),
+    };
+    let (first, second) = (moved(60, 0.55, 0.65), moved(120, 0.65, 0.75));
+    let fleet = ThresholdMove { service: None, ..first.clone() };
+    store.add_threshold_moves(&[first.clone(), fleet.clone()]).await.unwrap();
+    store.add_threshold_moves(std::slice::from_ref(&second)).await.unwrap();
+    assert_eq!(store.threshold_moves(2).await.unwrap(), [second.clone(), fleet.clone()]);
+    let last = store.last_threshold_moves().await.unwrap();
+    assert!(last.len() == 2 && last.contains(&second) && last.contains(&fleet), "{last:?}");
+    let noted = &store.trail(None, 1).await.unwrap()[0];
+    assert_eq!((noted.action.as_str(), noted.object.as_str()), ("threshold", "cart/pool_exhaustion"));
+    assert_eq!(noted.detail, "0.65 for 30 steps to 0.75 for 30 steps: 0 true (0 missed), 4 false");
+}
+
 async fn a_stop_stays_until_it_is_taken_back_and_both_are_in_the_trail(store) {
     assert_eq!(store.stopped().await.unwrap(), None);
     store.stop(Some("a\0b"), at(60)).await.unwrap();
@@ -178,13 +231,28 @@ async fn an_announcement_is_settled_once(store) {
 
 async fn a_mode_is_set_changed_and_given_back(store) {
     let rung = |mode, verified| Rung { mode, since: at(60), verified };
-    store.set_mode("cart", "restart", &rung(Mode::Approval, 3), Mode::DryRun, Some("works")).await.unwrap();
-    store.set_mode("cart", "restart", &rung(Mode::Automatic, 20), Mode::Approval, None).await.unwrap();
+    let put = async |wanted: Rung, note| {
+        let may = |_: &Rung| Ok::<_, ()>(wanted.clone());
+        store.set_mode(("cart", "restart"), Mode::DryRun, note, at(60), may).await.unwrap().unwrap();
+    };
+    put(rung(Mode::Approval, 3), Some("works")).await;
+    put(rung(Mode::Automatic, 20), None).await;
     let stored = store.mode("cart", "restart").await.unwrap().unwrap();
     assert_eq!((stored.rung, stored.note), (rung(Mode::Automatic, 20), None));
     assert_eq!(store.modes().await.unwrap().len(), 1);
-    assert!(store.forget_mode("cart", "restart", at(90)).await.unwrap());
-    assert!(!store.forget_mode("cart", "restart", at(90)).await.unwrap());
+    let modes = (Mode::Automatic, Mode::DryRun);
+    assert!(store.forget_mode("cart", "restart", modes, at(90)).await.unwrap());
+    assert!(!store.forget_mode("cart", "restart", modes, at(90)).await.unwrap());
+    let moves = store.ladder_moves("cart", "restart", 10).await.unwrap();
+    let moves: Vec<_> = moves.iter().map(|m| (m.event.as_str(), m.from, m.to)).collect();
+    assert_eq!(
+        moves,
+        [
+            ("forgotten", Mode::Automatic, Mode::DryRun),
+            ("set", Mode::Approval, Mode::Automatic),
+            ("set", Mode::DryRun, Mode::Approval)
+        ]
+    );
     assert_eq!(store.mode("cart", "restart").await.unwrap(), None);
 }
 
@@ -256,32 +324,6 @@ async fn a_decision_holds_and_an_expired_request_takes_none(store) {
     let settled = store.report_outcome(&late, Outcome::Succeeded, None, at(300)).await.unwrap();
     assert_eq!(settled.status, RequestStatus::Succeeded, "what was begun in time may end late");
     assert!(store.decide("r-none", Decision::Approve, None, at(1), true).await.unwrap_err().is_not_found());
-}
-
-async fn labels_read_back_and_can_be_taken_back(store) {
-    let p = prediction("a", 60, 0.9);
-    store.keep_prediction(&p).await.unwrap();
-    let of_prediction = NewFeedback {
-        subject: FeedbackSubject::Prediction { prediction_id: p.id.clone() },
-        verdict: Verdict::FalsePositive,
-        note: Some("a deploy".into()),
-        source: LabelSource::Shell,
-    };
-    let of_breach = NewFeedback {
-        subject: FeedbackSubject::Breach { service: "cart".into(), kind: BreachKind::Oom, at: at(50) },
-        verdict: Verdict::Missed,
-        note: None,
-        source: LabelSource::Alertmanager,
-    };
-    let first = store.add_feedback(&of_prediction, at(100)).await.unwrap();
-    let second = store.add_feedback(&of_breach, at(200)).await.unwrap();
-    assert_eq!(store.feedback().await.unwrap(), [first.clone(), second.clone()]);
-    assert!(store.delete_feedback(&first.id, at(300)).await.unwrap());
-    assert!(!store.delete_feedback(&first.id, at(300)).await.unwrap());
-    assert_eq!(store.feedback().await.unwrap(), [second]);
-    let unknown = FeedbackSubject::Prediction { prediction_id: "p-none".into() };
-    let refused = store.add_feedback(&NewFeedback { subject: unknown, ..of_prediction }, at(1)).await.unwrap_err();
-    assert_eq!(refused.to_string(), "no prediction with id p-none");
 }
 
 async fn old_predictions_go_unless_somebody_refers_to_them(store) {
@@ -440,7 +482,9 @@ async fn a_copy_under_load_is_of_one_instant_and_never_over_another_file() {
         }
     });
     let copy = folder.path().join("copy #1 %41?.db");
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    while store.requests(1).await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let bytes = store.backup_to(&copy).await.unwrap();
     load.await.unwrap();
     assert_eq!(std::fs::metadata(&copy).unwrap().len(), bytes);
@@ -466,4 +510,75 @@ async fn a_server_that_refuses_or_is_away_is_told_apart_and_no_password_is_shown
     let away = format!("{}127.0.0.1:1/none", &url[..url.find("127.0.0.1").unwrap()]);
     let error = StateStore::open(&away).await.unwrap_err();
     assert!(error.is_unreachable() && !crate::error::chain(&error).contains("hunter"), "{error:?}");
+}
+
+/// A pod's connections reached their limit.
+fn reached(pod: &str, seconds: i64) -> forewarn_models::settle::Happened {
+    forewarn_models::settle::Happened {
+        service: "cart".into(),
+        signal: "pool".into(),
+        kind: BreachKind::PoolExhaustion,
+        labels: LabelSet::from([("pod", pod)]).into(),
+        at: at(seconds),
+        what: forewarn_models::settle::What::Reached { onset: at(seconds - 3600), limit: 50.0 },
+        would_have: forewarn_models::settle::WouldHave::Unknown,
+    }
+}
+
+on_both! {
+    async fn what_was_said_waits_until_it_is_settled_and_is_settled_once(store) {
+        let likely = prediction("a", 600, 0.9);
+        let asked = Prediction { request_id: Some("r".to_owned()), ..prediction("b", 600, 0.9) };
+        let asking = request(&asked, 4200);
+        store.save_step(&output(vec![likely.clone(), asked.clone()], vec![asking]), false).await.unwrap();
+        assert_eq!(store.due(at(600 + 3600)).await.unwrap(), [], "their horizon is not over");
+        let due = store.due(at(600 + 3600 + 1800)).await.unwrap();
+        let waiting: Vec<_> = due.iter().map(|one| (one.labels.get("pod").unwrap(), one.request_id.as_deref())).collect();
+        assert_eq!(waiting.len(), 2);
+        assert!(waiting.contains(&("a", None)) && waiting.contains(&("b", Some("r"))), "{waiting:?}");
+
+        // A breach is looked at at once; what is not certain then waits on.
+        store.add_happenings(&[reached("a", 1200), reached("a", 1200)], &[], at(1320)).await.unwrap();
+        assert_eq!(store.due(at(1320)).await.unwrap().len(), 2);
+        store.postpone(&[(asked.id.clone(), at(6000))]).await.unwrap();
+        let [one] = store.due(at(1320)).await.unwrap().try_into().unwrap();
+        assert_eq!(one.id, likely.id);
+        assert_eq!(store.happenings_since(at(0)).await.unwrap(), [reached("a", 1200)]);
+        assert_eq!(store.happenings_since(at(1201)).await.unwrap(), []);
+
+        let settled = one.clone().settled(forewarn_schema::Became::Breached { at: at(1200) }, at(1320));
+        let otherwise = one.settled(forewarn_schema::Became::FalseAlarm, at(9000));
+        assert_eq!(store.add_settlements(std::slice::from_ref(&settled)).await.unwrap(), 1);
+        assert_eq!(store.add_settlements(&[otherwise]).await.unwrap(), 0, "the first word stands");
+        assert_eq!(store.settlements_since(at(0)).await.unwrap(), [settled]);
+        assert_eq!(store.unsettled_count().await.unwrap(), 1);
+        // The same step again asks for nothing that is settled.
+        store.keep_prediction(&likely).await.unwrap();
+        store.save_step(&output(vec![likely], vec![]), false).await.unwrap();
+        assert_eq!(store.unsettled_count().await.unwrap(), 1);
+        store.prune(at(100 * 86_400)).await.unwrap();
+        assert_eq!(store.happenings_since(at(0)).await.unwrap(), []);
+    }
+
+    async fn each_shard_settles_what_it_said_itself(store) {
+        store.save_step(&output(vec![prediction("a", 600, 0.9)], vec![]), false).await.unwrap();
+        store.add_happenings(&[reached("a", 1200)], &[], at(1320)).await.unwrap();
+        let other = store.clone().of_shard("1");
+        assert_eq!(other.due(at(100_000)).await.unwrap(), []);
+        assert_eq!(other.happenings_since(at(0)).await.unwrap(), []);
+        assert_eq!(store.due(at(100_000)).await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_lead_settles_nothing() {
+    let Some(store) = on_server().await else { return };
+    let likely = prediction("a", 600, 0.9);
+    store.save_step(&output(vec![likely], vec![]), false).await.unwrap();
+    let one = store.due(at(100_000)).await.unwrap().remove(0);
+    let settled = one.settled(forewarn_schema::Became::FalseAlarm, at(9000));
+    store.set_term(None);
+    assert!(store.add_settlements(std::slice::from_ref(&settled)).await.unwrap_err().is_not_leading());
+    assert!(store.add_happenings(&[reached("a", 1200)], &[settled], at(1320)).await.unwrap_err().is_not_leading());
+    assert_eq!(store.unsettled_count().await.unwrap(), 1);
 }

@@ -13,6 +13,7 @@ export function keys() {
       ArrowDown: isEntry && (() => step(1)),
       ArrowUp: isEntry && (() => step(-1)),
       "/": () => document.querySelector("form[data-live] input")?.select(),
+      x: () => at.closest("tr, li")?.querySelector("input[type=checkbox]")?.click(),
       u: () => document.querySelector("#toast form button")?.click(),
       "?": () => dialog.showModal(),
     }[event.key];

@@ -121,6 +121,39 @@ async function send(form, button) {
   }
 }
 
+// What a form leads to, beside the page instead of in its place.
+async function aside(form) {
+  try {
+    const response = await fetch(form.getAttribute("action"), { method: "POST", body: new URLSearchParams(new FormData(form)) });
+    const html = await response.text();
+    const part = response.ok && new DOMParser().parseFromString(html, "text/html").getElementById(form.dataset.dialog);
+    if (!part) {
+      toast(reason(response, html));
+      return;
+    }
+    $("#aside > div").replaceChildren(...part.childNodes);
+    $("#aside").showModal();
+    offline(false);
+  } catch {
+    offline(true);
+    toast("The server did not answer.");
+  }
+}
+
+// To the clipboard where the browser lets us (it does over TLS and on this machine); else it is marked, to be copied by hand.
+async function copy(button) {
+  const field = button.parentElement.querySelector("input");
+  field.select();
+  try {
+    await navigator.clipboard.writeText(field.value);
+    button.textContent = "Copied";
+  } catch {
+    field.focus();
+    button.textContent = "Marked: copy it";
+  }
+  say(button.textContent);
+}
+
 // The filter as a URL: what is empty is left out.
 function filtered(form) {
   const query = new URLSearchParams([...new FormData(form)].filter(([, value]) => value.trim()));
@@ -131,7 +164,8 @@ document.addEventListener("submit", (event) => {
   const form = event.target;
   if (form.method === "post") {
     event.preventDefault();
-    send(form, event.submitter);
+    if (form.dataset.dialog) aside(form);
+    else send(form, event.submitter);
   } else if ("live" in form.dataset) {
     event.preventDefault();
     swap(filtered(form));
@@ -146,7 +180,13 @@ document.addEventListener("input", (event) => {
   typing = setTimeout(() => swap(filtered(form), "replace"), event.target.type === "search" ? 250 : 0);
 });
 
+document.addEventListener("change", (event) => {
+  if (!event.target.matches("[data-all]")) return;
+  for (const box of document.querySelectorAll("main input[form=choose]")) box.checked = event.target.checked;
+});
+
 document.addEventListener("click", (event) => {
+  if (event.target.matches("[data-copy]")) copy(event.target);
   const link = event.target.closest("a[data-swap]");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();

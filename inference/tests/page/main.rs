@@ -4,7 +4,9 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot set up its case has failed")]
 
+mod labelling;
 mod operating;
+mod outcomes;
 mod shop;
 mod using;
 mod webdriver;
@@ -191,8 +193,16 @@ async fn forms_work_without_a_script_and_only_from_our_own_page() {
     assert!(page.contains("&#60;b&#62;no&#60;/b&#62;") && !page.contains("<b>no</b>"), "the note is not escaped");
     let label = shop.handle.app().feedback().await.unwrap().swap_remove(0);
     let undo = [("id", label.id.as_str()), ("back", "https://evil.example/")];
-    assert_eq!(shop.submit("/actions/unlabel", &undo).await, (303, "/".to_owned()));
+    let (status, back) = shop.submit("/actions/unlabel", &undo).await;
+    assert_eq!((status, back.as_str()), (303, &*format!("/?unlabelled={}", label.id)), "not where the form says");
     assert!(shop.handle.app().feedback().await.unwrap().is_empty());
+    // And undoing that gives it back as it was.
+    let (_, page) = shop.get(&back).await;
+    assert!(page.contains("Label taken back") && page.contains("action=\"/actions/relabel\""), "{page}");
+    let (status, back) = shop.submit("/actions/relabel", &undo).await;
+    assert_eq!((status, back.as_str()), (303, &*format!("/?labelled={}", label.id)));
+    assert_eq!(shop.handle.app().feedback().await.unwrap(), std::slice::from_ref(&label));
+    shop.submit("/actions/unlabel", &undo).await;
 
     // What cannot be done is a page that says so, with the status that the API would give.
     assert_eq!(shop.submit("/actions/label", &[("prediction_id", "p-0"), ("verdict", "unclear")]).await.0, 404);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use forewarn_inference::{MessageState, Reach, Webhook, WebhookSecret};
+use forewarn_inference::{AutonomyOptions, MessageState, Reach, Webhook, WebhookSecret};
 use forewarn_schema::Mode;
 use forewarn_testkit::http::{Response, TinyServer};
 
@@ -117,6 +117,31 @@ async fn requests_are_stopped_silenced_and_sent_again_by_clicks() {
     browser.wait_for("!document.querySelector('#silences li')").await;
     assert!(app.silences().await.unwrap().is_empty());
     shop.goes_on(1).await;
+    assert_self_contained(&browser, &shop.url).await;
+    browser.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_earned_is_taken_by_a_key_and_how_it_moved_is_told() {
+    let Some(browser) = Browser::start().await else { return };
+    let mut autonomy = AutonomyOptions::default();
+    autonomy.ladder.dry_run = std::time::Duration::from_secs(60);
+    let mut shop = RunningShop::leaking_under(None, autonomy).await;
+    let app = shop.handle.app().clone();
+    shop.goes_on(2).await;
+    browser.open(&format!("{}/requests", shop.url)).await;
+    browser.click("#mode summary").await;
+    browser.wait_for("document.querySelector('#mode-1 .offer button')?.innerText.includes('Earned')").await;
+    browser.wait_for("document.querySelector('#mode-1').innerText.includes('the dry run is over')").await;
+    look(&browser, "operate-earned").await;
+    browser.script("document.querySelector('#mode-1 .offer button').focus()").await;
+    browser.press(&[ENTER]).await;
+    browser.wait_for("document.querySelector('#mode-1').innerText.includes('0 of 20 successes verified')").await;
+    assert_eq!(app.modes().await.unwrap().modes[0].rung.mode, Mode::Approval);
+    browser.script("document.querySelector('#moves-1 summary').focus()").await;
+    browser.press(&[ENTER]).await;
+    browser.wait_for("document.querySelector('#moves-1').innerText.includes('set to approval by')").await;
+    look(&browser, "operate-moved").await;
     assert_self_contained(&browser, &shop.url).await;
     browser.quit().await;
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use forewarn_features::{FeaturePipelineParams, LiveSignals, ServiceStep, SignalSet, presets};
-use forewarn_inference::{Server, ServerHandle, ServerOptions, Webhook};
+use forewarn_inference::{AutonomyOptions, Server, ServerHandle, ServerOptions, Webhook};
 use forewarn_models::baselines::Baselines;
 use forewarn_models::bundle::BundleManifest;
 use forewarn_models::ensemble::{AnomalyEnsemble, Detector, RawScores};
@@ -37,7 +37,7 @@ pub(crate) struct RunningShop {
 impl RunningShop {
     /// Nothing has been sent to it yet.
     pub(crate) async fn empty() -> Self {
-        Self::start(None, None).await
+        Self::start(None, None, AutonomyOptions::default()).await
     }
 
     /// The leaks go on for `minutes`.
@@ -65,14 +65,19 @@ impl RunningShop {
 
     /// The same, where requests go to a webhook.
     pub(crate) async fn leaking_to(webhook: Option<Webhook>) -> Self {
+        Self::leaking_under(webhook, AutonomyOptions::default()).await
+    }
+
+    /// The same, where playbooks earn otherwise.
+    pub(crate) async fn leaking_under(webhook: Option<Webhook>, autonomy: AutonomyOptions) -> Self {
         let shop = Shop::new(ShopParams::demo(7));
-        let mut running = Self::start(Some(shop), webhook).await;
+        let mut running = Self::start(Some(shop), webhook, autonomy).await;
         let live = ShopParams::demo_live_start();
         running.send_live(TimeRange::new(live, live + LIVE).unwrap()).await;
         running
     }
 
-    async fn start(shop: Option<Shop>, webhook: Option<Webhook>) -> Self {
+    async fn start(shop: Option<Shop>, webhook: Option<Webhook>, autonomy: AutonomyOptions) -> Self {
         forewarn_storage::install_crypto_provider();
         let names = presets::NAMES.map(str::to_owned);
         let signals = Arc::new(SignalSet::new(&names, vec![]).unwrap());
@@ -118,6 +123,7 @@ impl RunningShop {
             warmed_until: shop.as_ref().map(|_| live_start - Step::MINUTE.duration()),
             lateness: LATENESS,
             webhook,
+            autonomy,
             ticker: false,
             clock: Arc::new(move || Timestamp::from_millis(told.load(Ordering::SeqCst))),
             ..ServerOptions::default()

@@ -7,7 +7,7 @@ use sqlx::Connection;
 
 use crate::rig::{Rig, START, bind, options, start};
 
-fn credentials() -> Vec<Credential> {
+pub(crate) fn credentials() -> Vec<Credential> {
     let of = |name, role, kind, secret| Credential::new(name, role, kind, secret).unwrap();
     vec![
         of("prometheus", Role::Write, CredentialKind::Token, "token-of-prometheus"),

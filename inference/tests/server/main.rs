@@ -8,6 +8,7 @@
 
 mod alerting;
 mod asking;
+mod autonomy;
 #[path = "../../../models/tests/common/mod.rs"]
 mod bundles;
 mod contract;
@@ -17,10 +18,14 @@ mod door;
 mod faults;
 mod guarding;
 mod hostile;
+mod labelling;
+mod learning;
 mod memory;
 mod operating;
 mod otlp;
 mod replicas;
 mod restarting;
 mod rig;
+mod settling;
+mod shadowing;
 mod writing;

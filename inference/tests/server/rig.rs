@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use forewarn_features::SignalSet;
 use forewarn_inference::{Checkpoint, Reach, Server, ServerHandle, ServerOptions, Webhook, WebhookSecret};
+use forewarn_models::decision::DecisionParams;
 use forewarn_models::{Engine, EngineOptions, ModelRegistry};
 use forewarn_schema::{LabelSet, Timestamp};
 use forewarn_testkit::remote_write::{HEADERS, encode_scrape};
@@ -52,6 +53,16 @@ pub(crate) async fn start_on(folder: &Path, registry: ModelRegistry, tweak: impl
     let options = clocked(folder, &now, tweak);
     let signals = Arc::new(SignalSet::new(&["hikaricp".to_owned()], vec![]).unwrap());
     let engine = Engine::new(Arc::clone(&signals), EngineOptions::default());
+    run(Server::bind(options, signals, engine, registry).await.unwrap(), now)
+}
+
+/// The same with an engine that decides as the test wants it, at a time of its own.
+pub(crate) async fn start_deciding(folder: &Path, decision: DecisionParams, seconds: i64) -> Rig {
+    let now = Arc::new(AtomicI64::new(seconds));
+    let options = clocked(folder, &now, |_| ());
+    let signals = Arc::new(SignalSet::new(&["hikaricp".to_owned()], vec![]).unwrap());
+    let registry = ModelRegistry::open(&format!("file://{}", folder.join("store").display())).await.unwrap();
+    let engine = Engine::new(Arc::clone(&signals), EngineOptions { decision, ..EngineOptions::default() });
     run(Server::bind(options, signals, engine, registry).await.unwrap(), now)
 }
 

@@ -6,6 +6,7 @@
 mod error;
 mod name;
 mod pointer;
+mod shadow;
 
 use std::collections::BTreeMap;
 
@@ -16,8 +17,10 @@ use serde::{Deserialize, Serialize};
 
 pub use error::RegistryError;
 pub use pointer::{Pointer, Promotion, Rollback};
+pub use shadow::{Shadow, ShadowEnd};
 
 use crate::bundle::{Artifact, BundleError, BundleManifest, MANIFEST_FILE, MAX_MANIFEST_BYTES, cap_of, check_listing};
+use crate::runs::RunLog;
 use crate::{ModelBundle, ModelVersion};
 
 /// The pointer that was moved last.
@@ -83,6 +86,16 @@ impl ModelRegistry {
         Ok(self.store.lock("models/.lock")?)
     }
 
+    /// Held by a command that trains one part of the fleet: others may train other parts meanwhile.
+    pub fn share_lock(&self) -> Result<StoreLock, RegistryError> {
+        Ok(self.store.share("models/.lock")?)
+    }
+
+    /// The records of the runs beside these models.
+    pub fn runs(&self) -> RunLog {
+        RunLog::new(self.store.clone())
+    }
+
     /// Stores a bundle as the candidate of its service. Publishing the same content again changes nothing and gives the
     /// same version. The bytes are read back in memory first: what could not be loaded is not stored.
     pub async fn publish(&self, bundle: &ModelBundle) -> Result<ModelVersion, RegistryError> {
@@ -144,16 +157,9 @@ impl ModelRegistry {
     /// The version that was published last, unless it serves already. After a rollback that is the version taken back,
     /// until another is published.
     pub async fn candidate(&self, service: &str) -> Result<Option<ModelVersion>, RegistryError> {
-        let path = candidate_path(service)?;
-        let Some(bytes) = self.store.get(&path, pointer::MAX_POINTER_BYTES).await? else { return Ok(None) };
-        let refused = |reason: String| RegistryError::Pointer { path: path.clone(), reason };
-        let file: CandidateFile = serde_json::from_slice(&bytes).map_err(|e| refused(e.to_string()))?;
-        if file.format_version != pointer::POINTER_FORMAT {
-            let wanted = pointer::POINTER_FORMAT;
-            return Err(refused(format!("format_version must be {wanted}, got {}", file.format_version)));
-        }
+        let Some(published) = self.published(service).await? else { return Ok(None) };
         let current = self.current(service).await?;
-        Ok((current.as_ref() != Some(&file.version)).then_some(file.version))
+        Ok((current.as_ref() != Some(&published)).then_some(published))
     }
 
     /// The version that serves; `None` where the rules do.
@@ -170,6 +176,30 @@ impl ModelRegistry {
                 Pointer::from_bytes(service, &bytes).map_err(|reason| RegistryError::Pointer { path, reason })
             }
         }
+    }
+
+    /// Where a version comes from, without reading the rest of it; `None` where there is none, or none that can be read.
+    pub async fn manifest(
+        &self,
+        service: &str,
+        version: &ModelVersion,
+    ) -> Result<Option<BundleManifest>, RegistryError> {
+        let path = format!("{}/{MANIFEST_FILE}", version_folder(service, version)?);
+        let bytes = self.store.get(&path, MAX_MANIFEST_BYTES).await?;
+        Ok(bytes.and_then(|bytes| BundleManifest::from_bytes(&bytes).ok()))
+    }
+
+    /// What `candidate.json` names, be it that it serves already; `None` where there is none.
+    pub async fn published(&self, service: &str) -> Result<Option<ModelVersion>, RegistryError> {
+        let path = candidate_path(service)?;
+        let Some(bytes) = self.store.get(&path, pointer::MAX_POINTER_BYTES).await? else { return Ok(None) };
+        let refused = |reason: String| RegistryError::Pointer { path: path.clone(), reason };
+        let file: CandidateFile = serde_json::from_slice(&bytes).map_err(|e| refused(e.to_string()))?;
+        if file.format_version != pointer::POINTER_FORMAT {
+            let wanted = pointer::POINTER_FORMAT;
+            return Err(refused(format!("format_version must be {wanted}, got {}", file.format_version)));
+        }
+        Ok(Some(file.version))
     }
 
     /// Reads a version whole. Anything wrong with it is an error that names the file; the caller keeps what it has.
@@ -252,29 +282,38 @@ impl ModelRegistry {
         change: impl Fn(&mut Pointer, bool) -> bool,
     ) -> Result<(), RegistryError> {
         let path = pointer_path(service)?;
-        let (mut again, mut written) = (false, None);
-        let mut moved = |bytes: Option<Bytes>| -> Result<Option<Bytes>, String> {
+        let mut again = false;
+        self.replace_noted(&path, |bytes| {
             let mut pointer = match bytes {
                 None => Pointer::empty(service),
                 Some(bytes) => Pointer::from_bytes(service, &bytes)?,
             };
             let changed = change(&mut pointer, again);
             again = true;
-            if !changed {
-                return Ok(None);
-            }
-            written = Some(Bytes::from(pointer.to_bytes()?));
-            Ok(written.clone())
-        };
-        let update = self.store.update(&path, pointer::MAX_POINTER_BYTES, |bytes| match moved(bytes) {
+            if changed { pointer.to_bytes().map(|bytes| Some(bytes.into())) } else { Ok(None) }
+        })
+        .await
+    }
+
+    /// Replaces what lies at `path` by what `change` makes of it, which is asked again where another writer was first, and leaves a
+    /// hint that something moved: without it a server finds out when it next looks at every pointer.
+    async fn replace_noted(
+        &self,
+        path: &str,
+        mut change: impl FnMut(Option<Bytes>) -> Result<Option<Bytes>, String>,
+    ) -> Result<(), RegistryError> {
+        let mut written = None;
+        let update = self.store.update(path, pointer::MAX_POINTER_BYTES, |bytes| match change(bytes) {
             Ok(None) => Change::Nothing,
-            Ok(Some(bytes)) => Change::Replace(bytes),
-            Err(reason) => Change::Refuse(RegistryError::Pointer { path: path.clone(), reason }),
+            Ok(Some(bytes)) => {
+                written = Some(bytes.clone());
+                Change::Replace(bytes)
+            }
+            Err(reason) => Change::Refuse(RegistryError::Pointer { path: path.to_owned(), reason }),
         });
         update.await?;
-        if let Some(pointer) = written {
-            // A hint: without it a server finds out when it next looks at every pointer.
-            let _ = self.store.put(LAST_MOVED, pointer).await;
+        if let Some(written) = written {
+            let _ = self.store.put(LAST_MOVED, written).await;
         }
         Ok(())
     }

@@ -176,6 +176,11 @@ impl TargetHistory {
         self.values.stretches(usize::MAX).map(|s| (self.values.time(s.first + (s.steps / 2) as i64), s.value))
     }
 
+    /// The last `count` steps, at most [`SINGLE`], with their times, gaps as NaN, oldest first.
+    pub(super) fn single_values(&self, count: usize) -> impl DoubleEndedIterator<Item = (Timestamp, f64)> + '_ {
+        self.values.singles(count).map(|(number, value)| (self.values.time(number), value))
+    }
+
     /// Fractions of the last `count` steps, at most [`SINGLE`], with their times, gaps as NaN, oldest first.
     pub(super) fn fractions(&self, count: usize) -> impl Iterator<Item = (Timestamp, f64)> + '_ {
         let of = |value| self.fraction_of(value).unwrap_or(f64::NAN);

@@ -6,6 +6,7 @@
 mod anomaly;
 mod forecast;
 mod history;
+mod life;
 mod memory;
 mod pyramid;
 mod teeth;
@@ -296,6 +297,7 @@ impl ServiceScorer {
                 signals: Arc::clone(&anomaly.evidence),
                 forecast: forecast.by.into(),
                 warming,
+                uncalibrated: None,
             },
         }
     }

@@ -12,10 +12,18 @@ use forewarn_features::{ServiceStep, SignalSet};
 use forewarn_schema::{BreachKind, LabelSet, TimeRange, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use self::walk::walk;
+use self::facts::Facts;
+pub use self::life::{Life, Point, WouldHave};
+use self::walk::{Rules, Walked, Walker, Way};
+pub use self::watch::{
+    Announced, CERTAIN_AFTER, Happened, Lives, PATIENCE, Settled, Watch, WatchMemory, WatchedService, What,
+};
 
+mod facts;
+mod life;
 mod onset;
 mod walk;
+mod watch;
 
 /// After a breach, what is said of the same target is about that breach.
 pub const GRACE: Duration = Duration::from_secs(30 * 60);
@@ -81,17 +89,8 @@ struct TargetTruth {
     last: Timestamp,
     /// The last step of the whole history, of any target.
     data_end: Timestamp,
+    walked: Walked,
     breaches: Vec<Breach>,
-    /// When the value fell by half or more away from its limit in one step, other than by a breach.
-    resets: Vec<Timestamp>,
-    /// Climbs that had gone half of their way when the process ended (the last one: when the data did).
-    averted: Vec<TimeRange>,
-}
-
-struct Point {
-    at: Timestamp,
-    value: f64,
-    limit: f64,
 }
 
 impl Truth {
@@ -119,28 +118,17 @@ impl Truth {
             let (Some(kind), Some(first), Some(last)) = (signal.kind.breach(), points.first(), points.last()) else {
                 continue;
             };
-            let walked = walk(&points, kind, signal.direction);
-            let breaches = walked.ways.into_iter().map(|way| Breach {
-                service: Arc::clone(service),
-                signal: name.clone(),
-                kind,
-                labels: (*labels).clone(),
-                limit: way.limit,
-                onset: way.onset,
-                at: way.at,
-                over: way.over,
-            });
+            let rules = Rules { kind, direction: signal.direction };
+            let (mut walker, mut walked) = (Walker::default(), Walked::default());
+            for point in &points {
+                walker.push(*point, rules, &points.as_slice(), &mut walked);
+            }
+            walker.finish(rules, &points.as_slice(), &mut walked);
+            let breach = |way: &Way| Breach::of(way, service, &name, kind, &labels);
+            let breaches = walked.ways.iter().map(breach).collect();
             self.by_service.entry(Arc::clone(service)).or_default().push(self.targets.len());
-            self.targets.push(TargetTruth {
-                kind,
-                first: first.at,
-                last: last.at,
-                data_end,
-                breaches: breaches.collect(),
-                resets: walked.resets,
-                averted: walked.averted,
-                labels: (*labels).clone(),
-            });
+            let (first, last, labels) = (first.at, last.at, (*labels).clone());
+            self.targets.push(TargetTruth { kind, labels, first, last, data_end, walked, breaches });
         }
     }
 
@@ -177,12 +165,9 @@ impl Truth {
         at: Timestamp,
         horizon: Duration,
     ) -> Outcome {
-        let outcomes = self.about(service, kind, labels, at).map(|t| t.settle(at, at + horizon));
-        outcomes.min_by_key(|outcome| outcome.rank()).unwrap_or(Outcome::Unsettled)
+        facts::settle(self.about(service, kind, labels, at), at, horizon)
     }
-}
 
-impl Truth {
     /// What became of a request: as [`Truth::settle`], but a request on the way to a breach was right about
     /// it however late it said the breach would be (how late is measured by the time errors), and one on the
     /// way to where a deploy or a restart ended a climb is neither right nor wrong, whenever that was.
@@ -194,15 +179,8 @@ impl Truth {
         at: Timestamp,
         horizon: Duration,
     ) -> Outcome {
-        let on_the_way = self.about(service, kind, labels, at).flat_map(|t| &t.breaches);
-        let on_the_way = on_the_way.filter(|b| b.onset <= at && at < b.at).map(|b| b.at).min();
-        match (self.settle(service, kind, labels, at, horizon), on_the_way) {
-            (Outcome::Breached { at }, _) | (_, Some(at)) => Outcome::Breached { at },
-            (Outcome::FalseAlarm, None) if self.about(service, kind, labels, at).any(|t| t.was_averted(at)) => {
-                Outcome::Averted
-            }
-            (outcome, None) => outcome,
-        }
+        let about: Vec<Facts<'_>> = self.about(service, kind, labels, at).collect();
+        facts::settle_request(&about, at, horizon)
     }
 
     /// The live targets of `service` that agree with `labels`.
@@ -212,12 +190,67 @@ impl Truth {
         kind: BreachKind,
         labels: &'a LabelSet,
         at: Timestamp,
-    ) -> impl Iterator<Item = &'a TargetTruth> {
+    ) -> impl Iterator<Item = Facts<'a>> {
         let indices = self.by_service.get(service).into_iter().flatten();
-        indices
-            .map(|i| &self.targets[*i])
-            .filter(move |t| t.kind == kind && agree(&t.labels, labels) && t.first <= at && t.last + ENDED >= at)
+        let about = indices.map(|i| &self.targets[*i]).filter(move |t| t.kind == kind && agree(&t.labels, labels));
+        about.map(TargetTruth::facts).filter(move |facts| facts.lived(at))
     }
+}
+
+impl TargetTruth {
+    fn facts(&self) -> Facts<'_> {
+        Facts { first: self.first, last: self.last, data_end: self.data_end, walked: &self.walked }
+    }
+}
+
+impl Breach {
+    fn of(way: &Way, service: &Arc<str>, signal: &str, kind: BreachKind, labels: &LabelSet) -> Self {
+        let &Way { onset, at, over, limit } = way;
+        Self {
+            service: Arc::clone(service),
+            signal: signal.to_owned(),
+            kind,
+            labels: labels.clone(),
+            limit,
+            onset,
+            at,
+            over,
+        }
+    }
+
+    /// Whether anybody could have announced it: a jump gave nobody a chance.
+    pub fn is_sudden(&self) -> bool {
+        self.at.seconds_since(self.onset) < SUDDEN.as_secs_f64()
+    }
+
+    /// How long before it a request must come to help: as is required of its kind, but never more than half of the way, which is taken to
+    /// begin at `from` at the earliest.
+    pub fn required_lead(&self, from: Timestamp) -> Duration {
+        let way = self.at.seconds_since(self.onset.max(from)).max(0.0);
+        required_lead(self.kind).min(Duration::from_secs_f64(way / 2.0))
+    }
+
+    /// Whether a replica of the same workload came to its limit side by side with it: what is said of them is one thing said.
+    pub fn side_by_side(&self, other: &Self) -> bool {
+        /// Their ways overlap by this share of the shorter.
+        const SIDE_BY_SIDE: f64 = 0.5;
+        let overlap = self.at.min(other.at).seconds_since(self.onset.max(other.onset));
+        let shorter = self.at.seconds_since(self.onset).min(other.at.seconds_since(other.onset));
+        self.service == other.service
+            && self.signal == other.signal
+            && self.labels.without(&["pod"]) == other.labels.without(&["pod"])
+            && overlap > 0.0
+            && overlap >= SIDE_BY_SIDE * shorter
+    }
+}
+
+/// How long before a breach of this kind a request must come to help.
+pub fn required_lead(kind: BreachKind) -> Duration {
+    Duration::from_secs(match kind {
+        BreachKind::DiskFull => 2 * 3600,
+        BreachKind::CertificateExpiry => 24 * 3600,
+        _ => 15 * 60,
+    })
 }
 
 impl Outcome {
@@ -230,27 +263,6 @@ impl Outcome {
             Self::Unsettled => (3, Timestamp::default()),
             Self::FalseAlarm => (4, Timestamp::default()),
         }
-    }
-}
-
-impl TargetTruth {
-    /// Whether `at` lies on a climb that something other than its breach ended.
-    fn was_averted(&self, at: Timestamp) -> bool {
-        self.averted.iter().any(|way| way.start <= at && at <= way.end && way.end + ENDED < self.data_end)
-    }
-
-    fn settle(&self, at: Timestamp, deadline: Timestamp) -> Outcome {
-        if self.breaches.iter().any(|b| b.at <= at && at <= b.over + GRACE) {
-            return Outcome::InBreach;
-        }
-        if let Some(breach) = self.breaches.iter().find(|b| at < b.at && b.at <= deadline) {
-            return Outcome::Breached { at: breach.at };
-        }
-        let ended = self.last + ENDED < deadline && self.last + ENDED < self.data_end;
-        if ended || self.resets.iter().any(|reset| at < *reset && *reset <= deadline) {
-            return Outcome::Averted;
-        }
-        if deadline > self.data_end { Outcome::Unsettled } else { Outcome::FalseAlarm }
     }
 }
 
@@ -267,7 +279,8 @@ fn target_points(steps: &[ServiceStep], signals: &SignalSet) -> Vec<(String, Arc
             let limited = signals.get(&seen.signal).is_some_and(|s| s.kind.breach().is_some());
             let Some(limit) = seen.limit.filter(|l| limited && l.is_finite() && !seen.value.is_nan()) else { continue };
             let key = (Arc::clone(&seen.signal), Arc::clone(&seen.labels));
-            targets.entry(key).or_default().push(Point { at: step.at, value: seen.value, limit });
+            let point = Point { at: step.at, value: seen.value, limit, would_have: WouldHave::Unknown };
+            targets.entry(key).or_default().push(point);
         }
     }
     targets.into_iter().map(|((signal, labels), points)| (signal.to_string(), labels, points)).collect()

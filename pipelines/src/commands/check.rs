@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use forewarn_datasets::{BlocksSource, Dataset, Fetch, SampleQuery, SampleSource, selectors_of};
 use forewarn_features::{LiveSignals, Role, observation::target_labels};
-use forewarn_inference::{Footprint, StateStore};
+use forewarn_inference::{Climb, Footprint, StateStore};
 use forewarn_models::ModelRegistry;
-use forewarn_schema::{LabelMatcher, LabelSet, METRIC_NAME, MatchOp, SignalKind, TimeRange};
+use forewarn_schema::{LabelMatcher, LabelSet, METRIC_NAME, MatchOp, Mode, SignalKind, TimeRange};
 use forewarn_storage::{Conditions, Store};
 use serde_json::{Value, json};
 
@@ -167,13 +167,26 @@ fn requests(config: &Config) -> String {
     let told = requests.alertmanagers.as_ref().map_or(0, |of| of.urls.len());
     let webhook = if requests.webhook.is_some() { "to the webhook" } else { "to no webhook" };
     let most = |most: Option<u32>| most.map_or_else(|| "any number".to_owned(), |most| most.to_string());
-    let safety = &requests.safety;
+    let (safety, autonomy) = (&requests.safety, &requests.autonomy);
+    let mode = |mode: Mode| match mode {
+        Mode::DryRun => "dry run",
+        Mode::Approval => "approval",
+        Mode::Automatic => "automatic",
+    };
     format!(
-        "requests: {webhook} and {told} Alertmanagers, at most {} a week of a service, {} an hour, {} workloads at once, {} maintenance windows\n",
+        "requests: {webhook} and {told} Alertmanagers, at most {} a week of a service, {} an hour, {} workloads at once, {} maintenance windows\n\
+         autonomy: from {} to at most {}, automatic after {} verified successes, {}\n",
         requests.weekly_budget,
         most(safety.max_per_hour),
         most(safety.max_workloads),
-        safety.maintenance.len()
+        safety.maintenance.len(),
+        mode(requests.mode),
+        mode(autonomy.highest),
+        autonomy.ladder.verified_successes,
+        match autonomy.climb {
+            Climb::Offer => "what is earned is offered",
+            Climb::ByItself => "what is earned is taken",
+        }
     )
 }
 

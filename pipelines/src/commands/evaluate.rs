@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use forewarn_features::{ServiceStep, SignalSet};
-use forewarn_models::{EngineOptions, ModelBundle, ModelRegistry, ModelVersion};
+use forewarn_models::{Engine, EngineOptions, ModelBundle, ModelRegistry, ModelVersion};
 use forewarn_schema::{Feedback, Step, TimeRange, Timestamp};
 use forewarn_training::drift::{SignalDrift, drift};
 use forewarn_training::report::FORMAT_VERSION;
@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::promote::candidates;
 use super::{now, open};
-use crate::cli::Evaluate;
+use crate::cli::{Evaluate, Shard};
 use crate::config::{Config, ConfigError};
 use crate::outcome::Outcome;
 
@@ -29,30 +29,53 @@ pub(super) const REPORT_HTML: &str = "report.html";
 pub(super) async fn evaluate(config: &Config, arguments: &Evaluate) -> anyhow::Result<Outcome> {
     let registry = open::registry(config).await?;
     let _lock = registry.lock()?;
-    Ok(evaluate_range(config, &registry, arguments.from, arguments.to).await?.0)
+    Ok(evaluate_range(config, &registry, Fitted::default(), arguments.from, arguments.to).await?.0)
+}
+
+/// What was fitted before it is judged. The default is nothing that anybody knows of: the candidates are.
+#[derive(Clone, Default)]
+pub(super) struct Fitted {
+    /// To be judged, whatever was published since.
+    pub(super) versions: BTreeMap<String, ModelVersion>,
+    /// It is a part of the fleet, and nothing else is looked at; others may be doing the same at this moment.
+    pub(super) part: Option<Shard>,
 }
 
 /// Evaluates, stores the report and returns it.
 pub(super) async fn evaluate_range(
     config: &Config,
     registry: &ModelRegistry,
+    fitted: Fitted,
     from: Option<Timestamp>,
     to: Option<Timestamp>,
 ) -> anyhow::Result<(Outcome, EvaluationReport)> {
     let (dataset, manifest) = open::dataset(config).await?;
     let covered = open::covered(&manifest)?;
-    let versions = candidates(registry, &[]).await?;
+    let Fitted { versions: fitted, part } = fitted;
+    let mut versions = if part.is_some() { BTreeMap::new() } else { candidates(registry, &[]).await? };
+    for (service, version) in &fitted {
+        match registry.current(service).await? {
+            Some(current) if current == *version => versions.remove(service),
+            _ => versions.insert(service.clone(), version.clone()),
+        };
+    }
     let mut bundles = load(registry, &versions).await?;
     let range = held_out(&bundles, covered, from, to, config.train.holdout)?;
-    let current = open::current_bundles(registry).await?;
+    let current = match part {
+        None => open::current_bundles(registry).await?,
+        Some(_) => open::bundles_of(registry, fitted.keys().cloned()).await?,
+    };
     let options = open::engine_options(config);
     // What lies before the range warms the engine and settles what was under way at its start.
-    let memory = open::engine(config, registry).await?.memory_horizon();
+    let memory = Engine::new(Arc::clone(&config.signals), options.clone()).memory_horizon();
     let warm_from = (range.start - memory).max(covered.start);
     // What the models learnt from is read for the drift alone, and let go.
     let trained_from = trained_on(&bundles, &current).values().map(|t| t.start).min().unwrap_or(warm_from);
     let needed = TimeRange::new(warm_from.min(trained_from.max(covered.start)), range.end)?;
-    let mut histories = dataset.read(&config.signals, needed).await?;
+    let mut histories = match part {
+        None => dataset.read(&config.signals, needed).await?,
+        Some(_) => dataset.read_services(&config.signals, needed, &fitted.keys().cloned().collect()).await?,
+    };
     let drift = drift_of(&histories, &config.signals, &trained_on(&bundles, &current), range);
     for steps in histories.values_mut() {
         steps.drain(..steps.partition_point(|s| s.at < warm_from));
@@ -77,7 +100,7 @@ pub(super) async fn evaluate_range(
         bundles.insert(service, Arc::new(bundle.sealed()?));
     }
     let report = tokio::task::spawn_blocking(move || forewarn_training::evaluate(&judged.input(&bundles))).await?;
-    let name = store(registry, &report).await?;
+    let name = store(registry, &report, part).await?;
     Ok((outcome(config, &name, &report), report))
 }
 
@@ -181,8 +204,10 @@ fn held_out(
     Ok(TimeRange::new(from, to)?)
 }
 
-async fn store(registry: &ModelRegistry, report: &EvaluationReport) -> anyhow::Result<String> {
-    let name = format!("{}-until-{}", compact(now()), compact(report.range.end));
+async fn store(registry: &ModelRegistry, report: &EvaluationReport, part: Option<Shard>) -> anyhow::Result<String> {
+    // Parts may be done in the same second.
+    let part = part.map(|part| format!("-{}-of-{}", part.index, part.count)).unwrap_or_default();
+    let name = format!("{}-until-{}{part}", compact(now()), compact(report.range.end));
     let json = serde_json::to_vec_pretty(report)?;
     let html = render_html(report);
     let files = BTreeMap::from([(REPORT_JSON.to_owned(), json.into()), (REPORT_HTML.to_owned(), html.into())]);
@@ -211,7 +236,7 @@ struct Version {
     format_version: u32,
 }
 
-fn one_second() -> forewarn_schema::Step {
+pub(super) fn one_second() -> forewarn_schema::Step {
     forewarn_schema::Step::new(std::time::Duration::from_secs(1)).unwrap_or(forewarn_schema::Step::MINUTE)
 }
 

@@ -1,13 +1,17 @@
 //! One file a command, each one story: what it opens, what it asks of the libraries, what it says.
 
+mod attempt;
 mod backtest;
+mod backtest_learning;
 mod bench;
 mod check;
 mod csv;
 mod demo;
 mod evaluate;
 mod feed;
+mod known;
 mod label;
+mod labels;
 mod logs;
 mod models;
 mod open;
@@ -17,6 +21,8 @@ mod pull;
 mod report;
 mod rollback;
 mod run;
+mod runs;
+mod schedule;
 mod score;
 mod serve;
 mod state;
@@ -42,7 +48,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Outcome> {
     }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         match &cli.command {
             Command::Demo(arguments) => demo::demo(arguments).await,
             Command::Check => check::check(&config()?).await,
@@ -53,16 +59,24 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Outcome> {
             Command::Rollback(arguments) => rollback::rollback(&config()?, arguments).await,
             Command::Models(arguments) => models::models(&config()?, arguments).await,
             Command::Run(arguments) => run::run(&config()?, arguments).await,
+            Command::Schedule(arguments) => schedule::schedule(&config()?, arguments).await,
+            Command::Runs(arguments) => runs::runs(&config()?, arguments).await,
             Command::Backtest(arguments) => backtest::backtest(&config()?, arguments).await,
             Command::Report(arguments) => report::report(&config()?, arguments).await,
             Command::Serve(arguments) => serve::serve(&config()?, arguments).await,
-            Command::Label(arguments) => label::label(&config()?, arguments).await,
+            Command::Label(arguments) => label::label(arguments, config).await,
+            Command::Labels(command) => labels::labels(&config()?, command).await,
             Command::Outbox(arguments) => outbox::outbox(&config()?, arguments).await,
             Command::State(command) => state::state(&config()?, command).await,
             Command::Score(arguments) => score::score(arguments),
             Command::Bench(arguments) => bench::bench(arguments),
         }
-    })
+    });
+    if matches!(cli.command, Command::Schedule(_)) {
+        // Told to stop, it does not wait for hours of arithmetic: the next runner goes on.
+        runtime.shutdown_background();
+    }
+    outcome
 }
 
 /// The machine's clock, read here and handed on.

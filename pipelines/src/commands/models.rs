@@ -34,7 +34,16 @@ pub(super) async fn models(config: &Config, arguments: &Services) -> anyhow::Res
             };
             text.push_str(&format!("  {} {:<12} {data}\n", info.version, state.as_str().unwrap_or("?")));
         }
-        all.insert(service, json!({"serving": serving, "versions": versions}));
+        let shadow = registry.shadow(&service).await?;
+        if let Some(shadow) = &shadow {
+            let how = match &shadow.ended {
+                None => format!("scores beside it until {}", shadow.until),
+                Some(end) if end.promoted => format!("took over at {}: {}", end.at, end.reason),
+                Some(end) => format!("was refused at {}: {}", end.at, end.reason),
+            };
+            text.push_str(&format!("  shadow: {} {how}\n", shadow.version));
+        }
+        all.insert(service, json!({"serving": serving, "versions": versions, "shadow": shadow}));
     }
     if all.is_empty() {
         text.push_str("the registry is empty; run `forewarn train`\n");

@@ -224,8 +224,16 @@ pub(super) fn engine_options(config: &Config) -> EngineOptions {
 /// The models that are current, by service. One that is refused is left out, with a warning: the rules
 /// serve there, as the server would have it after a restart.
 pub(super) async fn current_bundles(registry: &ModelRegistry) -> anyhow::Result<BTreeMap<String, Arc<ModelBundle>>> {
+    bundles_of(registry, registry.services().await?).await
+}
+
+/// The same of these services.
+pub(super) async fn bundles_of(
+    registry: &ModelRegistry,
+    services: impl IntoIterator<Item = String>,
+) -> anyhow::Result<BTreeMap<String, Arc<ModelBundle>>> {
     let mut bundles = BTreeMap::new();
-    for service in registry.services().await? {
+    for service in services {
         let Some(version) = registry.current(&service).await? else { continue };
         match registry.load(&service, &version).await {
             Ok(bundle) => {
@@ -262,12 +270,19 @@ pub(super) fn warm(engine: &mut Engine, histories: &Histories) -> usize {
     by_time.len()
 }
 
-/// Labels given so far; none where there is no state yet. Nothing is created by looking.
+/// Labels given so far; none where there is no state yet.
 pub(super) async fn feedback(config: &Config) -> anyhow::Result<Vec<Feedback>> {
-    let path = config.state_url.expose().strip_prefix("sqlite://").map(std::path::Path::new);
-    if path.is_some_and(|path| !path.exists()) {
-        return Ok(Vec::new());
+    match existing_state(config).await? {
+        Some(state) => Ok(state.feedback().await?),
+        None => Ok(Vec::new()),
     }
-    let state = state(config).await?;
-    Ok(state.feedback().await?)
+}
+
+/// The state database, where there is one. Nothing is created by looking.
+pub(super) async fn existing_state(config: &Config) -> anyhow::Result<Option<StateStore>> {
+    let path = config.state_url.expose().strip_prefix("sqlite://").map(Path::new);
+    if path.is_some_and(|path| !path.exists()) {
+        return Ok(None);
+    }
+    state(config).await.map(Some)
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use forewarn_features::{Calendar, ServiceStep};
 use forewarn_inference::StateStore;
-use forewarn_models::ModelRegistry;
+use forewarn_models::{ModelRegistry, RunLog};
 use forewarn_schema::{BreachKind, RunRecord, Step, TimeRange, Timestamp, Verdict};
 use forewarn_training::EvaluationReport;
 use forewarn_training::week::{
@@ -26,6 +26,8 @@ use crate::outcome::Outcome;
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 /// What is drawn begins so long before a week and ends so long after it at most.
 const AROUND: Duration = Duration::from_secs(86_400);
+/// The trail has a move of a model a moment after the registry.
+const SAME_MOVE: Duration = Duration::from_secs(30);
 
 pub(super) async fn report(config: &Config, arguments: &Report) -> anyhow::Result<Outcome> {
     let range = range(&config.calendar, arguments, now())?;
@@ -100,7 +102,8 @@ async fn records(
 ) -> anyhow::Result<WeekRecords> {
     let both = TimeRange { start: range.start - range.duration(), end: range.end };
     let requests = state.requests_in(both).await?.into_iter();
-    let decisions = state.trail_in(both).await?.into_iter();
+    let trail = state.trail_in(both).await?.into_iter();
+    let trail = trail.map(|d| Decided { at: d.at, who: d.who, action: d.action, object: d.object, detail: d.detail });
     Ok(WeekRecords {
         predictions: state.predictions_in(both).await?,
         requests: requests.map(|r| RequestRecord { request: r.request, status: r.status, note: r.note }).collect(),
@@ -108,12 +111,36 @@ async fn records(
         settlements: state.settlements_since(both.start).await?,
         held: state.held_in(both).await?,
         sightings: state.sightings_in(both).await?,
-        decisions: decisions
-            .map(|d| Decided { at: d.at, who: d.who, action: d.action, object: d.object, detail: d.detail })
-            .collect(),
+        decisions: with_promotions(trail.collect(), registry, both).await?,
         evaluations: evaluations(registry, both).await?,
         runs: runs_in(config, both).await?,
     })
+}
+
+/// The trail knows who moved a model over HTTP or on the page; the registry knows of every move, and why it was let.
+async fn with_promotions(
+    mut trail: Vec<Decided>,
+    registry: &ModelRegistry,
+    range: TimeRange,
+) -> anyhow::Result<Vec<Decided>> {
+    const MOVES: [&str; 2] = ["promote", "rollback"];
+    let (told, mut decisions): (Vec<Decided>, Vec<Decided>) =
+        trail.drain(..).partition(|d| MOVES.contains(&d.action.as_str()));
+    for service in registry.services().await? {
+        let pointer = registry.pointer(&service).await?;
+        let promotions =
+            pointer.promotions.into_iter().map(|p| (p.at, MOVES[0], format!("{}: {}", p.version, p.reason)));
+        let rollbacks = pointer.rollbacks.into_iter().map(|r| (r.at, MOVES[1], format!("{} taken back", r.version)));
+        for (at, action, detail) in promotions.chain(rollbacks).filter(|(at, ..)| range.contains(*at)) {
+            let same = |d: &&Decided| {
+                d.action == action && d.object == service && d.at.seconds_since(at).abs() < SAME_MOVE.as_secs_f64()
+            };
+            let who = told.iter().find(same).map_or_else(|| "forewarn".to_owned(), |d| d.who.clone());
+            decisions.push(Decided { at, who, action: action.to_owned(), object: service.clone(), detail });
+        }
+    }
+    decisions.sort_by(|a, b| (a.at, &a.action, &a.object).cmp(&(b.at, &b.action, &b.object)));
+    Ok(decisions)
 }
 
 /// Evaluations that were written in `range`; one that this version does not read is left out, with a warning.
@@ -131,18 +158,11 @@ async fn evaluations(registry: &ModelRegistry, range: TimeRange) -> anyhow::Resu
     Ok(evaluations)
 }
 
-/// Runs that began in `range`.
+/// Runs that began in `range`, oldest first.
 async fn runs_in(config: &Config, range: TimeRange) -> anyhow::Result<Vec<RunRecord>> {
-    let store = forewarn_storage::Store::open(&config.store_url)?;
-    let mut runs = Vec::new();
-    for file in store.files("runs").await? {
-        let Some(bytes) = store.get(&format!("runs/{file}"), 16 << 20).await? else { continue };
-        match serde_json::from_slice::<RunRecord>(&bytes) {
-            Ok(run) if range.contains(run.started_at) => runs.push(run),
-            Ok(_) => {}
-            Err(error) => tracing::warn!(file, %error, "the record of a run is left out of the week"),
-        }
-    }
+    let mut runs = RunLog::new(forewarn_storage::Store::open(&config.store_url)?).all().await?;
+    runs.retain(|run| range.contains(run.started_at));
+    runs.reverse();
     Ok(runs)
 }
 

@@ -16,9 +16,9 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
-use super::{feed, open};
+use super::{feed, open, schedule};
 use crate::cli::Serve;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, environment};
 use crate::outcome::Outcome;
 use crate::telemetry::{TraceOptions, Traces};
 
@@ -38,6 +38,9 @@ pub(super) async fn serve(config: &Config, arguments: &Serve) -> anyhow::Result<
     let scheme = if server.speaks_tls() { "https" } else { "http" };
     let reload = tokio::spawn(reload_on_hangup(server.handle())?);
     tracing::info!(%listen, page = %format!("{scheme}://{listen}/"), "serving");
+    if config.train.in_server {
+        run_the_schedule(&config.path)?;
+    }
     let served = server.run(shutdown()?).await;
     reload.abort();
     served?;
@@ -51,6 +54,19 @@ fn traces(config: &Config, listen: std::net::SocketAddr) -> anyhow::Result<Optio
     let (url, sample) = (wanted.url.clone(), wanted.sample);
     let options = TraceOptions { url, headers: headers.collect(), sample, instance: listen.to_string() };
     Ok(Some(Traces::start(&options)?))
+}
+
+/// The weekly job beside the server, in a thread of its own: what it does for minutes without a pause must not hold up an answer.
+/// It ends with the process, in the middle of whatever it does; the next one goes on from there.
+fn run_the_schedule(path: &std::path::Path) -> anyhow::Result<()> {
+    let config = Config::load(path, &environment())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let work = move || runtime.block_on(schedule::beside_a_server(&config));
+    std::thread::Builder::new()
+        .name("schedule".to_owned())
+        .spawn(work)
+        .context("cannot start the schedule's thread")?;
+    Ok(())
 }
 
 /// Opens what the server needs. While the store or the state's database cannot be reached it is tried again: the senders of
@@ -114,7 +130,11 @@ pub(super) fn server_options(config: &Config, arguments: &Serve) -> anyhow::Resu
         webhook,
         alertmanagers: config.requests.alertmanagers.clone(),
         safety: config.requests.safety.clone(),
+        autonomy: config.requests.autonomy.clone(),
+        shadow: config.train.shadow,
+        learn: config.learn,
         public_url,
+        feedback: config.feedback.clone(),
         step: config.step,
         lateness: config.serve.lateness,
         max_series: config.serve.max_series,

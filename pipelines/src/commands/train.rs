@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, bail};
 use forewarn_datasets::Dataset;
-use forewarn_models::ModelBundle;
+use forewarn_models::{ModelBundle, ModelRegistry};
 use forewarn_schema::{TimeRange, Timestamp};
-use forewarn_training::{FitError, FitOptions, FitProgress, FleetPrior, fit_all, fleet};
+use forewarn_storage::Store;
+use forewarn_training::{FitError, FitOptions, FitProgress, FleetPrior, Known, fit_all, fleet, is_of_this_fit};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
+use super::known;
 use super::open::{self, Histories};
 use crate::cli::{Shard, Train};
 use crate::config::{Config, ConfigError};
@@ -26,18 +28,33 @@ pub(super) async fn train(config: &Config, arguments: &Train) -> anyhow::Result<
         let what = format!("--until must lie after the dataset's start {}, got {until}", covered.start);
         return Err(ConfigError::new(what).into());
     }
-    train_until(config, until, &arguments.service, arguments.shard).await
+    let run = arguments.run.as_deref();
+    train_until(config, until, Part { only: &arguments.service, shard: arguments.part.shard()?, run, resumed: true })
+        .await
+}
+
+/// Which part of the fleet is trained, and whether it is a part of something larger.
+#[derive(Clone, Copy)]
+pub(super) struct Part<'a> {
+    /// These services; all, where it is empty.
+    pub(super) only: &'a [String],
+    pub(super) shard: Option<Shard>,
+    /// What is known besides the samples is what the first part of this run found.
+    pub(super) run: Option<&'a str>,
+    /// Of a run: services whose candidates this very fit has published before are not fitted anew.
+    pub(super) resumed: bool,
 }
 
 /// Fits and publishes. Fails where not one service could be fitted.
-pub(super) async fn train_until(
-    config: &Config,
-    until: Timestamp,
-    only: &[String],
-    shard: Option<Shard>,
-) -> anyhow::Result<Outcome> {
-    let registry = open::registry(config).await?;
-    let _lock = registry.lock()?;
+pub(super) async fn train_until(config: &Config, until: Timestamp, part: Part<'_>) -> anyhow::Result<Outcome> {
+    let Part { only, shard, run, resumed } = part;
+    let store = match run {
+        Some(_) => open::changing_store(config).await?,
+        None => Store::open(&config.store_url)?,
+    };
+    let registry = ModelRegistry::new(store.clone());
+    // Parts of a fleet have nothing in common but what they read.
+    let _lock = if shard.is_some() { registry.share_lock()? } else { registry.lock()? };
     let (dataset, manifest) = open::dataset(config).await?;
     let covered = open::covered(&manifest)?;
     let range = TimeRange::new(covered.start, until.min(covered.end).max(covered.start))?;
@@ -56,13 +73,29 @@ pub(super) async fn train_until(
         }
         None => options,
     };
-    let known = dataset.services(&config.signals, range).await?;
-    let chosen = choose(&known, only, shard)?;
-    let bar = Arc::new(FitBar::new(&options, chosen.len()));
-    let fleet = Fleet { config, dataset: &dataset, range, options: Arc::new(options) };
-    let prior = Arc::new(fleet.prior(&known, &bar).await?);
+    let services = dataset.services(&config.signals, range).await?;
+    let chosen = choose(&services, only, shard)?;
+    let said = Arc::new(match run {
+        Some(id) => known::of_run(config, &store, id, range).await?,
+        None => known::gather(config, range).await?,
+    });
     let digest: Arc<str> = manifest.digest().into();
+    let fleet = Fleet { config, dataset: &dataset, range, options: Arc::new(options), known: said };
     let mut published = BTreeMap::new();
+    if run.is_some() && resumed {
+        for service in &chosen {
+            if let Some(before) = fleet.published(&registry, service, &digest).await? {
+                published.insert(service.clone(), before);
+            }
+        }
+        tracing::info!(before = published.len(), of = chosen.len(), "services that were fitted before");
+    }
+    let chosen: BTreeSet<String> = chosen.into_iter().filter(|service| !published.contains_key(service)).collect();
+    let bar = Arc::new(FitBar::new(&fleet.options, chosen.len()));
+    let prior = match chosen.is_empty() {
+        true => Arc::default(),
+        false => Arc::new(fleet.prior(&services, &bar).await?),
+    };
     let mut left_out = BTreeMap::new();
     for services in fleet.at_a_time(&chosen) {
         let histories = fleet.read(&services).await?;
@@ -84,7 +117,8 @@ pub(super) async fn train_until(
             }
         }
     }
-    if published.is_empty() {
+    // A part of a small fleet may have nothing to do.
+    if published.is_empty() && (shard.is_none() || !left_out.is_empty()) {
         let reasons: Vec<&str> = left_out.values().map(String::as_str).take(3).collect();
         bail!("no service could be fitted on {range}: {}", reasons.join("; "));
     }
@@ -109,9 +143,30 @@ struct Fleet<'a> {
     dataset: &'a Dataset,
     range: TimeRange,
     options: Arc<FitOptions>,
+    known: Arc<Known>,
 }
 
 impl Fleet<'_> {
+    /// The candidate of this service, and what it serves, where this very fit has published it.
+    async fn published(
+        &self,
+        registry: &ModelRegistry,
+        service: &str,
+        digest: &str,
+    ) -> anyhow::Result<Option<(String, Value)>> {
+        let Some(version) = registry.published(service).await? else { return Ok(None) };
+        let Some(manifest) = registry.manifest(service, &version).await? else { return Ok(None) };
+        if !is_of_this_fit(&manifest, digest, &self.config.signals, &self.options, &self.known) {
+            return Ok(None);
+        }
+        // Read whole: a bundle that cannot be is made again.
+        match registry.load(service, &version).await {
+            Ok(bundle) => Ok(Some((version.to_string(), serde_json::to_value(bundle.forecast)?))),
+            Err(e) if e.is_refused_model() => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
     /// What the fleet teaches, whichever of its services are fitted afterwards.
     async fn prior(&self, known: &BTreeSet<String>, bar: &Arc<FitBar>) -> anyhow::Result<FleetPrior> {
         let teachers = fleet::teachers(known);
@@ -119,9 +174,10 @@ impl Fleet<'_> {
         for services in self.at_a_time(&teachers) {
             let histories = self.read(&services).await?;
             let (signals, options) = (Arc::clone(&self.config.signals), Arc::clone(&self.options));
+            let known = Arc::clone(&self.known);
             let (count, range) = (teachers.len(), self.range);
             // Hours of arithmetic have no place on the runtime's threads.
-            let work = move || fleet::lessons(&histories, &signals, count, range, &options, &[]);
+            let work = move || fleet::lessons(&histories, &signals, count, range, &options, &known);
             lessons.extend(tokio::task::spawn_blocking(work).await?);
         }
         let (options, bar) = (Arc::clone(&self.options), Arc::clone(bar));
@@ -137,8 +193,9 @@ impl Fleet<'_> {
         bar: &Arc<FitBar>,
     ) -> anyhow::Result<Vec<(Arc<str>, Result<ModelBundle, FitError>)>> {
         let (signals, options) = (Arc::clone(&self.config.signals), Arc::clone(&self.options));
-        let (digest, prior, bar) = (Arc::clone(digest), Arc::clone(prior), Arc::clone(bar));
-        let work = move || fit_all(&histories, &signals, &digest, &options, &prior, &[], &*bar);
+        let (digest, prior, bar, known) =
+            (Arc::clone(digest), Arc::clone(prior), Arc::clone(bar), Arc::clone(&self.known));
+        let work = move || fit_all(&histories, &signals, &digest, &options, &prior, &known, &*bar);
         Ok(tokio::task::spawn_blocking(work).await?)
     }
 
@@ -163,8 +220,7 @@ fn choose(known: &BTreeSet<String>, only: &[String], shard: Option<Shard>) -> Re
         return Err(ConfigError::new(format!("the dataset has no service {unknown:?}, it has: {}", known.join(", "))));
     }
     let named = known.iter().filter(|service| only.is_empty() || only.contains(service));
-    let in_shard = |position: usize| shard.is_none_or(|shard| shard.holds(position));
-    Ok(named.enumerate().filter(|(position, _)| in_shard(*position)).map(|(_, service)| service.clone()).collect())
+    Ok(shard.unwrap_or(Shard::WHOLE).of(named))
 }
 
 /// Stands for the prior among the names of services; no service has an empty one.

@@ -11,6 +11,7 @@ use forewarn_schema::{Mode, Step, Timestamp};
 use serde::Deserialize;
 
 use super::SourceKind;
+use super::autonomy::AutonomySection;
 use super::units::{Bytes, Span};
 
 #[derive(Debug, Default, Deserialize)]
@@ -25,6 +26,8 @@ pub(super) struct ConfigFile {
     pub(super) serve: ServeSection,
     pub(super) requests: RequestsSection,
     pub(super) telemetry: TelemetrySection,
+    pub(super) feedback: super::feedback::FeedbackSection,
+    pub(super) autonomy: AutonomySection,
 }
 
 /// Traces of a server; none are sent without `otlp`.
@@ -171,13 +174,30 @@ impl Default for SignalsSection {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct TrainSection {
     pub(super) device: Device,
-    /// For whoever runs the weekly job; checked here, acted on by the scheduler that calls `run`.
+    /// When `forewarn schedule` runs, and `forewarn serve` with `in_server`.
     pub(super) schedule: String,
+    /// It begins up to so much later.
+    pub(super) jitter: Span,
+    pub(super) in_server: bool,
     /// 0: as many as there are cores.
     pub(super) threads: usize,
     pub(super) seed: u64,
     pub(super) lstm_steps: Option<usize>,
     pub(super) holdout: Span,
+    /// How long what passed the gate scores beside what serves before it may take over; 0: it takes over at once.
+    pub(super) shadow: Span,
+    pub(super) openlineage: LineageSection,
+}
+
+/// `[train.openlineage]`: a collector, a file, both or neither.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct LineageSection {
+    pub(super) url: Option<String>,
+    pub(super) token: Option<String>,
+    pub(super) token_file: Option<String>,
+    pub(super) file: Option<String>,
+    pub(super) namespace: Option<String>,
 }
 
 impl Default for TrainSection {
@@ -185,10 +205,14 @@ impl Default for TrainSection {
         Self {
             device: Device::Flex,
             schedule: "Sun 03:00 UTC".to_owned(),
+            jitter: Span::seconds(600),
+            in_server: false,
             threads: 0,
             seed: 1,
             lstm_steps: None,
             holdout: Span::days(3),
+            openlineage: LineageSection::default(),
+            shadow: Span::seconds(0),
         }
     }
 }
@@ -344,10 +368,13 @@ pub(super) const FROM_ENVIRONMENT: &[(&str, &str)] = &[
     ("signals", "presets"),
     ("train", "device"),
     ("train", "schedule"),
+    ("train", "jitter"),
+    ("train", "in_server"),
     ("train", "threads"),
     ("train", "seed"),
     ("train", "lstm_steps"),
     ("train", "holdout"),
+    ("train", "shadow"),
     ("serve", "listen"),
     ("serve", "public_url"),
     ("serve", "shard"),
@@ -370,4 +397,13 @@ pub(super) const FROM_ENVIRONMENT: &[(&str, &str)] = &[
     ("requests", "mode"),
     ("telemetry", "otlp"),
     ("telemetry", "sample"),
+    ("feedback", "links_valid"),
+    ("autonomy", "climb"),
+    ("autonomy", "highest"),
+    ("autonomy", "dry_run"),
+    ("autonomy", "verified_successes"),
+    ("autonomy", "settling"),
+    ("autonomy", "hold"),
+    ("autonomy", "outcome_grace"),
+    ("feedback", "learn"),
 ];

@@ -49,7 +49,7 @@ pub(super) fn parse(path: &Path, text: &str, environment: &[(String, String)]) -
 /// Variables that look like ours and are not: to be warned of, not refused, because Kubernetes sets
 /// `FOREWARN_PORT` and the like for a Service named `forewarn`.
 pub(super) fn unknown_variables(environment: &[(String, String)]) -> Vec<String> {
-    const OTHERS: [&str; 2] = ["FOREWARN_CONFIG", "FOREWARN_LOG"];
+    const OTHERS: [&str; 4] = ["FOREWARN_CONFIG", "FOREWARN_LOG", "FOREWARN_RUN", "FOREWARN_SHARDS"];
     let known: Vec<String> = FROM_ENVIRONMENT.iter().map(|(s, k)| variable_name(s, k)).collect();
     let names = environment.iter().map(|(name, _)| name.as_str());
     names

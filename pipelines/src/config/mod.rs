@@ -4,7 +4,10 @@
 //! `file` is what may be written, `load` reads it and names the place of a mistake, `resolve` turns it
 //! into what the commands use (`resolve_door` what of it is about who comes in).
 
+mod autonomy;
+mod feedback;
 mod file;
+mod lineage;
 mod load;
 mod resolve;
 mod resolve_door;
@@ -20,9 +23,14 @@ use std::time::Duration;
 
 use forewarn_datasets::{BearerToken, Fetch, PrometheusOptions, SourceResolution, TlsOptions};
 use forewarn_features::{Calendar, SignalSet};
-use forewarn_inference::{Alertmanagers, Credential, DoorOptions, RateOptions, Reach, SafetyOptions};
+use forewarn_inference::{
+    Alertmanagers, AutonomyOptions, Credential, DoorOptions, FeedbackOptions, RateOptions, Reach, SafetyOptions,
+};
 use forewarn_models::lstm::Device;
 use forewarn_schema::{Mode, Step};
+
+use crate::lineage::LineageOptions;
+use crate::schedule::Schedule;
 
 pub(crate) use units::{Secret, human_bytes};
 
@@ -55,6 +63,10 @@ pub(crate) struct Config {
     pub(crate) requests: Requests,
     /// What `[telemetry]` says.
     pub(crate) telemetry: Option<Telemetry>,
+    /// What `[feedback]` says.
+    pub(crate) feedback: FeedbackOptions,
+    /// Whether thresholds and probabilities follow labels.
+    pub(crate) learn: bool,
 }
 
 /// Where traces go.
@@ -163,6 +175,15 @@ pub(crate) struct Train {
     pub(crate) lstm_steps: Option<usize>,
     /// How much of the end `run` keeps away from training and judges the candidates by.
     pub(crate) holdout: Duration,
+    /// When `forewarn schedule` runs.
+    pub(crate) schedule: Schedule,
+    /// It begins up to so much later, each runner at its own time.
+    pub(crate) jitter: Duration,
+    /// Whether `serve` runs it, too.
+    pub(crate) in_server: bool,
+    pub(crate) lineage: LineageOptions,
+    /// How long what passed the gate scores beside what serves; 0: it takes over at once.
+    pub(crate) shadow: Duration,
 }
 
 /// `[serve]`.
@@ -195,6 +216,7 @@ pub(crate) struct Requests {
     pub(crate) webhook: Option<Webhook>,
     pub(crate) alertmanagers: Option<Alertmanagers>,
     pub(crate) safety: SafetyOptions,
+    pub(crate) autonomy: AutonomyOptions,
     pub(crate) weekly_budget: u32,
     pub(crate) mode: Mode,
 }

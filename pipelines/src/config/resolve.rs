@@ -9,11 +9,13 @@ use std::sync::Arc;
 use forewarn_datasets::{Fetch, TlsOptions};
 use forewarn_features::promql::Expression;
 use forewarn_features::{Calendar, CalendarError, SignalSet};
-use forewarn_inference::{Alertmanagers, Reach, StateStore};
+use forewarn_inference::{Alertmanagers, AutonomyOptions, Reach, StateStore};
 use forewarn_schema::LabelMatcher;
 use url::Url;
 
+use super::autonomy::autonomy;
 use super::file::{ConfigFile, SourceSection};
+use super::lineage::lineage;
 use super::load::{locate, unknown_variables};
 use super::resolve_door::{access, door, pull, rates};
 use super::safety;
@@ -21,6 +23,10 @@ use super::shard::shard;
 use super::telemetry::telemetry;
 use super::units::Secret;
 use super::{Config, ConfigError, LogKeys, Requests, Serve, Source, SourceKind, Train, Webhook};
+
+/// A shorter shadow period shows nothing, a longer one leaves the champion to grow old.
+const LEAST_SHADOW: std::time::Duration = std::time::Duration::from_secs(3600);
+const MOST_SHADOW: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
 
 /// Where a value stands, for messages.
 pub(super) struct Place<'a> {
@@ -122,9 +128,14 @@ pub(super) fn resolve(
     if let Some(public) = &file.serve.public_url {
         http_url(public).map_err(|e| place.wrong("serve", 0, "public_url", e))?;
     }
-    check_schedule(&file.train.schedule).map_err(|e| place.wrong("train", 0, "schedule", e))?;
+    let schedule = file.train.schedule.parse().map_err(|e| place.wrong("train", 0, "schedule", e))?;
+    let lineage = lineage(&place, &file.train.openlineage)?;
     if file.train.lstm_steps == Some(0) {
         return Err(place.wrong("train", 0, "lstm_steps", "must be at least 1"));
+    }
+    let shadow = file.train.shadow.0;
+    if !shadow.is_zero() && !(LEAST_SHADOW..=MOST_SHADOW).contains(&shadow) {
+        return Err(place.wrong("train", 0, "shadow", "must be 1h to 30d, or 0s for none"));
     }
     let sources = sources(&place, &file.source)?;
     let signals =
@@ -135,6 +146,8 @@ pub(super) fn resolve(
     let (shard, checkpoint) = shard(&place, &file.serve)?;
     let requests = requests(&place, &file, &calendar)?;
     let telemetry = telemetry(&place, &file)?;
+    let autonomy = autonomy(&place, &file, &signals, file.dataset.step)?;
+    let requests = requests(&place, &file, &calendar, autonomy)?;
     if !state_url.expose().starts_with("sqlite:") && requests.webhook.as_ref().is_some_and(|w| w.secret.is_none()) {
         let what = "is needed where the state is in PostgreSQL: every server signs with the same secret";
         return Err(place.wrong("requests", 0, "webhook_secret_file", what));
@@ -143,6 +156,8 @@ pub(super) fn resolve(
         path: path.to_owned(),
         requests,
         telemetry,
+        feedback: super::feedback::feedback(&place, &file.feedback)?,
+        learn: file.feedback.learn,
         store_url,
         state_url,
         state_shown,
@@ -160,6 +175,11 @@ pub(super) fn resolve(
             seed: file.train.seed,
             lstm_steps: file.train.lstm_steps,
             holdout: file.train.holdout.0,
+            schedule,
+            jitter: file.train.jitter.0,
+            in_server: file.train.in_server,
+            lineage,
+            shadow: file.train.shadow.0,
         },
         serve: Serve {
             listen,
@@ -181,7 +201,12 @@ pub(super) fn resolve(
     })
 }
 
-fn requests(place: &Place<'_>, file: &ConfigFile, calendar: &Calendar) -> Result<Requests, ConfigError> {
+fn requests(
+    place: &Place<'_>,
+    file: &ConfigFile,
+    calendar: &Calendar,
+    autonomy: AutonomyOptions,
+) -> Result<Requests, ConfigError> {
     let section = &file.requests;
     let reach = reach(&section.allow_networks).map_err(|e| place.wrong("requests", 0, "allow_networks", e))?;
     let secret = place.secret(
@@ -212,7 +237,7 @@ fn requests(place: &Place<'_>, file: &ConfigFile, calendar: &Calendar) -> Result
     let urls = safety::alertmanagers(place, file, &reach)?;
     let alertmanagers = (!urls.is_empty()).then(|| Alertmanagers::new(urls, reach));
     let safety = safety::safety(place, file, calendar)?;
-    Ok(Requests { webhook, alertmanagers, safety, weekly_budget: section.weekly_budget, mode: section.mode })
+    Ok(Requests { webhook, alertmanagers, safety, autonomy, weekly_budget: section.weekly_budget, mode: section.mode })
 }
 
 fn sources(place: &Place<'_>, sections: &[SourceSection]) -> Result<Vec<Source>, ConfigError> {
@@ -434,16 +459,6 @@ fn with_password(url: String, password: Option<Secret>) -> Result<Secret, String
     Ok(Secret::new(parsed))
 }
 
-/// `Sun 03:00 UTC`.
-fn check_schedule(text: &str) -> Result<(), String> {
-    let wrong = || format!("wanted a weekday and a time such as \"Sun 03:00 UTC\", got {text:?}");
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let [day, time, "UTC"] = words.as_slice() else { return Err(wrong()) };
-    day.parse::<chrono::Weekday>().map_err(|_| wrong())?;
-    chrono::NaiveTime::parse_from_str(time, "%H:%M").map_err(|_| wrong())?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -538,7 +553,7 @@ mod tests {
             ),
             (
                 "[signals]\npresets = [\"kubernets\"]\n",
-                "/etc/forewarn.toml:2: [signals] presets: unknown preset \"kubernets\", wanted one of kubernetes, hikaricp, http, node, blackbox, logs; did you mean \"kubernetes\"?",
+                "/etc/forewarn.toml:2: [signals] presets: unknown preset \"kubernets\", wanted one of kubernetes, hikaricp, http, node, blackbox, logs, events; did you mean \"kubernetes\"?",
             ),
             (
                 "[[signal]]\nname = \"q\"\nkind = \"custom\"\nvalue = \"up\"\n",
@@ -627,6 +642,22 @@ mod tests {
             (
                 "[[requests.maintenance]]\nfrom = \"2026-01-02T00:00:00Z\"\nto = \"2026-01-01T00:00:00Z\"\n",
                 "/etc/forewarn.toml:3: [requests.maintenance] to: must be later than from (2026-01-02T00:00:00Z), got 2026-01-01T00:00:00Z",
+            ),
+            (
+                "[feedback]\nlinks_valid = \"91d\"\n",
+                "/etc/forewarn.toml:2: [feedback] links_valid: must be at most 90d, after which predictions are not kept; got 13w",
+            ),
+            (
+                "[feedback.alertmanager]\nservice_label = \"app\"\n",
+                "/etc/forewarn.toml:2: unknown key \"service_label\", did you mean \"service_labels\"?",
+            ),
+            (
+                "[feedback.alertmanager]\nservice_labels = []\n",
+                "/etc/forewarn.toml:2: [feedback.alertmanager] service_labels: wanted at least one label's name, got none",
+            ),
+            (
+                "[feedback.alertmanager.kinds]\nKubeMemory = \"ooom\"\n",
+                "/etc/forewarn.toml:2: unknown value \"ooom\", did you mean \"oom\"? (one of oom, pool_exhaustion, error_rate, disk_full, certificate_expiry, custom)",
             ),
             (
                 "[train]\nschedule = \"weekly\"\n",

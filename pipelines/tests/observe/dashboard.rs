@@ -107,6 +107,79 @@ const ROWS: &[(&str, &[Panel])] = &[
         ],
     ),
     (
+        "Autonomy",
+        &[
+            Panel(
+                "How far playbooks may act",
+                "short",
+                &[("max by (service, playbook) (forewarn_autonomy_mode{FILTER})", "{{service}} {{playbook}}")],
+                "Dry run (0), approval (1), automatic (2).",
+            ),
+            Panel(
+                "Successes on the way",
+                "short",
+                &[("max by (service, playbook) (forewarn_autonomy_verified{FILTER})", "{{service}} {{playbook}}")],
+                "That the forecast verified, since the playbook stands on its rung.",
+            ),
+            Panel(
+                "What came of requests",
+                "short",
+                &[("max by (finding) (forewarn_verifications)", "{{finding}}")],
+                "As the forecast saw it afterwards; watched: not known yet.",
+            ),
+        ],
+    ),
+    (
+        "What really happened",
+        &[
+            Panel(
+                "Announced and right",
+                "percentunit",
+                &[
+                    (r#"forewarn_rolling_recall{window="28d"}"#, "{{kind}}: breaches announced in time"),
+                    (r#"forewarn_rolling_precision{window="28d"}"#, "{{kind}}: requests that were right"),
+                ],
+                "Of four weeks, settled from the data; a label outweighs it.",
+            ),
+            Panel(
+                "False alarms a week",
+                "short",
+                &[(r#"forewarn_rolling_false_alarms_per_week{window="7d"}"#, "{{kind}}")],
+                "Requests that came to nothing.",
+            ),
+            Panel(
+                "Lead",
+                "s",
+                &[(r#"forewarn_rolling_lead_seconds{window="28d"}"#, "{{kind}}")],
+                "How long before their breaches the requests came, the median.",
+            ),
+            Panel(
+                "Times to breach",
+                "percentunit",
+                &[
+                    (r#"forewarn_rolling_interval_coverage{window="28d"}"#, "{{kind}}: within the interval"),
+                    (r#"forewarn_rolling_time_error_ratio{window="28d"}"#, "{{kind}}: off by"),
+                ],
+                "An honest interval holds the truth in 80 % of cases.",
+            ),
+            Panel(
+                "Cases",
+                "short",
+                &[(r#"forewarn_rolling_cases{window="28d"}"#, "{{kind}} {{of}}")],
+                "Of how many the figures are made.",
+            ),
+            Panel(
+                "Settled a day",
+                "short",
+                &[
+                    ("sum by (was) (increase(forewarn_settlements_total[1d]))", "{{was}}"),
+                    ("forewarn_unsettled", "{{instance}}: waiting"),
+                ],
+                "Predictions and missed breaches.",
+            ),
+        ],
+    ),
+    (
         "Ingest",
         &[
             Panel(
@@ -191,16 +264,29 @@ const ROWS: &[(&str, &[Panel])] = &[
                 "Since the end of the data that a model was trained on; the twenty oldest.",
             ),
             Panel(
+                "Last weekly job",
+                "s",
+                &[("max(forewarn_last_run_age_seconds{FILTER})", "ago")],
+                "Since the weekly job began that was last done whole; nothing where it never was.",
+            ),
+            Panel(
                 "Drifted signals",
                 "short",
                 &[("forewarn_drifted_signals{FILTER} > 0", "{{service}}")],
                 "That moved much since the training, by the newest evaluation.",
             ),
             Panel(
+                "Thresholds that moved",
+                "percentunit",
+                &[("forewarn_threshold_min_probability{FILTER}", "{{service}} {{kind}}")],
+                "From which probability on a breach is announced, where labels moved that; without a service: the fleet's.",
+            ),
+            Panel(
                 "Models",
                 "short",
                 &[
                     ("count(forewarn_model_info)", "services with a model"),
+                    ("count(forewarn_shadow_info)", "services with a challenger"),
                     ("sum(increase(forewarn_models_refused_total[1d]))", "refused in a day"),
                 ],
                 "The others are served by rules.",

@@ -19,6 +19,7 @@ use forewarn_models::isolation_forest::{IsolationForest, IsolationForestParams};
 use forewarn_models::scorer::ServiceScorer;
 use forewarn_schema::{TimeRange, Timestamp};
 
+use crate::exclusions::Normal;
 use crate::fit::{FitError, FitOptions};
 
 pub use weights::{AnomalyQuality, DetectorQuality};
@@ -43,14 +44,15 @@ pub(crate) struct Detectors {
 }
 
 impl Detectors {
-    /// Fits on `steps` less what lies in `excluded` and what looks like an incident by itself.
+    /// Fits on the steps that are normal, less what looks like an incident by itself though nobody says that it was none.
     pub(crate) fn fit(
         service: &str,
         steps: &[ServiceStep],
         signals: &SignalSet,
         options: &FitOptions,
-        excluded: &[TimeRange],
+        normal: &Normal,
     ) -> Result<Self, FitError> {
+        let excluded = &normal.excluded;
         let params = FeaturePipelineParams { calendar: options.calendar.clone(), ..FeaturePipelineParams::default() };
         let pipeline = params.fit(steps, signals, options.step, excluded);
         let width = pipeline.names().len();
@@ -59,8 +61,8 @@ impl Detectors {
         for step in steps {
             // Excluded steps still pass through, so that the change after them has something to compare with.
             let row = pipeline.transform(&mut state, step);
-            let normal = !excluded.iter().any(|range| range.contains(step.at));
-            if normal && row.iter().any(|v| !v.is_nan()) {
+            let is_normal = !excluded.iter().any(|range| range.contains(step.at));
+            if is_normal && row.iter().any(|v| !v.is_nan()) {
                 rows.extend(row);
                 times.push(step.at);
             }
@@ -69,7 +71,8 @@ impl Detectors {
             let (service, until) = (service.to_owned(), options.until);
             return Err(FitError::NothingToLearn { service, until, steps: steps.len() });
         }
-        let set_apart = normal::incidents(&times, &rows, width);
+        let mut set_apart = normal::incidents(&times, &rows, width);
+        set_apart.retain(|at| !normal.is_certain(*at));
         if !set_apart.is_empty() {
             let kept = |at: &Timestamp| set_apart.binary_search(at).is_err();
             rows = times
@@ -97,15 +100,17 @@ impl Detectors {
 
 /// Weighs the detectors of `bundle` and calibrates them. `earlier` is what was fitted on the steps before `validation` alone;
 /// without it, or without enough of a tail, the detectors count alike and `None` comes back. `set_apart` as in [`Detectors`].
+/// What is normal for certain is calibrated on in full, not by samples: it is what was called odd and was not.
 pub(crate) fn settle(
     bundle: &mut ModelBundle,
     earlier: Option<(Detectors, Baselines)>,
     steps: &[ServiceStep],
     validation: TimeRange,
     set_apart: &[Timestamp],
-    excluded: &[TimeRange],
+    normal: &Normal,
 ) -> Result<Option<AnomalyQuality>, CalibrationError> {
-    let is_normal = |at: Timestamp| set_apart.binary_search(&at).is_err() && !excluded.iter().any(|r| r.contains(at));
+    let is_normal =
+        |at: Timestamp| set_apart.binary_search(&at).is_err() && !normal.excluded.iter().any(|r| r.contains(at));
     let quality = earlier.and_then(|(detectors, baselines)| {
         let trial = Arc::new(ModelBundle {
             pipeline: detectors.pipeline,
@@ -123,7 +128,10 @@ pub(crate) fn settle(
     };
     let asks_lstm = weights.iter().any(|(detector, weight)| *detector == Detector::LstmResidual && *weight > 0.0);
     let most = if asks_lstm { NORMAL_STEPS_OF_LSTM } else { NORMAL_STEPS };
-    let chosen = spread(steps.iter().map(|s| s.at).filter(|at| is_normal(*at)).collect(), most);
+    let mut chosen = spread(steps.iter().map(|s| s.at).filter(|at| is_normal(*at)).collect(), most);
+    chosen.extend(steps.iter().map(|s| s.at).filter(|at| normal.is_certain(*at) && is_normal(*at)));
+    chosen.sort_unstable();
+    chosen.dedup();
     let normal = replay(&Arc::new(bundle.clone()), steps, &chosen, asks_lstm);
     let asked: Vec<(Detector, f64)> =
         weights.into_iter().filter(|(detector, _)| asks_lstm || *detector != Detector::LstmResidual).collect();

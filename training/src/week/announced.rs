@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use forewarn_schema::{
-    Became, BreachKind, Feedback, FeedbackSubject, Judge, LabelSet, Mode, PredictedBreach, RequestStatus, Settlement,
-    TimeRange, Timestamp, Verdict,
+    Announcement, Became, BreachKind, Feedback, FeedbackSubject, Judge, LabelSet, Mode, PredictedBreach, RequestStatus,
+    Settlement, TimeRange, Timestamp, Verdict, speaking,
 };
 use serde::{Deserialize, Serialize};
 
@@ -89,7 +89,7 @@ pub(super) fn announced(records: &WeekRecords, range: TimeRange) -> Vec<Announce
         records.settlements.iter().filter_map(|s| Some((s.request_id.as_deref()?, s))).collect();
     let of_week = records.requests.iter().filter(|r| range.contains(r.request.at));
     let mut all: Vec<Announced> =
-        of_week.map(|r| one(r, settled.get(r.request.id.as_str()).copied(), newest_label(records, r))).collect();
+        of_week.map(|r| one(r, settled.get(r.request.id.as_str()).copied(), label_of(records, r))).collect();
     all.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
     all
 }
@@ -134,18 +134,17 @@ fn one(record: &RequestRecord, settled: Option<&Settlement>, label: Option<&Feed
     }
 }
 
-/// The newest label that speaks for a request: of itself, its prediction, or a span that it lies in.
-fn newest_label<'a>(records: &'a WeekRecords, record: &RequestRecord) -> Option<&'a Feedback> {
+/// What people or alerts say of a request.
+fn label_of<'a>(records: &'a WeekRecords, record: &RequestRecord) -> Option<&'a Feedback> {
     let request = &record.request;
-    let concerns = |label: &&Feedback| match &label.subject {
-        FeedbackSubject::Prediction { prediction_id } => *prediction_id == request.prediction_id,
-        FeedbackSubject::Request { request_id } => *request_id == request.id,
-        FeedbackSubject::Span { service, kind, range } => {
-            *service == request.service && kind.is_none_or(|kind| kind == request.kind) && range.contains(request.at)
-        }
-        FeedbackSubject::Breach { .. } => false,
+    let about = Announcement {
+        prediction_id: &request.prediction_id,
+        request_id: Some(&request.id),
+        service: &request.service,
+        kind: request.kind,
+        at: request.at,
     };
-    records.labels.iter().filter(concerns).max_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)))
+    speaking(&records.labels, &about)
 }
 
 /// The breaches of `range` without a request, by time: those that the data show, and those that only people know of.

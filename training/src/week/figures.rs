@@ -45,14 +45,15 @@ impl WeekFigures {
     pub(super) fn of(announced: &[Announced], missed: &[Missed], records: &WeekRecords, range: TimeRange) -> Self {
         let count = |wanted| announced.iter().filter(|a| a.verdict == Some(wanted)).count() as u64;
         let (right, false_alarms) = (count(Verdict::TruePositive), count(Verdict::FalsePositive));
-        // Several requests may announce one breach: of the same service and kind, at the same time.
-        let breaches: BTreeSet<_> = announced
-            .iter()
-            .filter_map(|a| match a.became {
-                Some(Became::Breached { at }) => Some((&a.service, a.kind, at)),
-                _ => None,
-            })
-            .collect();
+        // Several requests may announce one breach: of the same service and kind, at the same time. What a person calls right counts as
+        // come until the data have settled it.
+        let breach = |a: &Announced| match (&a.became, a.verdict) {
+            (Some(Became::Breached { at }), _) => Some(*at),
+            (None, Some(Verdict::TruePositive)) => Some(a.predicted_breach.p50),
+            _ => None,
+        };
+        let breaches: BTreeSet<_> =
+            announced.iter().filter_map(|a| Some((a.service.as_str(), a.kind, breach(a)?))).collect();
         let (announced_breaches, missed) = (breaches.len() as u64, missed.len() as u64);
         let intervals: Vec<(f64, bool)> = records.settlements.iter().filter_map(|s| interval(s, range)).collect();
         let inside = intervals.iter().filter(|(_, inside)| *inside).count() as f64;
