@@ -144,7 +144,6 @@ pub(super) fn resolve(
     let max_body_bytes = usize::try_from(file.serve.max_body.0)
         .map_err(|_| place.wrong("serve", 0, "max_body", "does not fit this machine's memory"))?;
     let (shard, checkpoint) = shard(&place, &file.serve)?;
-    let requests = requests(&place, &file, &calendar)?;
     let telemetry = telemetry(&place, &file)?;
     let autonomy = autonomy(&place, &file, &signals, file.dataset.step)?;
     let requests = requests(&place, &file, &calendar, autonomy)?;

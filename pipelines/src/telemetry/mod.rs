@@ -10,7 +10,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 
-pub(crate) use self::traces::{TraceError, TraceOptions, Traces};
+pub(crate) use self::traces::{TraceOptions, Traces};
 
 /// Of a long-running server; what ends by itself says what matters at its end.
 const SERVING: &str = "warn,forewarn=info,forewarn_inference=info";
