@@ -251,7 +251,7 @@ pub(crate) struct Promote {
     /// Also what the gate or its shadow period refuses; at once, unless --shadow says how long.
     #[arg(long)]
     pub(crate) force: bool,
-    /// How long it scores beside what serves before it may take over, instead of [train] shadow; 0s: it takes over at once.
+    /// How long it scores beside what serves before it may take over, instead of `[train] shadow`; 0s: it takes over at once.
     #[arg(long, value_name = "DURATION", value_parser = forewarn_schema::parse_duration)]
     pub(crate) shadow: Option<std::time::Duration>,
 }
