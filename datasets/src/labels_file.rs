@@ -11,7 +11,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
-/// The version of the columns, in the file's metadata under [`VERSION_KEY`].
+/// The version of the columns, in the file's metadata under `forewarn.labels.format_version`.
 pub const LABELS_FORMAT_VERSION: u32 = 1;
 const VERSION_KEY: &str = "forewarn.labels.format_version";
 

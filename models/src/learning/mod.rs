@@ -4,9 +4,9 @@
 //! order give the same thresholds, on any server and after any restart, and without labels everything is as it was at first, bit
 //! for bit. Not here: reading labels (`inference`, `training`) and deciding what is announced ([`crate::decision`]).
 //!
-//! How: each announcement is remembered by how cautious one could have been and still have made it, in time ([`watch`]). Where
+//! How: each announcement is remembered by how cautious one could have been and still have made it, in time (`watch`). Where
 //! those that a step of more caution would have silenced are most likely false alarms, although some labels are wrong and few are
-//! there ([`worth`]), the step is taken, at most one a day ([`thresholds`]).
+//! there (`worth`), the step is taken, at most one a day (`thresholds`).
 
 mod case;
 mod caution;
