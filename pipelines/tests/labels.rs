@@ -94,6 +94,19 @@ fn many_labels_come_from_a_file_or_from_standard_input_all_or_none() {
     let later = run(&[&export[..], &["--since", "2100-01-01T00:00:00Z"]].concat(), Some(&config)).expect_code(0);
     assert_eq!(later.json()["labels"], 0);
     run(&export, Some(&config)).expect_code(0);
+
+    // A link stays one, and a full disk loses nothing; a device is no file to be replaced.
+    let link = dir.path().join("link.parquet");
+    std::os::unix::fs::symlink(&out, &link).unwrap();
+    run(&["labels", "export", "--out", &link.display().to_string()], Some(&config)).expect_code(0);
+    assert!(link.is_symlink() && out.is_file());
+    if Path::new("/dev/full").exists() {
+        let said = run(&["labels", "export", "--out", "/dev/full"], Some(&config)).expect_code(6);
+        assert!(said.stderr.contains("cannot write /dev/full"), "{said}");
+        assert!(!Path::new("/dev/full").is_file(), "the device is still one");
+    } else {
+        println!("skipped: there is no /dev/full");
+    }
     if !Command::new("python3").args(["-c", "import pandas, pyarrow"]).output().is_ok_and(|o| o.status.success()) {
         eprintln!("skipped: python3 with pandas and pyarrow is not installed");
         return;

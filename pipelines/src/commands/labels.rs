@@ -2,7 +2,8 @@
 //! the predictions and requests that they are of; the file itself is written by `datasets`.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::path::Path;
+use std::{fs, io};
 
 use anyhow::{Context as _, anyhow};
 use forewarn_datasets::{LABELS_FORMAT_VERSION, LabelRow, labels_parquet};
@@ -34,20 +35,29 @@ async fn export(config: &Config, arguments: &LabelsExport) -> anyhow::Result<Out
     rows.retain(|row| arguments.since.is_none_or(|since| row.given_at >= since));
     let out = arguments.out.display().to_string();
     let bytes = labels_parquet(&rows).map_err(|e| anyhow!("cannot encode {out}: {e}"))?;
-    // Whole or not at all: somebody may be reading the one before.
-    let mut beside = arguments.out.clone().into_os_string();
-    beside.push(".part");
-    let write = fs::write(&beside, &bytes).and_then(|()| fs::rename(&beside, &arguments.out));
-    if write.is_err() {
-        // What is left of it says nothing; that it cannot be removed says less than why.
-        let _ = fs::remove_file(&beside);
-    }
-    write.with_context(|| format!("cannot write {out}"))?;
+    write_whole(&arguments.out, &bytes).with_context(|| format!("cannot write {out}"))?;
     let given = rows.iter().filter(|row| row.judge == Judge::Label).count();
     let settled = rows.len() - given;
     let said = json!({"out": arguments.out, "format_version": LABELS_FORMAT_VERSION, "labels": given,
         "settlements": settled, "bytes": bytes.len()});
     Ok(Outcome::new(format!("labels: {given}, settlements: {settled}, in {out}"), said))
+}
+
+/// Whole or not at all: somebody may be reading the file before. A link keeps its place, and what is no file (a device, a pipe) is
+/// written to, not replaced.
+fn write_whole(out: &Path, bytes: &[u8]) -> io::Result<()> {
+    let place = fs::canonicalize(out).unwrap_or_else(|_| out.to_owned());
+    if fs::metadata(&place).is_ok_and(|there| !there.is_file()) {
+        return fs::write(&place, bytes);
+    }
+    let mut beside = place.clone().into_os_string();
+    beside.push(".part");
+    let written = fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, &place));
+    if written.is_err() {
+        // What is left of it says nothing; that it cannot be removed says less than why.
+        let _ = fs::remove_file(&beside);
+    }
+    written
 }
 
 /// What the state still has of what labels are of.

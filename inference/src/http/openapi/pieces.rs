@@ -14,6 +14,17 @@ pub(super) fn sources() -> Value {
     json!({"enum": ["api", "page", "shell", "alertmanager", "link"]})
 }
 
+pub(super) fn labels() -> Value {
+    json!({"type": "object", "additionalProperties": {"type": "string"}})
+}
+
+/// A time to breach.
+pub(super) fn seconds() -> Value {
+    let number = json!({"type": "number"});
+    json!({"type": ["object", "null"], "description": "Seconds; null: no breach in sight",
+        "properties": {"p10": number, "p50": number, "p90": number}})
+}
+
 /// A list of instants with numbers; of those with `true` a gap is null.
 pub(super) fn points(numbers: &[(&str, bool)]) -> Value {
     let mut properties = json!({"at": {"type": "string", "format": "date-time"}});

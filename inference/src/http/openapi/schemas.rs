@@ -14,10 +14,9 @@ fn what_is_said() -> Value {
     let time = json!({"type": "string", "format": "date-time"});
     let number = json!({"type": "number"});
     let unit = json!({"type": "number", "minimum": 0, "maximum": 1});
-    let labels = json!({"type": "object", "additionalProperties": {"type": "string"}});
+    let labels = labels();
     let kind = kinds();
-    let seconds = json!({"type": ["object", "null"], "description": "Seconds; null: no breach in sight",
-        "properties": {"p10": number, "p50": number, "p90": number}});
+    let seconds = seconds();
     let explanation = json!({"type": "object", "required": ["summary", "signals", "forecast"], "properties": {
         "summary": text, "forecast": text,
         "signals": {"type": "array", "items": {"type": "object", "properties": {
@@ -59,10 +58,9 @@ fn what_came_of_it() -> Value {
     let time = json!({"type": "string", "format": "date-time"});
     let number = json!({"type": "number"});
     let unit = json!({"type": "number", "minimum": 0, "maximum": 1});
-    let labels = json!({"type": "object", "additionalProperties": {"type": "string"}});
+    let labels = labels();
     let kind = kinds();
-    let seconds = json!({"type": ["object", "null"], "description": "Seconds; null: no breach in sight",
-        "properties": {"p10": number, "p50": number, "p90": number}});
+    let seconds = seconds();
     let caution = json!({"type": "object", "properties": {
         "min_probability": unit, "persistence": {"type": "integer"}, "persistence_racing": {"type": "integer"}}});
     let because = json!({"type": "object", "properties": {
@@ -108,7 +106,7 @@ fn what_came_of_it() -> Value {
 fn what_may_act() -> Value {
     let text = json!({"type": "string"});
     let time = json!({"type": "string", "format": "date-time"});
-    let labels = json!({"type": "object", "additionalProperties": {"type": "string"}});
+    let labels = labels();
     let mode = json!({"enum": ["dry_run", "approval", "automatic"]});
     let maybe_text = json!({"type": ["string", "null"]});
     json!({
