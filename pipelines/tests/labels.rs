@@ -105,7 +105,7 @@ fn many_labels_come_from_a_file_or_from_standard_input_all_or_none() {
         assert!(said.stderr.contains("cannot write /dev/full"), "{said}");
         assert!(!Path::new("/dev/full").is_file(), "the device is still one");
     } else {
-        println!("skipped: there is no /dev/full");
+        eprintln!("skipped: there is no /dev/full");
     }
     if !Command::new("python3").args(["-c", "import pandas, pyarrow"]).output().is_ok_and(|o| o.status.success()) {
         eprintln!("skipped: python3 with pandas and pyarrow is not installed");
