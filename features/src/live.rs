@@ -27,7 +27,7 @@ pub struct LiveSignals {
     wanted_by_labels: Vec<Selector>,
     store: SampleStore,
     known: KnownSeries,
-    keep: Duration,
+    keeps: Keeps,
     latest: Option<Timestamp>,
     failures: Vec<QueryFailure>,
     without_service: usize,
@@ -39,6 +39,30 @@ struct Query {
     role: Role,
     expression: Expression,
     evaluator: Evaluator,
+}
+
+/// How far back samples are kept: one long window must not keep the samples of all.
+#[derive(Debug, Default)]
+struct Keeps {
+    by_metric: HashMap<String, Duration>,
+    /// By selectors without one metric name, of every metric.
+    of_all: Duration,
+    longest: Duration,
+}
+
+impl Keeps {
+    fn add(&mut self, metric: Option<&str>, keep: Duration) {
+        let known = match metric {
+            Some(metric) => self.by_metric.entry(metric.to_owned()).or_default(),
+            None => &mut self.of_all,
+        };
+        *known = keep.max(*known);
+        self.longest = keep.max(self.longest);
+    }
+
+    fn of(&self, metric: &str) -> Duration {
+        self.by_metric.get(metric).map_or(self.of_all, |keep| self.of_all.max(*keep))
+    }
 }
 
 /// An expression that gave nothing at the last step, because the data did not fit it.
@@ -58,15 +82,15 @@ impl LiveSignals {
         let mut queries = Vec::new();
         let mut wanted: HashMap<String, Vec<Selector>> = HashMap::new();
         let mut wanted_by_labels = Vec::new();
-        let mut window = Duration::ZERO;
+        let mut keeps = Keeps::default();
         for query in signals.queries() {
             let expression = Expression::parse(&query.promql).map_err(|e| SignalError::Expression {
                 signal: query.signal.clone(),
                 role: query.role,
                 reason: e.to_string(),
             })?;
-            window = window.max(expression.window());
-            for selector in expression.selectors() {
+            for (selector, reach) in expression.selectors_with_reach() {
+                keeps.add(selector.metric_name(), reach + step.duration() * SPARE_STEPS);
                 match selector.metric_name() {
                     Some(name) => wanted.entry(name.to_owned()).or_default().push(selector.clone()),
                     None => wanted_by_labels.push(selector.clone()),
@@ -82,7 +106,7 @@ impl LiveSignals {
             wanted_by_labels,
             store: SampleStore::new(max_series),
             known: KnownSeries::default(),
-            keep: window + step.duration() * SPARE_STEPS,
+            keeps,
             latest: None,
             failures: Vec::new(),
             without_service: 0,
@@ -186,7 +210,7 @@ impl LiveSignals {
             }
         }
         let moves = self.store.moves();
-        self.store.prune(at - self.keep);
+        self.store.prune_metrics(at - self.keeps.longest, |metric| at - self.keeps.of(metric));
         if self.store.moves() != moves {
             self.known.forget_places();
         }
@@ -208,9 +232,14 @@ impl LiveSignals {
         self.without_service
     }
 
-    /// How far back samples are kept.
+    /// How far back samples are kept of the metric that is looked back on furthest.
     pub fn keeps(&self) -> Duration {
-        self.keep
+        self.keeps.longest
+    }
+
+    /// How far back samples of a metric are kept.
+    pub fn keeps_of(&self, metric: &str) -> Duration {
+        self.keeps.of(metric)
     }
 
     /// The newest sample's time so far.

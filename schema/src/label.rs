@@ -13,13 +13,38 @@ pub const METRIC_NAME: &str = "__name__";
 /// Sorted label names and values. An empty value means the label is absent, as in Prometheus, so it
 /// is never stored.
 ///
-/// All of it lies in two pieces of memory, as a server holds one for every series: a quarter of what a map of strings takes.
+/// All of it lies in one piece of memory, as a server holds one for every series.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct LabelSet {
-    /// Names and values, one after the other.
+    /// Names and values, one after the other, each after its length: digits to the base 64, as characters, the lowest first, those
+    /// with more to come raised by 64.
     text: Box<str>,
-    /// Where each of them ends in `text`.
-    ends: Box<[u32]>,
+}
+
+const DIGIT_BITS: u32 = 6;
+const MORE: u8 = 1 << DIGIT_BITS;
+
+/// Appends `part` after its length.
+fn append(text: &mut String, part: &str) {
+    let mut rest = part.len();
+    while rest >= usize::from(MORE) {
+        text.push(char::from(MORE | rest as u8 % MORE));
+        rest >>= DIGIT_BITS;
+    }
+    text.push(char::from(rest as u8));
+    text.push_str(part);
+}
+
+/// The first part of `text`, and what comes after it.
+fn split(text: &str) -> Option<(&str, &str)> {
+    let mut length = 0;
+    for (place, digit) in text.bytes().enumerate() {
+        length |= usize::from(digit % MORE) << (DIGIT_BITS * place as u32);
+        if digit < MORE {
+            return text[place + 1..].split_at_checked(length);
+        }
+    }
+    None
 }
 
 impl LabelSet {
@@ -31,13 +56,10 @@ impl LabelSet {
     /// Of pairs that are sorted by name, each name once, no value empty.
     fn pack<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Self {
         let parts = || pairs.clone().flat_map(|(name, value)| [name, value]);
-        let mut text = String::with_capacity(parts().map(str::len).sum());
-        let end = |part: &str| {
-            text.push_str(part);
-            u32::try_from(text.len()).expect("the labels of one series are far shorter than 4 GiB")
-        };
-        let ends = parts().map(end).collect();
-        Self { text: text.into_boxed_str(), ends }
+        let digits = |length: usize| (length.checked_ilog2().unwrap_or(0) / DIGIT_BITS) as usize + 1;
+        let mut text = String::with_capacity(parts().map(|part| digits(part.len()) + part.len()).sum());
+        parts().for_each(|part| append(&mut text, part));
+        Self { text: text.into_boxed_str() }
     }
 
     /// The value of `name`, or `None` where the label is absent.
@@ -63,23 +85,23 @@ impl LabelSet {
 
     /// Names and values, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
-        let mut begin = 0;
-        self.ends.chunks_exact(2).map(move |ends| {
-            let [middle, end] = [ends[0] as usize, ends[1] as usize];
-            let pair = (&self.text[begin..middle], &self.text[middle..end]);
-            begin = end;
-            pair
+        let mut rest = &*self.text;
+        std::iter::from_fn(move || {
+            let (name, after) = split(rest)?;
+            let (value, after) = split(after)?;
+            rest = after;
+            Some((name, value))
         })
     }
 
     /// How many labels there are.
     pub fn len(&self) -> usize {
-        self.ends.len() / 2
+        self.iter().count()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.text.is_empty()
     }
 
     /// The same labels without `names`.
@@ -94,7 +116,7 @@ impl LabelSet {
 
     /// What it takes of memory, in bytes, without itself.
     pub fn heap_bytes(&self) -> usize {
-        self.text.len() + size_of_val(&*self.ends)
+        self.text.len()
     }
 }
 
@@ -209,6 +231,17 @@ mod tests {
         // Not by the text as a whole: "ab" and "c" is not "a" and "bc".
         let [a, b] = [LabelSet::from([("ab", "c")]), LabelSet::from([("a", "bc")])];
         assert!(a != b && b < a && LabelSet::new() < b && LabelSet::from([("a", "bb"), ("z", "z")]) < b);
+    }
+
+    #[test]
+    fn labels_of_any_length_come_out_as_they_went_in() {
+        let long = |length: usize| "é".repeat(length / 2) + &"x".repeat(length % 2);
+        for length in [1, 63, 64, 65, 4095, 4096, 4097, 262_143, 262_144, 300_001] {
+            let (name, value) = (format!("n{}", long(length)), long(length));
+            let labels = LabelSet::from([("a", "b"), (&*name, &*value), ("z", "\0\u{7f}")]);
+            assert_eq!(labels.iter().collect::<Vec<_>>(), [("a", "b"), (&*name, &*value), ("z", "\0\u{7f}")]);
+            assert_eq!((labels.text.len(), labels.len()), (labels.heap_bytes(), 3));
+        }
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl Evaluation<'_> {
             }
             VectorNode::SampleTime { select, labels } => {
                 let times = self.newest(select, |series, at_ms, _| {
-                    Element::float(Arc::clone(&series.nameless), at_ms as f64 / 1000.0)
+                    Element::float(Arc::clone(series.nameless()), at_ms as f64 / 1000.0)
                 });
                 if select.selector.metric_name().is_some() {
                     return Ok(times);
@@ -90,7 +90,7 @@ impl Evaluation<'_> {
                 self.windows(range, Some(*function), |series, window| {
                     // It acts like an offset, so the name stays.
                     let keeps_name = *function == RangeFunction::Last;
-                    let labels = if keeps_name { &series.labels } else { &series.nameless };
+                    let labels = if keeps_name { &series.labels } else { series.nameless() };
                     if let Some(value) = over_range::value(*function, &parameters, window, at_ms) {
                         elements.push(Element { labels: Arc::clone(labels), value });
                     }
@@ -164,15 +164,12 @@ impl Evaluation<'_> {
         let to = self.at_ms.saturating_sub(node.selector.offset_ms);
         let from = to.saturating_sub(LOOKBACK_MS);
         let selected = &mut self.state.selects[node.slot];
-        selected.refresh(self.store, &node.selector, None);
-        let mut elements = Vec::new();
-        for selected in &mut selected.series {
-            let series = self.store.series(selected.position);
-            if let Some((at_ms, value)) = selected.window.slide(series, from, to).newest() {
-                elements.push(element(series, at_ms, value));
-            }
-        }
-        elements
+        selected.refresh(self.store, &node.selector);
+        let newest = |series: &StoredSeries| {
+            let (at_ms, value) = series.newest(from, to)?;
+            Some(element(series, at_ms, value))
+        };
+        selected.series(self.store).filter_map(newest).collect()
     }
 
     /// Calls `visit` with each series of a range and what its window holds.
@@ -180,18 +177,15 @@ impl Evaluation<'_> {
         &mut self,
         range: &RangeNode,
         function: Option<RangeFunction>,
-        mut visit: impl FnMut(&StoredSeries, WindowView<'_>),
+        visit: impl FnMut(&StoredSeries, WindowView<'_>),
     ) -> Result<(), EvalError> {
         let end_ms = self.at_ms.saturating_sub(range.offset_ms());
         let start_ms = end_ms.saturating_sub(range.width_ms);
         match &range.of {
             RangeSource::Select(node) => {
                 let selected = &mut self.state.selects[node.slot];
-                selected.refresh(self.store, &node.selector, function);
-                for selected in &mut selected.series {
-                    let series = self.store.series(selected.position);
-                    visit(series, selected.window.slide(series, start_ms, end_ms));
-                }
+                selected.refresh(self.store, &node.selector);
+                selected.windows(self.store, function, (start_ms, end_ms), visit);
             }
             RangeSource::Subquery(node) => {
                 // Out of its place while its own inner nodes are evaluated.

@@ -86,6 +86,15 @@ impl Expression {
         }
     }
 
+    /// Its selectors, in the order in which they are written, and how far back from an evaluation each of them looks.
+    pub fn selectors_with_reach(&self) -> Vec<(&Selector, Duration)> {
+        let mut selectors = Vec::new();
+        self.root.selectors(&mut |selector, back_ms| {
+            selectors.push((selector, Duration::from_millis(back_ms.max(0).unsigned_abs())));
+        });
+        selectors
+    }
+
     /// Its selectors, in the order in which they are written.
     pub fn selectors(&self) -> Vec<&Selector> {
         let mut selectors = Vec::new();

@@ -33,7 +33,7 @@ impl KeptSeries {
         Self {
             labels: Arc::clone(&series.labels),
             samples: series.floats.points().to_vec(),
-            histograms: series.histograms.points().iter().map(histogram).collect(),
+            histograms: series.histograms().points().iter().map(histogram).collect(),
         }
     }
 
@@ -49,7 +49,7 @@ impl SampleStore {
     /// Copies of the series at these places, as far as there are any.
     pub(crate) fn kept(&self, places: std::ops::Range<usize>) -> Vec<KeptSeries> {
         let (start, end) = (places.start.min(self.series_count()), places.end.min(self.series_count()));
-        (start..end).map(|place| KeptSeries::of(self.series(place))).collect()
+        self.all()[start..end].iter().map(KeptSeries::of).collect()
     }
 
     /// Takes back a series that is not there yet; `false` where it is, where it does not hang together, or where there is no room.

@@ -13,29 +13,36 @@ use super::value::Element;
 /// wherever it is equal, so that it may be compared by address.
 #[derive(Debug, Default)]
 pub(super) struct LabelMemo {
-    /// By the addresses of what it was made from, which are held so that they are not used again.
-    made: HashMap<(usize, usize), Made>,
+    /// By the address of what it was made from, which is held so that it is not used again.
+    made: HashMap<usize, Made<Arc<LabelSet>>>,
+    made_from_two: HashMap<(usize, usize), Made<[Arc<LabelSet>; 2]>>,
     known: HashSet<Arc<LabelSet>>,
 }
 
 #[derive(Debug)]
-struct Made {
-    _from: [Arc<LabelSet>; 2],
+struct Made<F> {
+    _from: F,
     labels: Arc<LabelSet>,
 }
 
 impl LabelMemo {
     /// Forgets what `elements` elements a step cannot all have needed.
     pub(super) fn start(&mut self, elements: usize) {
-        if self.made.len() > 1024 + elements * 4 {
+        if self.made.len() + self.made_from_two.len() > 1024 + elements * 4 {
             self.made.clear();
+            self.made_from_two.clear();
             self.known.clear();
         }
     }
 
     /// `make` of `from`, which must depend on nothing else.
     pub(super) fn make(&mut self, from: &Arc<LabelSet>, make: impl FnOnce(&LabelSet) -> LabelSet) -> Arc<LabelSet> {
-        self.make_from_two(from, from, |from, _| make(from))
+        if let Some(made) = self.made.get(&address(from)) {
+            return Arc::clone(&made.labels);
+        }
+        let labels = self.one_object(make(from));
+        self.made.insert(address(from), Made { _from: Arc::clone(from), labels: Arc::clone(&labels) });
+        labels
     }
 
     /// `make` of `a` and `b`, which must depend on nothing else.
@@ -46,18 +53,20 @@ impl LabelMemo {
         make: impl FnOnce(&LabelSet, &LabelSet) -> LabelSet,
     ) -> Arc<LabelSet> {
         let key = (address(a), address(b));
-        if let Some(made) = self.made.get(&key) {
+        if let Some(made) = self.made_from_two.get(&key) {
             return Arc::clone(&made.labels);
         }
-        let labels = Arc::new(make(a, b));
-        let labels = match self.known.get(&labels) {
-            Some(known) => Arc::clone(known),
-            None => {
-                self.known.insert(Arc::clone(&labels));
-                labels
-            }
-        };
-        self.made.insert(key, Made { _from: [Arc::clone(a), Arc::clone(b)], labels: Arc::clone(&labels) });
+        let labels = self.one_object(make(a, b));
+        self.made_from_two.insert(key, Made { _from: [Arc::clone(a), Arc::clone(b)], labels: Arc::clone(&labels) });
+        labels
+    }
+
+    fn one_object(&mut self, labels: LabelSet) -> Arc<LabelSet> {
+        if let Some(known) = self.known.get(&labels) {
+            return Arc::clone(known);
+        }
+        let labels = Arc::new(labels);
+        self.known.insert(Arc::clone(&labels));
         labels
     }
 }

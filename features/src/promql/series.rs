@@ -3,11 +3,12 @@
 //! Points are counted from the first that ever came, so that a window that slides over them can say
 //! where it stands without knowing what was pruned since.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use forewarn_schema::{LabelSet, METRIC_NAME, Sample, Timestamp, is_stale};
 
 use super::native::FloatHistogram;
+use super::value::Value;
 
 /// What a [`Track`] holds.
 pub(super) trait Point {
@@ -48,17 +49,24 @@ impl Point for HistogramPoint {
 #[derive(Clone, Debug)]
 pub(super) struct Track<P> {
     points: Vec<P>,
-    /// How many at the front are forgotten; they are moved out once they are a fifth of all.
-    forgotten: usize,
     /// How many came before `points[0]`.
     before: u64,
+    /// How many at the front are forgotten; they are moved out once they are an eighth of all.
+    forgotten: u32,
     /// Counts whatever happened to it but appending and forgetting.
-    rewrites: u64,
+    rewrites: u32,
+}
+
+impl<P> Track<P> {
+    /// Without points.
+    pub(super) const fn new() -> Self {
+        Self { points: Vec::new(), before: 0, forgotten: 0, rewrites: 0 }
+    }
 }
 
 impl<P> Default for Track<P> {
     fn default() -> Self {
-        Self { points: Vec::new(), forgotten: 0, before: 0, rewrites: 0 }
+        Self::new()
     }
 }
 
@@ -70,12 +78,12 @@ impl<P: Point> Track<P> {
 
     /// All points that are kept.
     pub(super) fn points(&self) -> &[P] {
-        &self.points[self.forgotten..]
+        &self.points[self.forgotten as usize..]
     }
 
     /// The index of the first that is kept.
     pub(super) fn first(&self) -> u64 {
-        self.before + self.forgotten as u64
+        self.before + u64::from(self.forgotten)
     }
 
     /// One past the index of the last.
@@ -84,7 +92,7 @@ impl<P: Point> Track<P> {
     }
 
     /// Changes where indices no longer mean the same points.
-    pub(super) fn rewrites(&self) -> u64 {
+    pub(super) fn rewrites(&self) -> u32 {
         self.rewrites
     }
 
@@ -103,6 +111,18 @@ impl<P: Point> Track<P> {
     /// The index of the first point at or after `ms`.
     pub(super) fn index_of(&self, ms: i64) -> u64 {
         self.first() + self.points().partition_point(|p| p.at().millis() < ms) as u64
+    }
+
+    /// The newest point from `from_ms` to `to_ms`, both included.
+    pub(super) fn newest(&self, from_ms: i64, to_ms: i64) -> Option<&P> {
+        let points = self.points();
+        let newest = match points.last() {
+            Some(last) if last.at().millis() > to_ms => {
+                points.partition_point(|p| p.at().millis() <= to_ms).checked_sub(1).map(|place| &points[place])
+            }
+            last => last,
+        };
+        newest.filter(|p| p.at().millis() >= from_ms)
     }
 
     /// The point at that time.
@@ -124,8 +144,8 @@ impl<P: Point> Track<P> {
         }
         self.make_room();
         let place = self.points().partition_point(|p| p.at() < point.at());
-        self.points.insert(self.forgotten + place, point);
-        self.rewrites += 1;
+        self.points.insert(self.forgotten as usize + place, point);
+        self.rewrite();
         place
     }
 
@@ -138,10 +158,11 @@ impl<P: Point> Track<P> {
 
     /// Forgets what is older than `before`.
     pub(super) fn forget(&mut self, before: Timestamp) {
-        self.forgotten += self.points().iter().take_while(|p| p.at() < before).count();
-        if self.forgotten >= spare(self.points().len()) {
-            self.points.drain(..self.forgotten);
-            self.before += self.forgotten as u64;
+        let forgotten = self.forgotten as usize + self.points().iter().take_while(|p| p.at() < before).count();
+        self.forgotten = u32::try_from(forgotten).unwrap_or(u32::MAX);
+        if forgotten >= spare(self.points().len()) {
+            self.points.drain(..forgotten);
+            self.before += forgotten as u64;
             self.forgotten = 0;
             // After a burst of old samples.
             let spare = spare(self.points.len());
@@ -155,64 +176,106 @@ impl<P: Point> Track<P> {
     pub(super) fn take_back(&mut self, from: Timestamp) {
         let kept = self.points().partition_point(|p| p.at() < from);
         if kept < self.points().len() {
-            self.points.truncate(self.forgotten + kept);
-            self.rewrites += 1;
+            self.points.truncate(self.forgotten as usize + kept);
+            self.rewrite();
         }
+    }
+
+    /// Wraps after four thousand million, of which a window that stands still would have to miss all.
+    fn rewrite(&mut self) {
+        self.rewrites = self.rewrites.wrapping_add(1);
     }
 }
 
 /// So many points more or less than `len` are worth moving all of them.
 fn spare(len: usize) -> usize {
-    8.max(len / 4)
+    2.max(len / 8)
 }
 
-/// One series. Its labels are shared with the vectors that evaluation makes.
+/// One series. Its labels are shared with the vectors that evaluation makes. A server holds one of these for every series, so that
+/// what most do without takes no room in it.
 #[derive(Clone, Debug)]
 pub(super) struct StoredSeries {
     /// Told apart from every other series that the store ever had.
     pub(super) id: u64,
     pub(super) labels: Arc<LabelSet>,
-    /// Without the metric name, as functions return them.
-    pub(super) nameless: Arc<LabelSet>,
+    nameless: OnceLock<Arc<LabelSet>>,
     pub(super) floats: Track<Sample>,
-    pub(super) histograms: Track<HistogramPoint>,
+    histograms: Option<Box<Track<HistogramPoint>>>,
 }
 
 impl StoredSeries {
     /// Without points.
     pub(super) fn new(id: u64, labels: Arc<LabelSet>) -> Self {
-        let named = labels.get(METRIC_NAME).is_some();
-        let nameless = if named { Arc::new(labels.without(&[METRIC_NAME])) } else { Arc::clone(&labels) };
-        Self { id, labels, nameless, floats: Track::default(), histograms: Track::default() }
+        Self { id, labels, nameless: OnceLock::new(), floats: Track::default(), histograms: None }
+    }
+
+    /// Its labels without the metric name, as functions return them.
+    pub(super) fn nameless(&self) -> &Arc<LabelSet> {
+        self.nameless.get_or_init(|| match self.labels.get(METRIC_NAME) {
+            Some(_) => Arc::new(self.labels.without(&[METRIC_NAME])),
+            None => Arc::clone(&self.labels),
+        })
+    }
+
+    /// Its native histograms.
+    pub(super) fn histograms(&self) -> &Track<HistogramPoint> {
+        static NONE: Track<HistogramPoint> = Track::new();
+        self.histograms.as_deref().unwrap_or(&NONE)
+    }
+
+    /// Replaces all points.
+    pub(super) fn set(&mut self, floats: Track<Sample>, histograms: Track<HistogramPoint>) {
+        self.floats = floats;
+        self.histograms = (!histograms.points().is_empty()).then(|| Box::new(histograms));
     }
 
     /// How many points it holds.
     pub(super) fn len(&self) -> usize {
-        self.floats.points().len() + self.histograms.points().len()
+        self.floats.points().len() + self.histograms().points().len()
     }
 
     /// The value at that time, of a histogram its sum.
     pub(super) fn value_at(&self, at: Timestamp) -> Option<f64> {
-        self.floats.at(at).map(|s| s.value).or_else(|| self.histograms.at(at).map(|p| p.histogram.sum))
+        self.floats.at(at).map(|s| s.value).or_else(|| self.histograms().at(at).map(|p| p.histogram.sum))
+    }
+
+    /// Time and value of the newest point from `from_ms` to `to_ms`, both included, unless that is a staleness marker.
+    pub(super) fn newest(&self, from_ms: i64, to_ms: i64) -> Option<(i64, Value)> {
+        let (float, histogram) = (self.floats.newest(from_ms, to_ms), self.histograms().newest(from_ms, to_ms));
+        match (float, histogram) {
+            (Some(float), histogram) if histogram.is_none_or(|h| h.at < float.at) => {
+                (!float.is_stale()).then_some((float.at.millis(), Value::Float(float.value)))
+            }
+            (_, Some(point)) if !point.is_stale() => {
+                Some((point.at.millis(), Value::Histogram(Arc::clone(&point.histogram))))
+            }
+            _ => None,
+        }
     }
 
     /// Forgets what is older than `before`.
     pub(super) fn forget(&mut self, before: Timestamp) {
         self.floats.forget(before);
-        self.histograms.forget(before);
+        if let Some(histograms) = &mut self.histograms {
+            histograms.forget(before);
+        }
     }
 
     /// Takes back what is at or after `from`.
     pub(super) fn take_back(&mut self, from: Timestamp) {
         self.floats.take_back(from);
-        self.histograms.take_back(from);
+        if let Some(histograms) = &mut self.histograms {
+            histograms.take_back(from);
+        }
     }
 
     /// Puts a histogram where it belongs, and compares it with its neighbours.
     pub(super) fn insert_histogram(&mut self, at: Timestamp, histogram: Arc<FloatHistogram>) {
-        let place = self.histograms.insert(HistogramPoint { at, histogram, after_reset: false });
-        let forgotten = self.histograms.forgotten;
-        let points = &mut self.histograms.points[forgotten..];
+        let histograms = self.histograms.get_or_insert_default();
+        let place = histograms.insert(HistogramPoint { at, histogram, after_reset: false });
+        let forgotten = histograms.forgotten as usize;
+        let points = &mut histograms.points[forgotten..];
         let next = (place + 1..points.len()).find(|i| !points[*i].is_stale());
         for this in [Some(place), next].into_iter().flatten() {
             let before = points[..this].iter().rev().find(|p| !p.is_stale());

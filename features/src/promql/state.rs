@@ -10,9 +10,14 @@ use forewarn_schema::Timestamp;
 use super::memo::LabelMemo;
 use super::node::{LabelsSlot, RangeFunction};
 use super::selector::Selector;
+use super::series::StoredSeries;
 use super::store::SampleStore;
 use super::subquery::SubqueryState;
-use super::window::SeriesWindow;
+use super::window::{SeriesWindow, WindowView};
+
+/// A series of which no more points than this are kept is looked at anew each time: that costs less than to remember where
+/// its window stood, and most series of a server are read over five minutes. Fewer in tests, whose series are short.
+const SHORT: usize = if cfg!(test) { 4 } else { 64 };
 
 /// How many places an expression needs; counted when it is parsed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,34 +58,56 @@ impl State {
     }
 }
 
-/// The series that a selector selects, in the store's order, and the windows over them.
+/// The series that a selector selects, in the store's order, and the windows over those that are long.
 #[derive(Debug, Default)]
 pub(super) struct Selected {
     membership: Option<u64>,
-    pub(super) series: Vec<SelectedSeries>,
-}
-
-/// See [`Selected`].
-#[derive(Debug)]
-pub(super) struct SelectedSeries {
     /// In the store.
-    pub(super) position: usize,
-    id: u64,
-    pub(super) window: SeriesWindow,
+    positions: Vec<u32>,
+    /// By series.
+    windows: HashMap<u64, SeriesWindow>,
 }
 
 impl Selected {
     /// Selects anew where series have come or gone; the windows of those that stay are kept.
-    pub(super) fn refresh(&mut self, store: &SampleStore, selector: &Selector, function: Option<RangeFunction>) {
+    pub(super) fn refresh(&mut self, store: &SampleStore, selector: &Selector) {
         if self.membership == Some(store.membership()) {
             return;
         }
         self.membership = Some(store.membership());
-        let mut windows: HashMap<u64, SeriesWindow> = self.series.drain(..).map(|s| (s.id, s.window)).collect();
-        self.series.extend(store.select(selector).into_iter().map(|position| {
-            let id = store.series(position).id;
-            let window = windows.remove(&id).unwrap_or_else(|| SeriesWindow::new(function));
-            SelectedSeries { position, id, window }
-        }));
+        self.positions.clear();
+        self.positions.extend(store.select(selector));
+        self.positions.shrink_to(self.positions.len() * 5 / 4);
+        if !self.windows.is_empty() {
+            let mut before = std::mem::take(&mut self.windows);
+            let ids = self.positions.iter().map(|position| store.series(*position).id);
+            self.windows = ids.filter_map(|id| Some((id, before.remove(&id)?))).collect();
+        }
+    }
+
+    /// What is selected.
+    pub(super) fn series<'s>(&self, store: &'s SampleStore) -> impl Iterator<Item = &'s StoredSeries> {
+        self.positions.iter().map(|position| store.series(*position))
+    }
+
+    /// Calls `visit` with each series and what its window from `start_ms` to `end_ms` holds, both ends included.
+    pub(super) fn windows(
+        &mut self,
+        store: &SampleStore,
+        function: Option<RangeFunction>,
+        (start_ms, end_ms): (i64, i64),
+        mut visit: impl FnMut(&StoredSeries, WindowView<'_>),
+    ) {
+        let mut anew = SeriesWindow::new(function);
+        for position in &self.positions {
+            let series = store.series(*position);
+            if series.len() <= SHORT {
+                anew.forget();
+                visit(series, anew.slide(series, start_ms, end_ms));
+            } else {
+                let window = self.windows.entry(series.id).or_insert_with(|| SeriesWindow::new(function));
+                visit(series, window.slide(series, start_ms, end_ms));
+            }
+        }
     }
 }

@@ -24,10 +24,10 @@ pub struct SeriesPlace(u32);
 #[derive(Clone, Debug)]
 pub struct SampleStore {
     series: Vec<StoredSeries>,
-    by_labels: HashMap<Arc<LabelSet>, usize>,
+    by_labels: HashMap<Arc<LabelSet>, u32>,
     /// By metric name, indices into `series`, sorted by labels: sums are added up in the same order
     /// every time.
-    metrics: BTreeMap<String, Vec<usize>>,
+    metrics: BTreeMap<String, Vec<u32>>,
     max_series: usize,
     /// No series is let in beside those that are here.
     full: bool,
@@ -89,7 +89,7 @@ impl SampleStore {
 
     /// Where a series is; `None` where there is none with these labels.
     pub fn place(&self, labels: &LabelSet) -> Option<SeriesPlace> {
-        self.by_labels.get(labels).and_then(|index| u32::try_from(*index).ok()).map(SeriesPlace)
+        self.by_labels.get(labels).copied().map(SeriesPlace)
     }
 
     /// Changes whenever series change their places.
@@ -130,7 +130,7 @@ impl SampleStore {
         let index = self.find_or_add(labels)?;
         let series = &self.series[index];
         if let Some(kept) = series.value_at(at) {
-            if series.histograms.at(at).is_some_and(|p| p.histogram.same_bits(&histogram)) {
+            if series.histograms().at(at).is_some_and(|p| p.histogram.same_bits(&histogram)) {
                 return Ok(());
             }
             return Err(PushError::Duplicate { series: labels.to_string(), at, kept, got: histogram.sum });
@@ -162,14 +162,23 @@ impl SampleStore {
     /// Forgets all samples before `before`, and the series that then have none. Never takes back what an
     /// earlier call forgot.
     pub fn prune(&mut self, before: Timestamp) {
-        let before = self.oldest.map_or(before, |oldest| oldest.max(before));
-        self.oldest = Some(before);
+        self.prune_metrics(before, |_| before);
+    }
+
+    /// The same with a time for each metric, none of them before `oldest`: not all are looked at over the same window.
+    pub(crate) fn prune_metrics(&mut self, oldest: Timestamp, of_metric: impl Fn(&str) -> Timestamp) {
+        let oldest = self.oldest.map_or(oldest, |known| known.max(oldest));
+        self.oldest = Some(oldest);
         self.sample_count = 0;
         let mut emptied = false;
-        for series in &mut self.series {
-            series.forget(before);
-            self.sample_count += series.len();
-            emptied |= series.len() == 0;
+        for (metric, positions) in &self.metrics {
+            let before = of_metric(metric).max(oldest);
+            for position in positions {
+                let series = &mut self.series[*position as usize];
+                series.forget(before);
+                self.sample_count += series.len();
+                emptied |= series.len() == 0;
+            }
         }
         if emptied {
             self.series.retain(|series| series.len() > 0);
@@ -189,22 +198,26 @@ impl SampleStore {
 
     /// The positions of the series that `selector` selects, sorted by metric name and then labels. They
     /// hold as long as [`Self::membership`] is the same.
-    pub(super) fn select(&self, selector: &Selector) -> Vec<usize> {
+    pub(super) fn select<'s>(&'s self, selector: &'s Selector) -> impl Iterator<Item = u32> + 's {
         let exact = selector.metric_name().map(|name| self.metrics.get_key_value(name));
         let (one, many) = match exact {
             Some(found) => (found, None),
-            None => (None, Some(self.metrics.iter().filter(|(name, _)| selector.matches_name(name)))),
+            None => (None, Some(self.metrics.iter().filter(move |(name, _)| selector.matches_name(name)))),
         };
         one.into_iter()
             .chain(many.into_iter().flatten())
             .flat_map(|(_, series)| series.iter().copied())
-            .filter(|at| selector.matches_rest(&self.series[*at].labels))
-            .collect()
+            .filter(|at| selector.matches_rest(&self.series(*at).labels))
     }
 
     /// The series at a position that [`Self::select`] gave.
-    pub(super) fn series(&self, position: usize) -> &StoredSeries {
-        &self.series[position]
+    pub(super) fn series(&self, position: u32) -> &StoredSeries {
+        &self.series[position as usize]
+    }
+
+    /// All series, by their positions.
+    pub(super) fn all(&self) -> &[StoredSeries] {
+        &self.series
     }
 
     /// Changes whenever a series comes or goes.
@@ -234,12 +247,14 @@ impl SampleStore {
 
     fn find_or_add(&mut self, labels: &LabelSet) -> Result<usize, PushError> {
         if let Some(index) = self.by_labels.get(labels) {
-            return Ok(*index);
+            return Ok(*index as usize);
         }
-        if self.full || self.series.len() >= self.max_series {
+        let position =
+            u32::try_from(self.series.len()).ok().filter(|_| !self.full && self.series.len() < self.max_series);
+        let Some(position) = position else {
             let max = self.max_series.min(self.series.len());
             return Err(PushError::TooManySeries { series: labels.to_string(), max });
-        }
+        };
         let index = self.series.len();
         let labels = Arc::new(labels.clone());
         if index == self.series.capacity() {
@@ -253,9 +268,9 @@ impl SampleStore {
             self.metrics.insert(name.to_owned(), Vec::new());
         }
         let order = self.metrics.get_mut(name).expect("inserted above where it was missing");
-        let place = order.partition_point(|i| self.series[*i].labels < labels);
-        order.insert(place, index);
-        self.by_labels.insert(labels, index);
+        let place = order.partition_point(|i| self.series[*i as usize].labels < labels);
+        order.insert(place, position);
+        self.by_labels.insert(labels, position);
         Ok(index)
     }
 
@@ -283,7 +298,7 @@ impl SampleStore {
         oldest: Timestamp,
     ) -> bool {
         let Ok(index) = self.find_or_add(labels) else { return false };
-        (self.series[index].floats, self.series[index].histograms) = (floats, histograms);
+        self.series[index].set(floats, histograms);
         self.counted(count, oldest);
         true
     }
@@ -298,17 +313,17 @@ impl SampleStore {
         self.moves += 1;
         self.by_labels.clear();
         self.metrics.values_mut().for_each(Vec::clear);
-        for (index, series) in self.series.iter().enumerate() {
-            self.by_labels.insert(Arc::clone(&series.labels), index);
+        for (position, series) in (0..).zip(&self.series) {
+            self.by_labels.insert(Arc::clone(&series.labels), position);
             let name = series.labels.get(METRIC_NAME).unwrap_or("");
             if let Some(order) = self.metrics.get_mut(name) {
-                order.push(index);
+                order.push(position);
             }
         }
         self.metrics.retain(|_, order| !order.is_empty());
         let series = &self.series;
         for order in self.metrics.values_mut() {
-            order.sort_by(|a, b| series[*a].labels.cmp(&series[*b].labels));
+            order.sort_by(|a, b| series[*a as usize].labels.cmp(&series[*b as usize].labels));
         }
     }
 }
@@ -327,7 +342,7 @@ mod tests {
     }
 
     fn times(store: &SampleStore, labels: &LabelSet) -> Vec<i64> {
-        let series = &store.series[store.by_labels[labels]];
+        let series = store.series(store.by_labels[labels]);
         series.floats.points().iter().map(|s| s.at.millis() / 1000).collect()
     }
 

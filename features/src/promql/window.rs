@@ -7,7 +7,6 @@
 //! and resets are kept by position.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use forewarn_schema::Sample;
 
@@ -16,7 +15,6 @@ use super::line::LineSums;
 use super::node::RangeFunction;
 use super::series::{HistogramPoint, Point, StoredSeries, Track};
 use super::spread::SpreadSums;
-use super::value::Value;
 
 /// The windows over one series, at the same times.
 #[derive(Clone, Debug)]
@@ -44,33 +42,22 @@ impl SeriesWindow {
         Self { floats: Span::default(), histograms: Span::default(), tally: Tally::new(function) }
     }
 
+    /// Forgets where it stood.
+    pub(super) fn forget(&mut self) {
+        (self.floats.stands, self.histograms.stands) = (None, None);
+    }
+
     /// Moves to `[start_ms, end_ms]`, both ends included. Forwards it costs what comes and goes; backwards,
     /// or after a late sample, all that the window holds.
     pub(super) fn slide<'w>(&'w mut self, series: &'w StoredSeries, start_ms: i64, end_ms: i64) -> WindowView<'w> {
         self.floats.slide(&series.floats, start_ms, end_ms, &mut self.tally);
-        self.histograms.slide(&series.histograms, start_ms, end_ms, &mut ());
+        self.histograms.slide(series.histograms(), start_ms, end_ms, &mut ());
         WindowView {
             floats: series.floats.slice(self.floats.start, self.floats.end),
-            histograms: series.histograms.slice(self.histograms.start, self.histograms.end),
+            histograms: series.histograms().slice(self.histograms.start, self.histograms.end),
             tally: &self.tally,
             start_ms,
             end_ms,
-        }
-    }
-}
-
-impl WindowView<'_> {
-    /// Time and value of the newest point, unless that is a staleness marker.
-    pub(super) fn newest(&self) -> Option<(i64, Value)> {
-        let (float, histogram) = (self.floats.last(), self.histograms.last());
-        match (float, histogram) {
-            (Some(float), histogram) if histogram.is_none_or(|h| h.at < float.at) => {
-                (!float.is_stale()).then_some((float.at.millis(), Value::Float(float.value)))
-            }
-            (_, Some(point)) if !point.is_stale() => {
-                Some((point.at.millis(), Value::Histogram(Arc::clone(&point.histogram))))
-            }
-            _ => None,
         }
     }
 }
@@ -97,7 +84,7 @@ struct Span {
     start: u64,
     end: u64,
     /// The times it was moved to last, and the track's rewrites then; none before the first time.
-    stands: Option<(i64, i64, u64)>,
+    stands: Option<(i64, i64, u32)>,
 }
 
 impl Span {

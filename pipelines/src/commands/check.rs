@@ -197,11 +197,14 @@ fn human_minutes(duration: Duration) -> String {
 
 /// What a server of all that was found will hold.
 fn footprint(config: &Config, found: &Found, models: usize) -> anyhow::Result<Footprint> {
-    let keeps = LiveSignals::new(Arc::clone(&config.signals), config.step, 0)?.keeps();
-    let series = found.read.len() as u64;
+    let live = LiveSignals::new(Arc::clone(&config.signals), config.step, 0)?;
+    let samples_of = |labels: &LabelSet| {
+        let keeps = live.keeps_of(labels.get(METRIC_NAME).unwrap_or_default());
+        keeps.as_secs() / SCRAPED_EVERY.as_secs() + 1
+    };
     Ok(Footprint {
-        series,
-        samples: series * (keeps.as_secs() / SCRAPED_EVERY.as_secs() + 1),
+        series: found.read.len() as u64,
+        samples: found.read.iter().map(samples_of).sum(),
         targets: found.breachable as u64,
         loads: found.services.len() as u64,
         models: models as u64,
