@@ -63,6 +63,7 @@ mod post;
 mod pull;
 mod rates;
 mod receive;
+mod recent;
 mod safety;
 mod scoring;
 mod server;

@@ -2,7 +2,7 @@
 //! and remembers what was said lately. When a step is due is decided here too, from the clock and the
 //! data; storing and telling is the server's.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -23,10 +23,9 @@ use crate::error::AppError;
 use crate::footprint::Footprint;
 use crate::http::Rendered;
 use crate::outcomes::{Announcement, Watched};
+use crate::recent::{Packed, Recent};
 use crate::shadow::Challengers;
 
-/// Predictions that can still be looked up and labelled, beyond those that are stored.
-const RECENT_PREDICTIONS: usize = 20_000;
 /// A value this old is gone, as in PromQL.
 const LOOKBACK: Duration = Duration::from_secs(300);
 
@@ -62,8 +61,7 @@ struct Said {
     current: Arc<Snapshot>,
     /// Of the current one alone: it is as large as that again.
     rendered: Arc<Rendered>,
-    recent: VecDeque<Arc<Snapshot>>,
-    recent_count: usize,
+    before: Recent,
 }
 
 /// What was said of every target at one step.
@@ -200,14 +198,10 @@ impl Scorer {
         let last = Arc::clone(&self.said().rendered);
         let snapshot = Arc::new(Snapshot { at: Some(at), predictions });
         let rendered = Arc::new(last.next(Arc::clone(&snapshot)));
+        let packed = Packed::new(&self.said().current.predictions);
         {
             let mut said = self.said.write().unwrap_or_else(PoisonError::into_inner);
-            said.recent_count += snapshot.predictions.len();
-            said.recent.push_back(Arc::clone(&snapshot));
-            while said.recent_count > RECENT_PREDICTIONS && said.recent.len() > 1 {
-                let dropped = said.recent.pop_front().map_or(0, |old| old.predictions.len());
-                said.recent_count -= dropped;
-            }
+            said.before.push(packed);
             said.current = snapshot;
             said.rendered = rendered;
         }
@@ -240,7 +234,7 @@ impl Scorer {
     /// The recent prediction of that id.
     pub(crate) fn recent(&self, id: &str) -> Option<Prediction> {
         let said = self.said();
-        said.recent.iter().rev().flat_map(|snapshot| &snapshot.predictions).find(|p| p.id == id).cloned()
+        said.current.predictions.iter().find(|p| p.id == id).cloned().or_else(|| said.before.find(id))
     }
 
     pub(crate) fn evaluated_at(&self) -> Option<Timestamp> {

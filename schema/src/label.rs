@@ -28,7 +28,7 @@ const MORE: u8 = 1 << DIGIT_BITS;
 fn append(text: &mut String, part: &str) {
     let mut rest = part.len();
     while rest >= usize::from(MORE) {
-        text.push(char::from(MORE | rest as u8 % MORE));
+        text.push(char::from(MORE | (rest as u8 % MORE)));
         rest >>= DIGIT_BITS;
     }
     text.push(char::from(rest as u8));

@@ -20,6 +20,16 @@ const MOST_SAMPLES_PER_SERIES: usize = 1 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeriesPlace(u32);
 
+impl SeriesPlace {
+    pub(crate) fn new(position: u32) -> Self {
+        Self(position)
+    }
+
+    pub(crate) fn position(self) -> u32 {
+        self.0
+    }
+}
+
 /// Samples per series, found by metric name.
 #[derive(Clone, Debug)]
 pub struct SampleStore {
@@ -249,8 +259,9 @@ impl SampleStore {
         if let Some(index) = self.by_labels.get(labels) {
             return Ok(*index as usize);
         }
-        let position =
-            u32::try_from(self.series.len()).ok().filter(|_| !self.full && self.series.len() < self.max_series);
+        let position = u32::try_from(self.series.len())
+            .ok()
+            .filter(|position| *position < u32::MAX && !self.full && self.series.len() < self.max_series);
         let Some(position) = position else {
             let max = self.max_series.min(self.series.len());
             return Err(PushError::TooManySeries { series: labels.to_string(), max });

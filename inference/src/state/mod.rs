@@ -217,4 +217,4 @@ fn corrupt(what: &'static str, id: &str, source: impl Into<Box<dyn std::error::E
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -15,7 +15,7 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_seconds(seconds)
 }
 
-fn prediction(pod: &str, seconds: i64, probability: f64) -> Prediction {
+pub(crate) fn prediction(pod: &str, seconds: i64, probability: f64) -> Prediction {
     let labels = LabelSet::from([("pod", pod)]);
     Prediction {
         id: Prediction::derive_id("cart", "pool", &labels, at(seconds)),

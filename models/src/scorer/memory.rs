@@ -30,9 +30,6 @@ pub struct ServiceMemory {
 impl ServiceScorer {
     /// A copy of what it has seen.
     pub fn memory(&self) -> ServiceMemory {
-        let target = |((signal, labels), history): (&super::TargetKey, &TargetHistory)| {
-            (Arc::clone(signal), Arc::clone(labels), history.clone())
-        };
         ServiceMemory {
             service: Arc::clone(&self.service),
             version: Arc::clone(&self.version),
@@ -41,7 +38,11 @@ impl ServiceScorer {
             features: self.feature_state.clone(),
             row: self.row.clone(),
             loads: self.loads.clone(),
-            targets: self.targets.iter().map(target).collect(),
+            targets: self
+                .targets
+                .iter()
+                .map(|((signal, labels), history)| (Arc::clone(signal), Arc::clone(labels), (**history).clone()))
+                .collect(),
             warming: self.warming.seen.clone(),
         }
     }
@@ -58,7 +59,7 @@ impl ServiceScorer {
             .targets
             .into_iter()
             .filter(|(signal, _, history)| fits(signal, history))
-            .map(|(signal, labels, history)| ((signal, labels), history))
+            .map(|(signal, labels, history)| ((signal, labels), Box::new(history)))
             .collect();
         let width = self.bundle.as_ref().map_or(0, |bundle| bundle.pipeline.names().len());
         if memory.version == self.version && memory.row.len() == width {

@@ -71,7 +71,8 @@ pub struct ServiceScorer {
     /// The load that was seen, relative to the learnt mean; `None` where that is not known.
     loads: Option<Pyramid>,
     row: Vec<f32>,
-    targets: BTreeMap<TargetKey, TargetHistory>,
+    /// Boxed: the nodes of a tree are half empty.
+    targets: BTreeMap<TargetKey, Box<TargetHistory>>,
     /// While there is no bundle.
     warming: Warming,
 }
@@ -170,7 +171,7 @@ impl ServiceScorer {
         let (direction, step) = (signal.direction, self.step);
         let began = self.first.is_some_and(|first| at.seconds_since(first) > WATCHED * step.seconds());
         let history = self.targets.entry(key).or_insert_with(|| {
-            TargetHistory::new(direction, step, at, observation.value, began, kind == BreachKind::Oom)
+            Box::new(TargetHistory::new(direction, step, at, observation.value, began, kind == BreachKind::Oom))
         });
         history.push(at, observation.value, limit);
     }
@@ -184,7 +185,7 @@ impl ServiceScorer {
             .filter(|(_, history)| history.is_live(at))
             .filter_map(|(key, history)| {
                 let signal = self.signals.get(&key.0)?;
-                Some((key, history, signal, signal.kind.breach()?))
+                Some((key, &**history, signal, signal.kind.breach()?))
             })
             .collect();
         let mut growths: Vec<Option<Growth>> = live
