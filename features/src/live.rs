@@ -194,6 +194,7 @@ impl LiveSignals {
     pub fn step(&mut self, at: Timestamp) -> Result<Vec<ServiceStep>, EvalError> {
         let mut results = BTreeMap::new();
         self.failures.clear();
+        self.store.sort();
         let oldest_new = self.store.take_oldest_new();
         for query in &mut self.queries {
             if let Some(oldest_new) = oldest_new {

@@ -168,9 +168,11 @@ fn take_known<'a>(
 ) -> Vec<&'a IncomingSeries> {
     let mut strangers = Vec::new();
     let mut live = scorer.live_mut();
-    for series in incoming.series() {
+    // All looked up before anything is kept: of a large table each is waited for in memory, and so they are waited for together.
+    let known: Vec<Option<Known>> = incoming.series().iter().map(|series| live.known(series.fingerprint)).collect();
+    for (series, known) in incoming.series().iter().zip(known) {
         let samples = incoming.samples(series);
-        match live.known(series.fingerprint) {
+        match known {
             Some(Known::Unwanted) => account.leave(samples.len(), series),
             Some(Known::At(place)) => {
                 samples.iter().for_each(|sample| account.take(&mut live, Series::Known(place), *sample, timely));

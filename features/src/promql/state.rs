@@ -75,9 +75,7 @@ impl Selected {
             return;
         }
         self.membership = Some(store.membership());
-        self.positions.clear();
-        self.positions.extend(store.select(selector));
-        self.positions.shrink_to(self.positions.len() * 5 / 4);
+        self.positions = store.select(selector);
         if !self.windows.is_empty() {
             let mut before = std::mem::take(&mut self.windows);
             let ids = self.positions.iter().map(|position| store.series(*position).id);

@@ -1,6 +1,7 @@
 //! Raw samples in memory, as little of them as the expressions need: series by metric name, each
 //! sorted by time. Not a database: nothing is written down, and what is pruned is gone.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -35,9 +36,7 @@ impl SeriesPlace {
 pub struct SampleStore {
     series: Vec<StoredSeries>,
     by_labels: HashMap<Arc<LabelSet>, u32>,
-    /// By metric name, indices into `series`, sorted by labels: sums are added up in the same order
-    /// every time.
-    metrics: BTreeMap<String, Vec<u32>>,
+    metrics: BTreeMap<String, Metric>,
     max_series: usize,
     /// No series is let in beside those that are here.
     full: bool,
@@ -52,6 +51,39 @@ pub struct SampleStore {
     moves: u64,
     /// The oldest sample since this was asked last.
     oldest_new: Option<Timestamp>,
+}
+
+/// The series of one metric name.
+#[derive(Clone, Debug, Default)]
+struct Metric {
+    /// Positions among all series, sorted by labels up to `sorted`: sums are added up in the same order every time.
+    order: Vec<u32>,
+    /// What comes after is new, and is put where it belongs when somebody looks: many come at once.
+    sorted: usize,
+}
+
+impl Metric {
+    fn sort(&mut self, series: &[StoredSeries]) {
+        if self.sorted < self.order.len() {
+            sort_by_labels(&mut self.order, series);
+            self.sorted = self.order.len();
+        }
+    }
+
+    fn sorted(&self, series: &[StoredSeries]) -> Cow<'_, [u32]> {
+        if self.sorted == self.order.len() {
+            return Cow::Borrowed(&self.order);
+        }
+        let mut order = self.order.clone();
+        sort_by_labels(&mut order, series);
+        Cow::Owned(order)
+    }
+}
+
+/// Stable, so that a few new ones behind many that are sorted cost little more than a merge.
+fn sort_by_labels(order: &mut [u32], series: &[StoredSeries]) {
+    let labels = |position: &u32| -> &LabelSet { &series[*position as usize].labels };
+    order.sort_by(|a, b| labels(a).cmp(labels(b)));
 }
 
 impl SampleStore {
@@ -181,9 +213,9 @@ impl SampleStore {
         self.oldest = Some(oldest);
         self.sample_count = 0;
         let mut emptied = false;
-        for (metric, positions) in &self.metrics {
-            let before = of_metric(metric).max(oldest);
-            for position in positions {
+        for (name, metric) in &self.metrics {
+            let before = of_metric(name).max(oldest);
+            for position in &metric.order {
                 let series = &mut self.series[*position as usize];
                 series.forget(before);
                 self.sample_count += series.len();
@@ -208,16 +240,17 @@ impl SampleStore {
 
     /// The positions of the series that `selector` selects, sorted by metric name and then labels. They
     /// hold as long as [`Self::membership`] is the same.
-    pub(super) fn select<'s>(&'s self, selector: &'s Selector) -> impl Iterator<Item = u32> + 's {
+    pub(super) fn select(&self, selector: &Selector) -> Vec<u32> {
         let exact = selector.metric_name().map(|name| self.metrics.get_key_value(name));
         let (one, many) = match exact {
             Some(found) => (found, None),
-            None => (None, Some(self.metrics.iter().filter(move |(name, _)| selector.matches_name(name)))),
+            None => (None, Some(self.metrics.iter().filter(|(name, _)| selector.matches_name(name)))),
         };
         one.into_iter()
             .chain(many.into_iter().flatten())
-            .flat_map(|(_, series)| series.iter().copied())
+            .flat_map(|(_, metric)| metric.sorted(&self.series).into_owned())
             .filter(|at| selector.matches_rest(&self.series(*at).labels))
+            .collect()
     }
 
     /// The series at a position that [`Self::select`] gave.
@@ -276,11 +309,9 @@ impl SampleStore {
         self.membership += 1;
         let name = labels.get(METRIC_NAME).unwrap_or("");
         if !self.metrics.contains_key(name) {
-            self.metrics.insert(name.to_owned(), Vec::new());
+            self.metrics.insert(name.to_owned(), Metric::default());
         }
-        let order = self.metrics.get_mut(name).expect("inserted above where it was missing");
-        let place = order.partition_point(|i| self.series[*i as usize].labels < labels);
-        order.insert(place, position);
+        self.metrics.get_mut(name).expect("inserted above where it was missing").order.push(position);
         self.by_labels.insert(labels, position);
         Ok(index)
     }
@@ -323,19 +354,23 @@ impl SampleStore {
         self.membership += 1;
         self.moves += 1;
         self.by_labels.clear();
-        self.metrics.values_mut().for_each(Vec::clear);
+        self.metrics.values_mut().for_each(|metric| metric.order.clear());
         for (position, series) in (0..).zip(&self.series) {
             self.by_labels.insert(Arc::clone(&series.labels), position);
             let name = series.labels.get(METRIC_NAME).unwrap_or("");
-            if let Some(order) = self.metrics.get_mut(name) {
-                order.push(position);
+            if let Some(metric) = self.metrics.get_mut(name) {
+                metric.order.push(position);
             }
         }
-        self.metrics.retain(|_, order| !order.is_empty());
+        self.metrics.retain(|_, metric| !metric.order.is_empty());
+        self.metrics.values_mut().for_each(|metric| metric.sorted = 0);
+        self.sort();
+    }
+
+    /// Puts new series where they belong, so that selecting them does not have to each time.
+    pub(crate) fn sort(&mut self) {
         let series = &self.series;
-        for order in self.metrics.values_mut() {
-            order.sort_by(|a, b| series[*a as usize].labels.cmp(&series[*b as usize].labels));
-        }
+        self.metrics.values_mut().for_each(|metric| metric.sort(series));
     }
 }
 
