@@ -1,6 +1,5 @@
 //! What was noticed, kept over a restart; and what was stored of it elsewhere, taken back.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forewarn_schema::{Happening, LabelSet, TimeRange, Timestamp};
@@ -8,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::target::WatchedTarget;
 use super::workload::Workload;
-use super::{CounterKey, Happened, Watch, What};
+use super::{ByLabels, CounterKey, Happened, Watch, What};
 use crate::settle::walk::{Reset, Way};
 
 /// What is watched besides the services.
@@ -26,7 +25,7 @@ pub struct WatchedService {
     signals: Vec<WatchedSignal>,
 }
 
-type WatchedSignal = (Arc<str>, Workload, Vec<(Arc<LabelSet>, WatchedTarget)>);
+type WatchedSignal = (Arc<str>, Workload, Vec<(Arc<LabelSet>, Box<WatchedTarget>)>);
 
 impl Watch {
     /// A copy of what it holds but for the services.
@@ -79,9 +78,8 @@ impl Watch {
                 Some(target) => target,
                 None if is_new => {
                     let targets = self.services.entry(Arc::clone(&one.service)).or_default();
-                    let (_, targets): &mut (Workload, BTreeMap<_, _>) =
-                        targets.entry(Arc::clone(&one.signal)).or_default();
-                    targets.entry(Arc::clone(&one.labels)).or_insert_with(|| WatchedTarget::new(one.at))
+                    let (_, targets): &mut (Workload, ByLabels) = targets.entry(Arc::clone(&one.signal)).or_default();
+                    targets.entry(Arc::clone(&one.labels)).or_insert_with(|| Box::new(WatchedTarget::new(one.at)))
                 }
                 None => continue,
             };

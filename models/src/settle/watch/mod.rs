@@ -40,7 +40,9 @@ pub trait Lives {
 }
 
 /// The targets of one service, by signal and labels.
-type Targets = BTreeMap<Arc<str>, (Workload, BTreeMap<Arc<LabelSet>, WatchedTarget>)>;
+/// Boxed: the nodes of a tree are half empty.
+type ByLabels = BTreeMap<Arc<LabelSet>, Box<WatchedTarget>>;
+type Targets = BTreeMap<Arc<str>, (Workload, ByLabels)>;
 
 /// Every target that is watched.
 #[derive(Clone, Debug)]
@@ -201,7 +203,7 @@ fn observe_target(
 ) {
     let (signal, labels) = (&observation.signal, &observation.labels);
     let (_, of_signal) = targets.entry(Arc::clone(signal)).or_default();
-    let target = of_signal.entry(Arc::clone(labels)).or_insert_with(|| WatchedTarget::new(point.at));
+    let target = of_signal.entry(Arc::clone(labels)).or_insert_with(|| Box::new(WatchedTarget::new(point.at)));
     let life = Asked { lives, service, signal, labels };
     target.observe(point, rules, &life, |at, what, would_have| {
         let (service, signal, labels) = (Arc::clone(service), Arc::clone(signal), Arc::clone(labels));

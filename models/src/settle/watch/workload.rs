@@ -1,6 +1,5 @@
 //! The pods of one workload together: one that is replaced was rolled out, one that is not was scaled down.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use forewarn_schema::{BreachKind, Happening, LabelSet, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::target::{Change, WatchedTarget};
-use super::{Happened, What};
+use super::{ByLabels, Happened, What};
 use crate::settle::{ENDED, WouldHave};
 
 /// So long there have to be more or fewer pods before the workload was scaled: a rollout has more of them for a while.
@@ -34,7 +33,7 @@ impl Workload {
         service: &Arc<str>,
         signal: &Arc<str>,
         kind: BreachKind,
-        targets: &mut BTreeMap<Arc<LabelSet>, WatchedTarget>,
+        targets: &mut ByLabels,
         happened: &mut Vec<Happened>,
     ) {
         let mut tell = |labels: &Arc<LabelSet>, at, what, would_have| {
@@ -51,8 +50,8 @@ impl Workload {
         for labels in &gone {
             let (what, end) = {
                 let end = targets[labels].last;
-                let newcomer = |t: &&WatchedTarget| t.first + HANDOVER > end && t.first > since + ENDED && !t.ended;
-                let newcomers = targets.values().filter(newcomer).count();
+                let newcomer = |t: &WatchedTarget| t.first + HANDOVER > end && t.first > since + ENDED && !t.ended;
+                let newcomers = targets.values().filter(|target| newcomer(target)).count();
                 let others = targets.values().any(|t| t.last == at);
                 match labels.get("pod") {
                     Some(_) if newcomers > replaced => (Happening::RolledOut, end),
@@ -74,12 +73,11 @@ impl Workload {
     fn count(
         &mut self,
         at: Timestamp,
-        targets: &mut BTreeMap<Arc<LabelSet>, WatchedTarget>,
+        targets: &mut ByLabels,
         tell: &mut impl FnMut(&Arc<LabelSet>, Timestamp, Happening, WouldHave),
     ) {
-        let seen =
-            |(labels, target): &(&Arc<LabelSet>, &WatchedTarget)| labels.get("pod").is_some() && target.last == at;
-        let count = targets.iter().filter(seen).count() as u32;
+        let seen = targets.iter().filter(|(labels, target)| labels.get("pod").is_some() && target.last == at);
+        let count = seen.count() as u32;
         if count == 0 || self.steady == 0 {
             self.steady = self.steady.max(count);
             return;
