@@ -3,6 +3,7 @@
 use forewarn_features::seasonal::median;
 
 use super::bins::Bins;
+use super::columns::Columns;
 use super::shape::{Clock, Shape};
 use super::{LoadShare, SETTLING_CLASS, Start};
 
@@ -32,8 +33,6 @@ const PRIOR_FROM_START: f64 = 0.9;
 const PRIOR_FROM_BEFORE: f64 = 0.5;
 /// That nothing grows, against that anything does: 4 to 1.
 const PRIOR_FLAT: f64 = 4.0;
-/// A bin a whole run ago counts `exp(-1)` of the last one.
-const FORGETTING: f64 = 1.0;
 /// Standard deviation of a bin below which a better fit proves nothing.
 const LEAST_MISFIT: f64 = 1e-3;
 
@@ -101,18 +100,18 @@ impl Candidate {
 /// Every explanation with its weight; the weights sum to 1.
 pub(super) fn fit_candidates(bins: &Bins, share: LoadShare, start: Start) -> Vec<Candidate> {
     let seen: Vec<usize> = (0..bins.values.len()).filter(|b| bins.values[*b].is_finite()).collect();
-    let weights = recency(bins);
+    let columns = Columns::new(bins);
     let ridge = (bin_noise(bins, &seen) / share.spread).powi(2);
     let mut candidates = Vec::with_capacity(80);
     let flat = Explanation { shape: Shape::Flat, clock: Clock::Time, rate: 0.0, onset_share: 0.0, prior: PRIOR_FLAT };
-    candidates.extend(flat.fit(bins, &seen, &weights, share, ridge));
+    candidates.extend(flat.fit(bins, &columns, share, ridge));
     for explanation in explanations(start) {
         let onset_bin = (explanation.onset_share * bins.values.len() as f64) as usize;
         if onset_bin == 0 || bins.values.len() - onset_bin >= MIN_BINS_GROWN {
-            candidates.extend(explanation.fit(bins, &seen, &weights, share, ridge));
+            candidates.extend(explanation.fit(bins, &columns, share, ridge));
         }
     }
-    weigh(bins, &seen, &weights, &mut candidates);
+    weigh(bins, &seen, &columns, &mut candidates);
     candidates
 }
 
@@ -162,66 +161,48 @@ fn explanations(start: Start) -> impl Iterator<Item = Explanation> {
 
 impl Explanation {
     /// `None` where the data have it shrink or hardly grow, or say nothing of it.
-    fn fit(self, bins: &Bins, seen: &[usize], weights: &[f64], share: LoadShare, ridge: f64) -> Option<Candidate> {
+    fn fit(self, bins: &Bins, columns: &Columns<'_>, share: LoadShare, ridge: f64) -> Option<Candidate> {
         let clock = clock_of(bins, self.clock);
         let onset_bin = (self.onset_share * bins.values.len() as f64) as usize;
         let half_bin = bins.width as f64 / 2.0 * if self.clock == Clock::Load { bins.loads[onset_bin] } else { 1.0 };
         let onset = (clock[onset_bin] - half_bin).min(-1e-9);
-        let mut candidate = Candidate {
+        let grown = columns.grown(self.shape, self.clock, self.rate, onset_bin, onset);
+        // What is known of the share counts like an observation of it.
+        let normal = [
+            [columns.count, columns.loads, grown.sum],
+            [columns.loads, columns.loads_squared + ridge, grown.by_load],
+            [grown.sum, grown.by_load, if self.shape == Shape::Flat { 1.0 } else { grown.squared }],
+        ];
+        let right = [columns.values, columns.values_by_load + ridge * share.mean, grown.by_value];
+        let mut covariance = invert(normal)?;
+        let row = |of: &[f64; 3], by: &[f64; 3]| -> f64 { of.iter().zip(by).map(|(a, b)| a * b).sum() };
+        let fitted: [f64; 3] = std::array::from_fn(|i| row(&covariance[i], &right));
+        let [base, share_fitted, amplitude] = fitted;
+        if self.shape == Shape::Flat {
+            covariance[2][2] = 0.0;
+        } else if amplitude.is_nan() || amplitude * self.shape.at(1.0, self.rate) < LEAST_RISE {
+            return None;
+        }
+        // The squares of what is left over, from the sums alone.
+        let quadratic: f64 = (0..3).map(|i| fitted[i] * row(&normal[i], &fitted)).sum();
+        let squares = columns.values_squared + ridge * share.mean.powi(2) - 2.0 * row(&right, &fitted) + quadratic;
+        let recent = columns.recent;
+        let above = recent.values - recent.count * base - share_fitted * recent.loads - amplitude * grown.recent;
+        squares.is_finite().then_some(Candidate {
             shape: self.shape,
             clock: self.clock,
             rate: self.rate / -onset,
             onset,
             onset_share: self.onset_share,
-            coefficients: [0.0; 3],
-            covariance: [[0.0; 3]; 3],
-            offset: 0.0,
+            coefficients: [base + columns.middle, share_fitted, amplitude],
+            covariance,
+            offset: if recent.count > 0.0 { above / recent.count } else { 0.0 },
             misfit: 0.0,
             weight: 0.0,
-            squares: 0.0,
+            squares: squares.max(0.0),
             prior: self.prior,
-        };
-        let mut normal = [[0.0; 3]; 3];
-        let mut right = [0.0; 3];
-        let mut grown = Vec::with_capacity(seen.len());
-        for &bin in seen {
-            let row = [1.0, bins.loads[bin] - 1.0, candidate.grown(clock[bin])];
-            for i in 0..3 {
-                for j in 0..3 {
-                    normal[i][j] += weights[bin] * row[i] * row[j];
-                }
-                right[i] += weights[bin] * row[i] * bins.values[bin];
-            }
-            grown.push(row[2]);
-        }
-        // What is known of the share counts like an observation of it.
-        normal[1][1] += ridge;
-        right[1] += ridge * share.mean;
-        if self.shape == Shape::Flat {
-            normal[2][2] = 1.0;
-        }
-        candidate.covariance = invert(normal)?;
-        candidate.coefficients = std::array::from_fn(|i| (0..3).map(|j| candidate.covariance[i][j] * right[j]).sum());
-        let [base, share_fitted, amplitude] = candidate.coefficients;
-        if self.shape == Shape::Flat {
-            candidate.covariance[2][2] = 0.0;
-        } else if amplitude.is_nan() || amplitude * candidate.grown(0.0) < LEAST_RISE {
-            return None;
-        }
-        candidate.squares = ridge * (share_fitted - share.mean).powi(2);
-        for (&bin, grown) in seen.iter().zip(&grown) {
-            let off = bins.values[bin] - base - share_fitted * (bins.loads[bin] - 1.0) - amplitude * grown;
-            candidate.squares += weights[bin] * off * off;
-        }
-        candidate.squares.is_finite().then_some(candidate)
+        })
     }
-}
-
-/// What each bin counts for, the last one 1: what was long ago says less of what comes, as growths change slowly. Discounted least
-/// squares (Brown 1963).
-fn recency(bins: &Bins) -> Vec<f64> {
-    let count = bins.values.len() as f64;
-    (0..bins.values.len()).map(|bin| (-FORGETTING * (count - 1.0 - bin as f64) / count).exp()).collect()
 }
 
 fn clock_of(bins: &Bins, clock: Clock) -> &[f64] {
@@ -232,9 +213,9 @@ fn clock_of(bins: &Bins, clock: Clock) -> &[f64] {
 }
 
 /// Posterior weights, and what the forecast needs to know of the misfit.
-fn weigh(bins: &Bins, seen: &[usize], weights: &[f64], candidates: &mut [Candidate]) {
+fn weigh(bins: &Bins, seen: &[usize], columns: &Columns<'_>, candidates: &mut [Candidate]) {
     let Some(best) = candidates.iter().min_by(|a, b| a.squares.total_cmp(&b.squares)) else { return };
-    let n: f64 = seen.iter().map(|b| weights[*b]).sum();
+    let n = columns.count;
     // Neighbouring bins are off together: so many independent ones say as much.
     let residuals: Vec<f64> = seen.iter().map(|b| best.residual(bins, *b)).collect();
     let lagged: f64 = residuals.windows(2).map(|p| p[0] * p[1]).sum();
@@ -243,7 +224,6 @@ fn weigh(bins: &Bins, seen: &[usize], weights: &[f64], candidates: &mut [Candida
     let independent = (n * (1.0 - autocorrelation) / (1.0 + autocorrelation)).max(6.0);
     let floor = n * LEAST_MISFIT * LEAST_MISFIT;
     let least = best.squares + floor;
-    let last = seen.partition_point(|b| *b + 6 < bins.values.len());
     for candidate in candidates.iter_mut() {
         let parameters = match candidate.shape {
             Shape::Flat => 2.0,
@@ -256,8 +236,6 @@ fn weigh(bins: &Bins, seen: &[usize], weights: &[f64], candidates: &mut [Candida
         // Coefficients are as unsure as so many independent bins make them.
         let variance = candidate.misfit.powi(2) * n / independent;
         candidate.covariance.iter_mut().flatten().for_each(|c| *c *= variance);
-        let recent: Vec<f64> = seen[last..].iter().map(|b| candidate.residual(bins, *b)).collect();
-        candidate.offset = if recent.is_empty() { 0.0 } else { recent.iter().sum::<f64>() / recent.len() as f64 };
     }
     normalise(candidates);
 }
@@ -308,4 +286,43 @@ pub(super) fn invert(m: [[f64; 3]; 3]) -> Option<[[f64; 3]; 3]> {
         return None;
     }
     Some(std::array::from_fn(|i| std::array::from_fn(|j| minor(j, i) / determinant)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Course;
+    use super::*;
+
+    /// Noise of a hundredth, the same in each run.
+    fn noise(step: usize) -> f64 {
+        0.01 * ((step * 7919 % 101) as f64 / 101.0 - 0.5)
+    }
+
+    #[test]
+    fn what_is_left_over_is_what_the_residuals_come_to() {
+        for (steps, hole) in [(40, 20..22), (96, 90..96), (450, 0..0), (1440, 300..700)] {
+            let load = |step: usize| 1.0 + 0.5 * (step as f64 / 200.0).sin();
+            let value = |step: usize| {
+                let grown = 0.2 + 0.6 * (step as f64 / steps as f64).powi(2) + 0.1 * load(step) + noise(step);
+                if hole.contains(&step) { f64::NAN } else { grown }
+            };
+            let [values, loads]: [Vec<f64>; 2] = [(0..steps).map(value).collect(), (0..steps).map(load).collect()];
+            let bins = Bins::cut(&Course::of_steps(&values, &loads), 0, false, None).unwrap();
+            let share = LoadShare { mean: 0.05, spread: 0.02 };
+            let candidates = fit_candidates(&bins, share, Start::Seen);
+            assert!(candidates.len() > 20 && candidates.iter().any(|c| c.clock == Clock::Load), "{}", candidates.len());
+            let (count, seen) = (bins.values.len(), |bin: &usize| bins.values[*bin].is_finite());
+            let ridge = (bin_noise(&bins, &(0..count).filter(seen).collect::<Vec<_>>()) / share.spread).powi(2);
+            for candidate in candidates {
+                let residual = |bin: usize| candidate.residual(&bins, bin);
+                let weight = |bin: usize| (-(count as f64 - 1.0 - bin as f64) / count as f64).exp();
+                let squares: f64 = (0..count).filter(seen).map(|bin| weight(bin) * residual(bin).powi(2)).sum();
+                let wanted = squares + ridge * (candidate.coefficients[1] - share.mean).powi(2);
+                assert!((candidate.squares - wanted).abs() < 1e-9 * wanted + 1e-13, "{candidate:?}: {wanted}");
+                let recent: Vec<f64> = (count - 6..count).filter(seen).map(residual).collect();
+                let above = recent.iter().sum::<f64>() / recent.len().max(1) as f64;
+                assert!((candidate.offset - above).abs() < 1e-10, "{candidate:?}: {above}");
+            }
+        }
+    }
 }

@@ -11,6 +11,7 @@
 //! what is left after each collection. [Why not a trend line](../../docs/decisions/0021-growth-by-evidence.md).
 
 mod bins;
+mod columns;
 mod course;
 mod evidence;
 mod passage;
