@@ -159,17 +159,17 @@ fn lanes(column: &Column, from: usize) -> impl Iterator<Item = &[f64; LANES]> {
 
 /// [`Shape::at`] in the middle of each of equal parts of a length of 1.
 fn along_time(shape: Shape, rate: f64, grown: &mut [f64]) {
-    let part = 1.0 / grown.len() as f64;
+    let (part, length) = (1.0 / grown.len() as f64, 1.0 / rate);
     match shape {
         Shape::Flat => grown.fill(0.0),
         Shape::Linear => (0..).zip(grown).for_each(|(bin, grown)| *grown = (f64::from(bin) + 0.5) * part),
         Shape::Accelerating => {
             geometric(grown, (0.5 * rate * part).exp(), rate * part);
-            grown.iter_mut().for_each(|grown| *grown = (*grown - 1.0) / rate);
+            grown.iter_mut().for_each(|grown| *grown = (*grown - 1.0) * length);
         }
         Shape::Settling => {
             geometric(grown, (-0.5 * rate * part).exp(), -rate * part);
-            grown.iter_mut().for_each(|grown| *grown = (1.0 - *grown) / rate);
+            grown.iter_mut().for_each(|grown| *grown = (1.0 - *grown) * length);
         }
     }
 }

@@ -34,10 +34,8 @@ pub struct Course {
     pub stretches: Vec<Stretch>,
     /// Oldest first; none where teeth mean nothing.
     pub teeth: Vec<Tooth>,
-    /// The largest usual rise from one step to the next; NaN where too little was seen to say.
+    /// The largest usual rise from one step to the next; NaN where too little was seen to say, or no tooth was.
     pub usual_rise: f64,
-    /// One standard deviation of single steps.
-    pub noise: f64,
 }
 
 impl Course {
@@ -83,7 +81,6 @@ impl Course {
             stretches: (0..fractions.len()).map(of_step).collect(),
             teeth: (0..fractions.len()).filter(|i| fall(*i) >= least).map(tooth).collect(),
             usual_rise: rise,
-            noise: noise(changes()),
         }
     }
 }

@@ -27,7 +27,7 @@ pub use course::{Course, Stretch, Tooth};
 pub(crate) use course::{noise, usual_rise};
 use evidence::{Candidate, fit_candidates};
 pub(crate) use passage::normal_cdf;
-pub use passage::{Fan, Passage};
+pub use passage::{Ahead, Fan, Passage};
 use serde::{Deserialize, Serialize};
 pub use shape::{Clock, Shape};
 
@@ -81,7 +81,7 @@ pub struct Run<'a> {
     pub share: LoadShare,
     /// A growth that has not come this share of the way is not followed; at least a twentieth.
     pub least_rise: f64,
-    /// By how many standard deviations of single samples the peaks go ahead of the middle: they, not it, reach the limit.
+    /// By how much the peaks of what grows go ahead of its middle: they, not it, reach the limit.
     pub peaks: f64,
     /// Whether falls give back what is needed before the limit, as a garbage collector's do.
     pub elastic: bool,
@@ -139,7 +139,7 @@ impl Growth {
             evidence::leave_out_unproven(&mut candidates, run.least_rise);
             let ahead = match bins.tooth {
                 Some(tooth) => LEAST_TOOTH * tooth,
-                None => run.peaks * run.course.noise,
+                None => run.peaks,
             };
             return Some(Self { candidates, ahead, width: bins.width as f64 });
         }

@@ -84,63 +84,62 @@ impl Passage {
 }
 
 impl Growth {
-    /// How likely the limit is passed by each of `steps` (from now, rising), under the load that `load_ahead` expects that many
-    /// steps from now.
-    pub fn passage(&self, steps: &[f64], load_ahead: &dyn Fn(f64) -> f64) -> Passage {
-        let ahead = Ahead::look(steps, load_ahead);
-        let mut probability = vec![0.0; steps.len()];
+    /// How likely the limit is passed by each of the times ahead.
+    pub fn passage(&self, ahead: &Ahead) -> Passage {
+        let mut probability = vec![0.0; ahead.steps.len()];
         for candidate in self.candidates.iter().filter(|c| c.weight >= LEAST_WEIGHT) {
             let follow = Follow { candidate, width: self.width, now: candidate.grown(0.0) };
             // Peaks of what does not grow have not reached the limit so far, and will not.
             let before = if candidate.shape == Shape::Flat { 0.0 } else { self.ahead };
             let mut passed = 0.0_f64;
             for (i, probability) in probability.iter_mut().enumerate() {
-                let (mean, deviation) = follow.at(&ahead, i);
+                let (mean, deviation) = follow.at(ahead, i);
                 passed = passed.max(normal_cdf((mean + before - 1.0) / deviation));
                 *probability += candidate.weight * passed;
             }
         }
-        Passage { steps: steps.to_vec(), probability }
+        Passage { steps: ahead.steps.clone(), probability }
     }
 
-    /// Where the fraction is at each of `steps`.
-    pub fn fan(&self, steps: &[f64], load_ahead: &dyn Fn(f64) -> f64) -> Vec<Fan> {
-        let ahead = Ahead::look(steps, load_ahead);
+    /// Where the fraction is at each of the times ahead.
+    pub fn fan(&self, ahead: &Ahead) -> Vec<Fan> {
         let followed: Vec<Follow<'_>> = self
             .candidates
             .iter()
             .filter(|c| c.weight >= LEAST_WEIGHT)
             .map(|candidate| Follow { candidate, width: self.width, now: candidate.grown(0.0) })
             .collect();
-        (0..steps.len())
+        (0..ahead.steps.len())
             .map(|i| {
                 let parts: Vec<(f64, f64, f64)> = followed
                     .iter()
                     .map(|f| {
-                        let (mean, deviation) = f.at(&ahead, i);
+                        let (mean, deviation) = f.at(ahead, i);
                         (f.candidate.weight, mean, deviation)
                     })
                     .collect();
                 let quantile = |q| mixture_quantile(&parts, q);
-                Fan { steps: steps[i], low: quantile(0.1), mid: quantile(0.5), high: quantile(0.9) }
+                Fan { steps: ahead.steps[i], low: quantile(0.1), mid: quantile(0.5), high: quantile(0.9) }
             })
             .collect()
     }
 }
 
-/// What lies ahead, the same for every explanation.
-struct Ahead<'a> {
-    steps: &'a [f64],
+/// What lies ahead, the same for every explanation and for every target of a service.
+#[derive(Clone, Debug)]
+pub struct Ahead {
+    steps: Vec<f64>,
     loads: Vec<f64>,
     /// The clock of load.
     passed: Vec<f64>,
 }
 
-impl<'a> Ahead<'a> {
-    fn look(steps: &'a [f64], load_ahead: &dyn Fn(f64) -> f64) -> Self {
+impl Ahead {
+    /// At `steps` from now, rising, under the load that `load_ahead` expects that many steps from now.
+    pub fn look(steps: Vec<f64>, load_ahead: impl Fn(f64) -> f64) -> Self {
         let (mut left, mut load_left, mut total) = (0.0, load_ahead(0.0), 0.0);
         let (mut loads, mut passed) = (Vec::with_capacity(steps.len()), Vec::with_capacity(steps.len()));
-        for &right in steps {
+        for &right in &steps {
             let (middle, load) = (load_ahead((left + right) / 2.0), load_ahead(right));
             total += (right - left) * (load_left + 4.0 * middle + load) / 6.0;
             (left, load_left) = (right, load);
@@ -159,7 +158,7 @@ struct Follow<'a> {
 
 impl Follow<'_> {
     /// Mean and standard deviation of the fraction at the `i`-th time ahead.
-    fn at(&self, ahead: &Ahead<'_>, i: usize) -> (f64, f64) {
+    fn at(&self, ahead: &Ahead, i: usize) -> (f64, f64) {
         let Self { candidate, width, now } = self;
         let x = if candidate.clock == Clock::Load { ahead.passed[i] } else { ahead.steps[i] };
         let row = [1.0, ahead.loads[i] - 1.0, candidate.grown(x)];

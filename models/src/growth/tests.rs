@@ -52,7 +52,7 @@ impl Made {
 
 fn passage(growth: &Growth, now: usize) -> Passage {
     let steps: Vec<f64> = (1..=1000).map(|i| 10.0 * f64::from(i)).collect();
-    growth.passage(&steps, &|ahead| load(BEGIN + now as f64 + ahead))
+    growth.passage(&Ahead::look(steps, |ahead| load(BEGIN + now as f64 + ahead)))
 }
 
 fn assert_near(passage: &Passage, truth: f64) {
@@ -179,17 +179,18 @@ proptest! {
         let loads = vec![level; fractions.len()];
         let share = LoadShare::default();
         let course = Course::of_steps(&fractions, &loads);
-        let run = Run { course: &course, start, share, least_rise: 0.05, peaks: 2.0, elastic, saw: None };
+        let run = Run { course: &course, start, share, least_rise: 0.05, peaks: 0.02, elastic, saw: None };
         if let Some(growth) = Growth::fit(&run) {
             let steps: Vec<f64> = (1..100).map(|i| f64::from(i * i)).collect();
-            let passage = growth.passage(&steps, &|_| level);
+            let ahead = Ahead::look(steps.to_vec(), |_| level);
+            let passage = growth.passage(&ahead);
             let mut before = 0.0;
             for s in steps.iter().copied() {
                 let p = passage.within(s);
                 prop_assert!((before - 1e-9..=1.0 + 1e-9).contains(&p), "{p} after {before}");
                 before = p;
             }
-            for fan in growth.fan(&steps, &|_| level) {
+            for fan in growth.fan(&ahead) {
                 prop_assert!(fan.low <= fan.mid && fan.mid <= fan.high);
             }
         }
@@ -207,7 +208,7 @@ fn a_leak_of_two_hours_is_seen_where_nothing_was_learnt() {
             Run { course: &course, start: Start::Unseen, share: LoadShare::default(), least_rise: 0.2, ..leak.run() };
         let growth = Growth::fit(&run).unwrap();
         let steps: Vec<f64> = (1..=1000).map(|i| 10.0 * f64::from(i)).collect();
-        let p50 = growth.passage(&steps, &|_| 1.0).quantile(0.5);
+        let p50 = growth.passage(&Ahead::look(steps.to_vec(), |_| 1.0)).quantile(0.5);
         // The wave that it does not know of moves the truth, too.
         let wave = |ahead: f64| 0.1 * (load(BEGIN + (before + 120) as f64 + ahead) - 1.0);
         let truth = (1..).map(f64::from).find(|ahead: &f64| way(120.0 + ahead) + wave(*ahead) >= 1.0).unwrap();

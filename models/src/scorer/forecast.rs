@@ -9,7 +9,7 @@ use super::history::TargetHistory;
 use super::pyramid::Pyramid;
 use crate::baselines::{Baselines, HORIZONS, SignalBaseline};
 use crate::forecast_input::{LOOKBACK, window_input};
-use crate::growth::{CLASSES, Fan, Growth, LoadShare, Passage, Run, Start};
+use crate::growth::{Ahead, CLASSES, Fan, Growth, LoadShare, Passage, Run, Start};
 use crate::lstm::LstmForecaster;
 use crate::time_to_breach::normal_cdf;
 
@@ -23,6 +23,8 @@ const MIN_RUN: usize = 30;
 const HALFWAY: f64 = 0.5;
 /// A run that began before our eyes is young for so many steps.
 const YOUNG: usize = 60;
+/// Peaks lie by so many standard deviations of single steps above the middle.
+const PEAKS: f64 = 3.0;
 /// A load that differs from what is expected for the time goes on differing, less and less, with this time constant.
 const LOAD_MEMORY: Duration = Duration::from_secs(12 * 3600);
 /// By what a load differs is read from so much of the past.
@@ -99,7 +101,7 @@ pub(super) fn grow(history: &TargetHistory, known: &Known<'_>) -> Option<Growth>
         least_rise: if known.baseline.is_some() { LEAST_RISE } else { LEAST_RISE_UNKNOWN },
         // Connections and bytes run out at their peaks; an error rate is its own mean, and free space has no noise.
         peaks: match known.kind {
-            BreachKind::PoolExhaustion | BreachKind::Oom => 3.0,
+            BreachKind::PoolExhaustion | BreachKind::Oom => PEAKS * history.noise(run - settle),
             _ => 0.0,
         },
         elastic: known.kind == BreachKind::Oom,
@@ -118,20 +120,25 @@ pub(super) fn is_racing(history: &TargetHistory) -> bool {
     history.run_length() < YOUNG && history.saw_start() && history.level() >= HALFWAY
 }
 
+/// What lies ahead of `now`, the same for all targets of a service.
+pub(super) fn look_ahead(known: &Known<'_>, now: Timestamp) -> Ahead {
+    Ahead::look(times(known.step), known.load_ahead(now))
+}
+
 /// When the limit is passed.
-pub(super) fn passage(growth: &Growth, history: &TargetHistory, known: &Known<'_>, now: Timestamp) -> Passage {
-    let ahead = growth.passage(&times(known.step), &known.load_ahead(now));
-    let ahead = match known.lstm.and_then(|lstm| near(history, known, lstm)) {
-        Some(near) => ahead.averaged(|steps| near_passage(&near, steps), HORIZONS[HORIZONS.len() - 1] as f64),
-        None => ahead,
+pub(super) fn passage(growth: &Growth, history: &TargetHistory, known: &Known<'_>, ahead: &Ahead) -> Passage {
+    let passage = growth.passage(ahead);
+    let passage = match known.lstm.and_then(|lstm| near(history, known, lstm)) {
+        Some(near) => passage.averaged(|steps| near_passage(&near, steps), HORIZONS[HORIZONS.len() - 1] as f64),
+        None => passage,
     };
-    ahead.stretched(known.stretch)
+    passage.stretched(known.stretch)
 }
 
 /// Where the fraction goes until `reach` steps from now.
 pub(super) fn fan(growth: &Growth, known: &Known<'_>, now: Timestamp, reach: f64) -> Vec<Fan> {
-    let times: Vec<f64> = times(known.step).into_iter().take_while(|t| *t <= reach).collect();
-    growth.fan(&times, &known.load_ahead(now))
+    let times = times(known.step).into_iter().take_while(|t| *t <= reach).collect();
+    growth.fan(&Ahead::look(times, known.load_ahead(now)))
 }
 
 /// The times ahead that are looked at, in steps.

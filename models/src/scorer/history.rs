@@ -99,13 +99,18 @@ impl TargetHistory {
             load: load(s.first, s.steps),
             trough: trough(s.first),
         });
-        let recent = count.min(SINGLE);
+        let teeth = self.teeth.as_ref().map_or_else(Vec::new, |teeth| teeth.recent(self.values.last(), count));
+        let saws = !teeth.is_empty();
         Course {
             stretches: stretches.collect(),
-            teeth: self.teeth.as_ref().map_or_else(Vec::new, |teeth| teeth.recent(self.values.last(), count)),
-            usual_rise: usual_rise(self.changes(recent)),
-            noise: noise(self.changes(recent)),
+            teeth,
+            usual_rise: if saws { usual_rise(self.changes(count.min(SINGLE))) } else { f64::NAN },
         }
+    }
+
+    /// One standard deviation of single steps among the last `count`.
+    pub(super) fn noise(&self, count: usize) -> f64 {
+        noise(self.changes(count.min(SINGLE)))
     }
 
     /// A run ends where the last ten steps lie far below the fifty before them.

@@ -12,6 +12,7 @@ mod pyramid;
 mod teeth;
 mod warming;
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +27,7 @@ use crate::baselines::{Baselines, value_at};
 use crate::bundle::{ForecastModel, ModelBundle};
 use crate::decision::{BY_RACE, RULES_VERSION};
 use crate::engine::TargetView;
-use crate::growth::{CLASSES, Growth, Shape};
+use crate::growth::{Ahead, CLASSES, Growth, Shape};
 use crate::time_to_breach::{breach_probability, estimate_time_to_breach};
 use anomaly::Anomaly;
 use forecast::Known;
@@ -195,10 +196,11 @@ impl ServiceScorer {
             })
             .collect();
         agree(&live.iter().map(|(key, ..)| *key).collect::<Vec<_>>(), &mut growths);
+        let ahead = OnceCell::new();
         live.iter()
             .zip(&growths)
             .map(|((key, history, signal, kind), growth)| {
-                let forecast = self.judge(signal, *kind, history, growth.as_ref(), at);
+                let forecast = self.judge(signal, *kind, history, growth.as_ref(), at, &ahead);
                 self.prediction(signal, *kind, &key.1, history, at, forecast, &anomaly)
             })
             .collect()
@@ -211,6 +213,7 @@ impl ServiceScorer {
         history: &TargetHistory,
         growth: Option<&Growth>,
         at: Timestamp,
+        ahead: &OnceCell<Ahead>,
     ) -> Forecast {
         let horizon = horizon_seconds(kind);
         if kind == BreachKind::CertificateExpiry {
@@ -232,7 +235,8 @@ impl ServiceScorer {
             let now = TimeToBreach::new(0.0, 0.0, 0.0).ok();
             return Forecast { time_to_breach: now, probability: Probability::saturating(1.0), by };
         }
-        let passage = forecast::passage(growth, history, &known, at);
+        let ahead = ahead.get_or_init(|| forecast::look_ahead(&known, at));
+        let passage = forecast::passage(growth, history, &known, ahead);
         Forecast {
             time_to_breach: estimate_time_to_breach(&passage, self.step),
             probability: Probability::saturating(passage.within(horizon / self.step.seconds())),
