@@ -1,8 +1,10 @@
 //! What every explanation of a run is fitted to, made once: least squares need of each no more than four sums over its own column.
 //!
 //! A server fits sixty explanations to each target at every step, so this is where its time goes. The columns have a fixed length,
-//! what was not seen weighs nothing, and sums are taken in four parts side by side, always the same ones: the compiler makes vector
-//! instructions of them, and every machine gets the same bits.
+//! what was not seen weighs nothing, and sums are taken in four parts side by side, always the same ones, so that every machine gets
+//! the same bits.
+
+use wide::f64x4;
 
 use super::MAX_BINS;
 use super::bins::Bins;
@@ -129,18 +131,19 @@ impl<'a> Columns<'a> {
 
     fn products(&self, from: usize, grown: &Column) -> Grown {
         let from = from / LANES * LANES;
-        let [mut sum, mut by_load, mut by_value, mut squared] = [[0.0; LANES]; 4];
+        let [mut sum, mut by_load, mut by_value, mut squared] = [f64x4::ZERO; 4];
         let ours = lanes(grown, from).zip(lanes(&self.weight, from));
         for ((grown, weight), (load, value)) in ours.zip(lanes(&self.load, from).zip(lanes(&self.value, from))) {
-            for lane in 0..LANES {
-                let weighted = weight[lane] * grown[lane];
-                sum[lane] += weighted;
-                squared[lane] += weighted * grown[lane];
-                by_load[lane] += load[lane] * grown[lane];
-                by_value[lane] += value[lane] * grown[lane];
-            }
+            let weighted = weight * grown;
+            sum += weighted;
+            squared += weighted * grown;
+            by_load += load * grown;
+            by_value += value * grown;
         }
-        let total = |parts: [f64; LANES]| (parts[0] + parts[1]) + (parts[2] + parts[3]);
+        let total = |parts: f64x4| {
+            let [a, b, c, d] = parts.to_array();
+            (a + b) + (c + d)
+        };
         let count = self.bins.values.len();
         let recent = count.saturating_sub(RECENT)..count;
         Grown {
@@ -153,8 +156,8 @@ impl<'a> Columns<'a> {
     }
 }
 
-fn lanes(column: &Column, from: usize) -> impl Iterator<Item = &[f64; LANES]> {
-    column[from..].as_chunks().0.iter()
+fn lanes(column: &Column, from: usize) -> impl Iterator<Item = f64x4> {
+    column[from..].as_chunks::<LANES>().0.iter().map(|four| f64x4::new(*four))
 }
 
 /// [`Shape::at`] in the middle of each of equal parts of a length of 1.
@@ -176,14 +179,14 @@ fn along_time(shape: Shape, rate: f64, grown: &mut [f64]) {
 
 /// `first * exp(k * exponent)` for each `k` from 0 on: a multiplication each, four of them side by side.
 fn geometric(values: &mut [f64], first: f64, exponent: f64) {
-    let stride = (LANES as f64 * exponent).exp();
-    let mut lanes: [f64; LANES] = std::array::from_fn(|lane| first * (lane as f64 * exponent).exp());
-    for chunk in values.chunks_mut(LANES) {
-        chunk.iter_mut().zip(&mut lanes).for_each(|(value, lane)| {
-            *value = *lane;
-            *lane *= stride;
-        });
+    let stride = f64x4::splat((LANES as f64 * exponent).exp());
+    let mut next = f64x4::new(std::array::from_fn(|lane| first * (lane as f64 * exponent).exp()));
+    let (fours, rest) = values.as_chunks_mut::<LANES>();
+    for four in fours {
+        *four = next.to_array();
+        next *= stride;
     }
+    rest.copy_from_slice(&next.to_array()[..rest.len()]);
 }
 
 #[cfg(test)]
