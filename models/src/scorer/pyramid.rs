@@ -15,19 +15,30 @@ pub(super) const SINGLE: usize = 256;
 /// From the finest level to the coarsest. Eight at once, for the median of four leans towards the mean where noise is lopsided, and
 /// then old steps would seem to lie higher than new ones.
 const LEVELS: [Level; 3] = [
-    Level { width: 1, reach: SINGLE as i64 },
-    Level { width: 8, reach: 2048 },
-    Level { width: 64, reach: CAPACITY as i64 },
+    Level { bits: 0, reach: SINGLE as i64 },
+    Level { bits: 3, reach: 2048 },
+    Level { bits: 6, reach: CAPACITY as i64 },
 ];
 /// A level grows by so many values at a time: doubling would waste half of them.
 const GROWTH: usize = 16;
 
 struct Level {
-    /// Steps that a value stands for. Values begin at multiples of it, so that the same steps are joined whenever they were
-    /// first seen.
-    width: i64,
+    /// Two to the power of it are the steps that a value stands for. Values begin at multiples of these, so that the same steps are
+    /// joined whenever they were first seen.
+    bits: u32,
     /// It tells of so many steps back, at least; then the next level does.
     reach: i64,
+}
+
+impl Level {
+    const fn width(&self) -> i64 {
+        1 << self.bits
+    }
+
+    /// The number of the value that stands for a step, also for one before 1970.
+    const fn value_of(&self, step: i64) -> i64 {
+        step >> self.bits
+    }
 }
 
 /// What one value for several steps is.
@@ -95,15 +106,16 @@ impl Pyramid {
     fn push_next(&mut self, value: f32) {
         self.last += 1;
         append(&mut self.levels[0], value);
-        for (level, Level { width, reach }) in LEVELS.iter().enumerate() {
-            if level > 0 && (self.last + 1).rem_euclid(*width) == 0 {
+        for (level, one) in LEVELS.iter().enumerate() {
+            let width = one.width();
+            if level > 0 && (self.last + 1) & (width - 1) == 0 {
                 let singles = &self.levels[0];
-                let joined = self.joined.of(singles.range(singles.len().saturating_sub(*width as usize)..));
+                let joined = self.joined.of(singles.range(singles.len().saturating_sub(width as usize)..));
                 append(&mut self.levels[level], joined);
             }
             // The next level takes over at a multiple of its own width, which may be that much later.
-            let most = reach + LEVELS.get(level + 1).map_or(0, |next| next.width);
-            while self.levels[level].len() as i64 * width >= most + width {
+            let most = one.reach + LEVELS.get(level + 1).map_or(0, Level::width);
+            while (self.levels[level].len() as i64) << one.bits >= most + width {
                 self.levels[level].pop_front();
             }
         }
@@ -112,16 +124,15 @@ impl Pyramid {
     /// Where each level begins, by step number, for what is not told by a finer one.
     fn starts(&self) -> [i64; LEVELS.len()] {
         std::array::from_fn(|level| {
-            let next = LEVELS.get(level + 1).map_or(1, |next| next.width);
-            (self.last + 1 - LEVELS[level].reach).div_euclid(next) * next
+            let next = LEVELS.get(level + 1).unwrap_or(&LEVELS[0]);
+            next.value_of(self.last + 1 - LEVELS[level].reach) << next.bits
         })
     }
 
     /// The value of a level that stands for a step.
     fn of_level(&self, level: usize, number: i64) -> f64 {
-        let (width, values) = (LEVELS[level].width, &self.levels[level]);
-        let ended = (self.last + 1).div_euclid(width);
-        let back = usize::try_from(ended - number.div_euclid(width)).unwrap_or(0);
+        let (one, values) = (&LEVELS[level], &self.levels[level]);
+        let back = usize::try_from(one.value_of(self.last + 1) - one.value_of(number)).unwrap_or(0);
         let place = values.len().checked_sub(back).filter(|_| back > 0);
         place.and_then(|place| values.get(place)).map_or(f64::NAN, |v| f64::from(*v))
     }
@@ -174,7 +185,7 @@ impl Pyramid {
         let mut number = from;
         std::iter::from_fn(move || {
             let level = starts.iter().position(|start| number >= *start).filter(|_| number <= self.last)?;
-            let end = (number.div_euclid(LEVELS[level].width) + 1) * LEVELS[level].width;
+            let end = (LEVELS[level].value_of(number) + 1) << LEVELS[level].bits;
             let steps = usize::try_from(end - number).unwrap_or(0);
             let stretch = Stretch { first: number, steps, value: self.of_level(level, number) };
             number = end;
