@@ -131,22 +131,37 @@ impl Iterator for Parts<'_> {
     }
 }
 
-/// The median where each value counts for so many; NaN of none. `values` is sorted by it.
+/// The median where each value counts for so many; NaN of none. `values` is put into another order by it.
 fn weighted_median(values: &mut [(f64, usize)]) -> f64 {
-    values.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    let by_value = |a: &(f64, usize), b: &(f64, usize)| a.0.total_cmp(&b.0);
     let total: usize = values.iter().map(|(_, steps)| steps).sum();
-    let at_rank = |rank: usize| {
-        let mut passed = 0;
-        let found = values.iter().find(|(_, steps)| {
-            passed += steps;
-            passed > rank
-        });
-        found.map_or(f64::NAN, |(value, _)| *value)
-    };
-    if total % 2 == 1 {
-        at_rank(total / 2)
-    } else {
-        (at_rank((total / 2).saturating_sub(1)) + at_rank(total / 2)) / 2.0
+    // The ranks whose mean it is: twice the same where the total is odd.
+    let (low, high) = (total.saturating_sub(1) / 2, total / 2);
+    match *values {
+        [] => f64::NAN,
+        [(only, _)] => only,
+        // Nearly always: single steps, or medians of as many.
+        [(_, each), ..] if values.iter().all(|(_, steps)| *steps == each) => {
+            let (below, (high_value, _), _) = values.select_nth_unstable_by(high / each, by_value);
+            let high_value = *high_value;
+            if low / each == high / each {
+                return high_value;
+            }
+            let low_value = below.iter().map(|(value, _)| *value).max_by(f64::total_cmp).unwrap_or(high_value);
+            (low_value + high_value) / 2.0
+        }
+        _ => {
+            values.sort_unstable_by(by_value);
+            let at_rank = |rank: usize| {
+                let mut passed = 0;
+                let found = values.iter().find(|(_, steps)| {
+                    passed += steps;
+                    passed > rank
+                });
+                found.map_or(f64::NAN, |(value, _)| *value)
+            };
+            if low == high { at_rank(high) } else { (at_rank(low) + at_rank(high)) / 2.0 }
+        }
     }
 }
 
@@ -209,5 +224,27 @@ impl Saw {
     /// Whether what was deserialised hangs together.
     pub(crate) fn is_well_formed(&self) -> bool {
         self.least > 0.0 && self.height > 0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_weighted_median_is_that_of_every_value_as_often_as_it_counts(
+            mut values in prop::collection::vec((prop::sample::select(vec![0.0, 0.25, 0.5, 1.0, -1.0]), 1..4_usize), 1..20),
+            alike in any::<bool>(),
+        ) {
+            if alike {
+                values.iter_mut().for_each(|(_, steps)| *steps = 3);
+            }
+            let mut each: Vec<f64> = values.iter().flat_map(|(value, steps)| vec![*value; *steps]).collect();
+            each.sort_by(f64::total_cmp);
+            let (low, high) = (each[(each.len() - 1) / 2], each[each.len() / 2]);
+            prop_assert_eq!(weighted_median(&mut values), (low + high) / 2.0);
+        }
     }
 }
