@@ -60,8 +60,15 @@ mod tests {
             (78_756, young(20_000, 10_000, 21)),
             (332_748, young(200_000, 100_000, 20)),
         ] {
-            let ratio = foretold as f64 / (measured as f64 * 1024.0);
-            assert!((0.9..1.1).contains(&ratio), "{measured} KiB measured, {} foretold", foretold / 1024);
+            assert_near(foretold, measured);
         }
+        // Fed five days of a sample a minute.
+        let full = Footprint { series: 2_000, samples: 2_000 * 11, targets: 1_000, loads: 0, models: 0 };
+        assert_near(full.bytes(), 57_064);
+    }
+
+    fn assert_near(foretold: u64, measured_kib: u64) {
+        let ratio = foretold as f64 / (measured_kib as f64 * 1024.0);
+        assert!((0.9..1.1).contains(&ratio), "{measured_kib} KiB measured, {} foretold", foretold / 1024);
     }
 }
