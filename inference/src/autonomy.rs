@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use forewarn_features::SignalSet;
 use forewarn_models::ladder::{LadderEvent, LadderParams, Rung};
-use forewarn_models::verification::{Finding, Found, Reported, VerificationParams, Watch};
+use forewarn_models::learning::Caution;
+use forewarn_models::verification::{Finding, Found, Reported, Standard, VerificationParams, Watch};
 use forewarn_schema::{Mode, Prediction, Step, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -144,8 +145,14 @@ impl Machine<'_> {
         Ok(findings)
     }
 
-    /// Looks at what is said at the step at `at` about everything under watch; gives what was found.
-    pub(crate) async fn after(&self, at: Timestamp, predictions: &[Prediction]) -> Result<Vec<Finding>, StateError> {
+    /// Looks at what is said at the step at `at` about everything under watch, `caution` being how cautious announcing is; gives what was
+    /// found.
+    pub(crate) async fn after(
+        &self,
+        at: Timestamp,
+        predictions: &[Prediction],
+        caution: &(dyn Fn(&Prediction) -> Caution + Sync),
+    ) -> Result<Vec<Finding>, StateError> {
         let (mut findings, mut kept) = (Vec::new(), Vec::new());
         for mut open in self.store.open_verifications().await? {
             let reported_failed = matches!(open.reported, Reported::Failed { .. });
@@ -154,9 +161,10 @@ impl Machine<'_> {
             }
             let direction = self.signals.get(&open.request.signal).map(|s| s.direction).unwrap_or_default();
             let (request, reported) = (open.request.clone(), open.reported);
-            let of = (direction, self.step);
+            let (step, params) = (self.step, &self.options.verification);
+            let standard = Standard { direction, step, params, caution };
             let mut watch: Watch = std::mem::take(&mut open.watch);
-            match watch.step(&request, reported, at, predictions, of, &self.options.verification) {
+            match watch.step(&request, reported, at, predictions, &standard) {
                 None => kept.push((request.id, watch)),
                 Some(found) => {
                     let event = match found.finding {
@@ -294,7 +302,8 @@ impl AppState {
     /// What the step that was just stored says of remediations under watch. One that could not be looked at is missing in the count of
     /// steps at which the target was seen, and nothing else.
     pub(crate) async fn after_step(&self, at: Timestamp, predictions: &[Prediction]) {
-        match self.machine().after(at, predictions).await {
+        let scorer = &self.0.scorer;
+        match self.machine().after(at, predictions, &|p| scorer.caution(p)).await {
             Ok(findings) => self.found(&findings),
             Err(error) if error.is_not_leading() => {}
             Err(error) => tracing::error!(error = chain(&error), step = %at, "remediations not looked at"),

@@ -349,6 +349,11 @@ impl Scorer {
         services.map(|service| (service, engine.start(service))).collect()
     }
 
+    /// How cautious announcing is with what a prediction is about.
+    pub(crate) fn caution(&self, prediction: &Prediction) -> Caution {
+        self.engine().caution(prediction)
+    }
+
     /// Decides and says from the next step on what labels taught.
     pub(crate) fn set_learnt(&self, thresholds: Thresholds, recalibration: Recalibration) {
         let mut engine = self.engine();

@@ -181,7 +181,8 @@ impl RequestPolicy {
         Caution { min_probability, persistence, persistence_racing }
     }
 
-    fn caution(&self, p: &Prediction) -> Caution {
+    /// How cautious one is with what a prediction is about.
+    pub fn caution(&self, p: &Prediction) -> Caution {
         let start = self.start(&p.service, &*p.model_version != RULES_VERSION);
         self.thresholds.of(&p.service, p.kind, start)
     }

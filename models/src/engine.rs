@@ -229,6 +229,11 @@ impl Engine {
         self.policy.start(service.unwrap_or_default(), is_learnt)
     }
 
+    /// How cautious announcing is with what a prediction is about: where its threshold starts, and what labels taught since.
+    pub fn caution(&self, prediction: &Prediction) -> Caution {
+        self.policy.caution(prediction)
+    }
+
     /// What probabilities turned out to be worth, from the next step on. Only the number that is said changes: what is announced
     /// rests on the models' own, and p10 to p90 stay.
     pub fn set_recalibration(&mut self, recalibration: Recalibration) {

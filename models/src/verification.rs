@@ -11,7 +11,7 @@ use forewarn_schema::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::decision::RULES_VERSION;
+use crate::learning::Caution;
 
 /// How long is watched, and how closely.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,11 +32,8 @@ impl Default for VerificationParams {
     }
 }
 
-/// From this probability on a breach is in sight, or from that of the request, where that was less.
+/// From this probability on a breach is in sight; or from that of the request or from where one would be announced, where that is less.
 const IN_SIGHT: f64 = 0.5;
-/// Another signal is urgent from here, as a request would be; and from there where nothing was learnt of its service.
-const URGENT: f64 = 0.55;
-const URGENT_UNLEARNT: f64 = 0.9;
 /// Another signal must be urgent for so many steps on end: a restart makes everything tremble.
 const LASTING: u32 = 5;
 /// Of the steps of the hold the target must be seen at this share at least.
@@ -48,6 +45,19 @@ const FALL: f64 = 0.5;
 const ERRORS_LAST: Duration = Duration::from_secs(8 * 60);
 /// Siblings that are told apart from successors; of more, none of a workload is taken for a successor.
 const MOST_BYSTANDERS: usize = 1000;
+
+/// By what a step is judged.
+#[derive(Clone, Copy)]
+pub struct Standard<'a> {
+    /// Of the request's signal.
+    pub direction: Direction,
+    /// Between two steps.
+    pub step: Step,
+    /// How long is watched.
+    pub params: &'a VerificationParams,
+    /// How cautious announcing is with what a prediction is about: [`Engine::caution`](crate::Engine::caution).
+    pub caution: &'a (dyn Fn(&Prediction) -> Caution + Sync),
+}
 
 /// What the controller reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,23 +180,21 @@ impl Watch {
         Self { bystanders, crowded, ..Self::default() }
     }
 
-    /// Looks at the step `at`; gives a finding once there is one, and is then over. `predictions`: all that was said at it;
-    /// `direction`: of the request's signal.
+    /// Looks at the step `at`; gives a finding once there is one, and is then over. `predictions`: all that was said at it.
     pub fn step(
         &mut self,
         request: &RemediationRequest,
         reported: Reported,
         at: Timestamp,
         predictions: &[Prediction],
-        (direction, step): (Direction, Step),
-        params: &VerificationParams,
+        standard: &Standard<'_>,
     ) -> Option<Found> {
         if self.last.is_some_and(|last| at <= last) || at <= request.at {
             return None;
         }
         self.last = Some(at);
         let targets: Vec<&Prediction> = predictions.iter().filter(|p| self.is_target(request, p)).collect();
-        let breach = self.breach(request, at, &targets, direction);
+        let breach = self.breach(request, at, &targets, standard.direction);
         let outcome = match reported {
             Reported::Nothing => None,
             Reported::Succeeded { at } | Reported::Failed { at } => Some(at),
@@ -194,7 +202,7 @@ impl Watch {
         let failed = matches!(reported, Reported::Failed { .. });
         if self.begun.is_none() && outcome.is_some_and(|outcome| at >= outcome) {
             self.begun = Some(at);
-            self.afflicted = urgent_signals(request, predictions);
+            self.afflicted = urgent_signals(request, predictions, standard);
         }
         if let Some(hit) = breach {
             let worse = self.begun.is_some();
@@ -206,8 +214,8 @@ impl Watch {
                 format!("the limit was reached {when} the remediation was reported done"),
             ));
         }
-        let settled = self.begun? + params.settling;
-        if let Some(other) = self.newly_urgent(request, predictions) {
+        let settled = self.begun? + standard.params.settling;
+        if let Some(other) = self.newly_urgent(request, predictions, standard) {
             let reason = format!("{} became urgent after the remediation", other.signal);
             return Some(found(Finding::Worsened, other, at, reason));
         }
@@ -217,7 +225,8 @@ impl Watch {
         if !targets.is_empty() {
             self.seen += 1;
         }
-        let back = targets.iter().filter(|p| is_in_sight(request, p)).min_by(|a, b| p50(a).total_cmp(&p50(b)));
+        let back = targets.iter().filter(|p| is_in_sight(request, p, standard));
+        let back = back.min_by(|a, b| p50(a).total_cmp(&p50(b)));
         if let Some(back) = back {
             let p50 = at + Duration::from_secs_f64(p50(back).min(1e9));
             if p50 < request.predicted_breach.p10 {
@@ -229,12 +238,12 @@ impl Watch {
                 return Some(found(Finding::Failed, back, at, "the breach is in sight again".to_owned()));
             }
         }
-        (at >= settled + params.hold).then(|| self.at_the_end(failed, step, params))
+        (at >= settled + standard.params.hold).then(|| self.at_the_end(failed, standard))
     }
 
     /// What there is to say where no breach and nothing worse came during the hold.
-    fn at_the_end(&self, failed: bool, step: Step, params: &VerificationParams) -> Found {
-        let wanted = (params.hold.as_secs_f64() / step.seconds()).floor() + 1.0;
+    fn at_the_end(&self, failed: bool, standard: &Standard<'_>) -> Found {
+        let wanted = (standard.params.hold.as_secs_f64() / standard.step.seconds()).floor() + 1.0;
         let undecided = |reason: String| Found { finding: Finding::Undecided, reason, evidence: None };
         if failed {
             let reason = "the controller reported that it did not help".to_owned();
@@ -302,14 +311,15 @@ impl Watch {
         &mut self,
         request: &RemediationRequest,
         predictions: &'a [Prediction],
+        standard: &Standard<'_>,
     ) -> Option<&'a Prediction> {
-        let urgent = urgent_signals(request, predictions);
+        let urgent = urgent_signals(request, predictions, standard);
         let before = std::mem::take(&mut self.newly);
         for signal in urgent.iter().filter(|signal| !self.afflicted.contains(*signal)) {
             self.newly.insert(signal.clone(), before.get(signal).copied().unwrap_or(0) + 1);
         }
         let (signal, _) = self.newly.iter().find(|(_, steps)| **steps >= LASTING)?;
-        predictions.iter().find(|p| p.service == request.service && p.signal == *signal && is_urgent(p))
+        predictions.iter().find(|p| p.service == request.service && p.signal == *signal && is_urgent(p, standard))
     }
 }
 
@@ -354,19 +364,26 @@ fn p50(p: &Prediction) -> f64 {
     p.time_to_breach_seconds.map_or(f64::INFINITY, |ttb| ttb.p50())
 }
 
-fn is_in_sight(request: &RemediationRequest, p: &Prediction) -> bool {
-    p.breach_probability.get() >= request.probability.get().min(IN_SIGHT) || p50(p) <= p.horizon_seconds
+/// Probabilities are the models' own here, as thresholds are.
+fn is_in_sight(request: &RemediationRequest, p: &Prediction, standard: &Standard<'_>) -> bool {
+    let asked = request.evidence.uncalibrated.unwrap_or(request.probability).get();
+    let from = IN_SIGHT.min(asked).min((standard.caution)(p).min_probability);
+    p.uncalibrated().get() >= from || p50(p) <= p.horizon_seconds
 }
 
-fn is_urgent(p: &Prediction) -> bool {
-    let wanted = if &*p.model_version == RULES_VERSION { URGENT_UNLEARNT } else { URGENT };
-    p.time_to_breach_seconds.is_some() && p.breach_probability.get() >= wanted
+/// As announcing sees it, but for how long it lasts.
+fn is_urgent(p: &Prediction, standard: &Standard<'_>) -> bool {
+    p.time_to_breach_seconds.is_some() && p.uncalibrated().get() >= (standard.caution)(p).min_probability
 }
 
 /// Other signals of the request's service that are urgent.
-fn urgent_signals(request: &RemediationRequest, predictions: &[Prediction]) -> BTreeSet<String> {
+fn urgent_signals(
+    request: &RemediationRequest,
+    predictions: &[Prediction],
+    standard: &Standard<'_>,
+) -> BTreeSet<String> {
     let others = predictions.iter().filter(|p| p.service == request.service && p.signal != request.signal);
-    others.filter(|p| is_urgent(p)).map(|p| p.signal.clone()).collect()
+    others.filter(|p| is_urgent(p, standard)).map(|p| p.signal.clone()).collect()
 }
 
 #[cfg(test)]

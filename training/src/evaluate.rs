@@ -11,7 +11,7 @@ use std::time::Duration;
 use forewarn_features::{ServiceStep, SignalSet};
 use forewarn_models::baselines::Baselines;
 use forewarn_models::{Engine, EngineOptions, ForecastModel, ModelBundle};
-use forewarn_schema::{BreachKind, Feedback, LabelSet, Prediction, Step, TimeRange, Timestamp};
+use forewarn_schema::{BreachKind, Feedback, LabelSet, Prediction, RemediationRequest, Step, TimeRange, Timestamp};
 use rayon::prelude::*;
 
 use crate::alarms::{CHART_POINTS, Judged, judge};
@@ -51,6 +51,8 @@ pub struct EvaluationInput<'a> {
     pub current: &'a BTreeMap<String, Arc<ModelBundle>>,
     /// What people and alerts said.
     pub feedback: &'a [Feedback],
+    /// The requests that were made, which labels of requests and of spans of time speak of.
+    pub requested: &'a [RemediationRequest],
     /// Of the engine that replays.
     pub options: EngineOptions,
     /// What decides the verdicts.
@@ -120,7 +122,7 @@ pub fn evaluate(input: &EvaluationInput<'_>) -> EvaluationReport {
         beside_rules,
         calibration,
         services: reports,
-        feedback: feedback_report(input.feedback, &seen),
+        feedback: feedback_report(input.feedback, input.requested, &seen),
         forewarn_version: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }

@@ -11,10 +11,10 @@ use forewarn_features::{ServiceStep, SignalSet};
 use forewarn_models::decision::{DecisionParams, RULES_VERSION, RequestPolicy};
 use forewarn_models::guardrails::Guardrails;
 use forewarn_models::learning::{
-    Caution, Evidence, LearningParams, Learnt, Move, Reached, Standing, Watch, in_time, learn,
+    Caution, Evidence, LearningParams, Learnt, Move, Reached, Settled, Standing, Watch, in_time, learn,
 };
 use forewarn_models::scorer::horizon_seconds;
-use forewarn_models::settle::{Breach, Outcome, Truth, agree, required_lead};
+use forewarn_models::settle::{Breach, CERTAIN_AFTER, Outcome, Truth, agree, required_lead};
 use forewarn_models::{Engine, ModelBundle};
 use forewarn_schema::{
     BreachKind, Judge, Judged, LabelSet, Mode, Prediction, Probability, RemediationRequest, TimeRange, Timestamp,
@@ -220,7 +220,8 @@ impl Scored {
             };
             (given.labels, given.wrong_labels) = (given.labels + 1, given.wrong_labels + u64::from(wrong));
             let subject = (&*request.service, request.kind, request.at);
-            let evidence = evidence(subject, Some(request.probability), true, verdict, reached, plain, shift);
+            let said = evidence(subject, Some(request.probability), true, verdict, reached, plain, shift);
+            let evidence = Evidence { settled: self.settled(request, shift), ..said };
             labels.known.push((name, evidence));
         }
         let all: Vec<RemediationRequest> = requests.values().cloned().collect();
@@ -241,6 +242,18 @@ impl Scored {
 
     fn became(&self, request: &RemediationRequest) -> Outcome {
         self.truth.settle_request(&request.service, request.kind, &request.labels, request.at, horizon(request))
+    }
+
+    /// What the data say of it, as the server would have known it: of what did not come, when even its p90 is well over.
+    fn settled(&self, request: &RemediationRequest, shift: Duration) -> Option<Settled> {
+        match self.became(request) {
+            Outcome::Breached { at } => Some(Settled { breach: Some(at + shift), at: at + shift }),
+            Outcome::FalseAlarm => {
+                let deadline = request.predicted_breach.p90.max(request.at + horizon(request));
+                Some(Settled { breach: None, at: deadline + CERTAIN_AFTER + shift })
+            }
+            Outcome::InBreach | Outcome::Averted | Outcome::Unsettled => None,
+        }
     }
 
     /// The most that was said of a breach while there was time.
@@ -311,7 +324,7 @@ fn evidence(
 ) -> Evidence {
     let (service, judge) = (service.to_owned(), Judge::Label);
     let judged = Judged { service, kind, at: at + shift, probability, requested, verdict, judge };
-    Evidence { judged, reached, known_at: plain + shift }
+    Evidence { judged, reached, known_at: plain + shift, settled: None }
 }
 
 /// How far ahead the probability of a request looks. Its p90 may lie days ahead where little is asked for; what was on the way to a

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use forewarn_models::EngineOutput;
+use forewarn_models::decision::DecisionParams;
 use forewarn_schema::{
     AnomalyScore, BreachKind, Explanation, LabelSet, PredictedBreach, Probability, RemediationRequest, TimeToBreach,
 };
@@ -73,6 +74,12 @@ fn request(p: &Prediction, mode: Mode) -> RemediationRequest {
         expires_at: at(seconds + 7200),
         outcome_url: None,
     }
+}
+
+/// As cautious as announcing is by default.
+fn as_default(_: &Prediction) -> Caution {
+    let DecisionParams { min_probability, persistence, persistence_racing, .. } = DecisionParams::default();
+    Caution { min_probability, persistence, persistence_racing }
 }
 
 /// What happens between two steps, or at one.
@@ -214,7 +221,7 @@ impl World {
         let output = EngineOutput { predictions: predictions.clone(), requests, held: Vec::new() };
         self.store.save_step(&output, true).await.unwrap();
         self.store.expire(now).await.unwrap();
-        let after = self.machine().after(time, &predictions).await.unwrap();
+        let after = self.machine().after(time, &predictions, &as_default).await.unwrap();
         for finding in before.into_iter().chain(after) {
             *self.found.entry(finding.as_str()).or_default() += 1;
         }
@@ -514,6 +521,28 @@ async fn a_remediation_that_made_it_worse_costs_a_step_and_calls_people_once() {
     assert_eq!(said["verification"]["evidence"]["value"], 100.0);
     assert!(message.expires_at > worsened[0].request.expires_at, "people are told also after the expiry");
     world.check_messages(1).await;
+}
+
+#[tokio::test]
+async fn a_breach_that_announcing_has_learnt_to_announce_is_in_sight() {
+    // Twelve hours off, with a probability of 0.1.
+    let far = |seconds: i64| Prediction {
+        breach_probability: Probability::saturating(0.1),
+        ..prediction(seconds, 20.0, Some(12.0))
+    };
+    for (from, finding) in [(0.55, Finding::Verified), (0.1, Finding::Failed)] {
+        let mut world = on(Mode::Approval, options(Climb::Offer)).await;
+        world.do_one(Deed::Ask).await;
+        world.do_one(Deed::Approve(0, 1)).await;
+        world.do_one(Deed::Report(0, Outcome::Succeeded, 1)).await;
+        let caution = |p: &Prediction| Caution { min_probability: from, ..as_default(p) };
+        let mut found = Vec::new();
+        for _ in 0..8 {
+            world.time += STEP;
+            found.extend(world.machine().after(at(world.time), &[far(world.time)], &caution).await.unwrap());
+        }
+        assert_eq!(found, [finding], "announced from {from} on");
+    }
 }
 
 impl World {

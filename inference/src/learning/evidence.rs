@@ -1,10 +1,10 @@
 //! What announcements turned out to be, from all that is stored of them: each counts once. People outrank alerts, both outrank the
-//! data, and of two that rank alike the newer one speaks.
+//! data, and of two that rank alike the newer one speaks; what the data say of the same is kept beside it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use forewarn_models::learning::{Evidence, Reached, in_time};
+use forewarn_models::learning::{Evidence, Reached, Settled, in_time};
 use forewarn_models::scorer::horizon_seconds;
 use forewarn_schema::{
     Became, BreachKind, Feedback, FeedbackSubject, Judge, Judged, LabelSource, Prediction, Probability,
@@ -25,7 +25,8 @@ pub(super) async fn read(store: &StateStore, settled_since: Timestamp) -> Result
         predictions: store.judged_predictions().await?,
         reached: store.reached().await?,
         labels: store.feedback().await?,
-        settlements: store.settlements_since(settled_since).await?,
+        settlements: store.settlements_to_learn_from(settled_since).await?,
+        settled_since,
     };
     Ok(stored.evidence())
 }
@@ -39,6 +40,8 @@ struct Stored {
     /// Oldest first.
     labels: Vec<Feedback>,
     settlements: Vec<Settlement>,
+    /// Of those before it only what they say of a label counts.
+    settled_since: Timestamp,
 }
 
 /// What was said last by whoever has most to say.
@@ -69,7 +72,7 @@ impl Stored {
         let by_id: BTreeMap<&str, &RemediationRequest> = self.requests.iter().map(|r| (r.id.as_str(), r)).collect();
         let mut words = Words::default();
         let mut misses: Vec<Evidence> = Vec::new();
-        for settled in &self.settlements {
+        for settled in self.settlements.iter().filter(|s| s.settled_at >= self.settled_since) {
             let Some(verdict) = settled.became.verdict() else { continue };
             let word = Word { rank: 0, verdict, known_at: settled.settled_at };
             if verdict == Verdict::Missed {
@@ -164,6 +167,7 @@ impl Stored {
             judged: judged(&request.service, request.kind, request.at, Some(probability), true, word),
             reached,
             known_at: word.known_at,
+            settled: settled.and_then(seen),
         })
     }
 
@@ -174,7 +178,7 @@ impl Stored {
             (None, Some(s)) => judged(&s.service, s.kind, s.at, s.probability, false, word),
             (None, None) => return None,
         };
-        Some(Evidence { judged, reached: Vec::new(), known_at: word.known_at })
+        Some(Evidence { judged, reached: Vec::new(), known_at: word.known_at, settled: None })
     }
 }
 
@@ -192,7 +196,17 @@ fn judged(
 
 fn miss(service: &str, kind: BreachKind, at: Timestamp, probability: Option<Probability>, word: Word) -> Evidence {
     let judged = judged(service, kind, at, probability, false, word);
-    Evidence { judged, reached: Vec::new(), known_at: word.known_at }
+    Evidence { judged, reached: Vec::new(), known_at: word.known_at, settled: None }
+}
+
+/// What was seen to happen; what might have happened is not weighed against a label.
+fn seen(settled: &Settlement) -> Option<Settled> {
+    let breach = match settled.became {
+        Became::Breached { at } => Some(at),
+        Became::FalseAlarm => None,
+        Became::Averted { .. } | Became::InBreach | Became::Unsettled | Became::Missed { .. } => return None,
+    };
+    Some(Settled { breach, at: settled.settled_at })
 }
 
 /// For how long a request speaks.

@@ -104,6 +104,18 @@ impl StateStore {
             .map_err(|e| StateError::query("read what became of announcements", e))?;
         rows.iter().map(read).collect()
     }
+
+    /// The same, and of requests also what was settled before: what the data say of a label does not grow old.
+    pub(crate) async fn settlements_to_learn_from(&self, since: Timestamp) -> Result<Vec<Settlement>, StateError> {
+        let sql = "SELECT id, body FROM settlements WHERE settled_at_ms >= $1 OR request_id IS NOT NULL \
+                   ORDER BY settled_at_ms, id";
+        let rows = sqlx::query(sql)
+            .bind(since.millis())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|e| StateError::query("read what became of announcements", e))?;
+        rows.iter().map(read).collect()
+    }
 }
 
 /// Stores one, unless it is there; whether it was not.

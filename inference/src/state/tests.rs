@@ -227,6 +227,10 @@ async fn an_announcement_is_settled_once(store) {
     let stored = store.settlements_since(at(5000)).await.unwrap();
     assert_eq!((stored.len(), &stored[0]), (2, &first));
     assert_eq!(store.settlements_since(at(5001)).await.unwrap(), []);
+    let of_request = Settlement { request_id: Some("r-3".to_owned()), ..settled("p-3", Became::FalseAlarm) };
+    store.add_settlements(std::slice::from_ref(&of_request)).await.unwrap();
+    assert_eq!(store.settlements_to_learn_from(at(5001)).await.unwrap(), [of_request], "what labels may be of, however old");
+    assert_eq!(store.settlements_to_learn_from(at(5000)).await.unwrap().len(), 3);
 }
 
 async fn a_mode_is_set_changed_and_given_back(store) {

@@ -4,9 +4,9 @@
 //! order give the same thresholds, on any server and after any restart, and without labels everything is as it was at first, bit
 //! for bit. Not here: reading labels (`inference`, `training`) and deciding what is announced ([`crate::decision`]).
 //!
-//! How: each announcement is remembered by how cautious one could have been and still have made it, in time (`watch`). Where
-//! those that a step of more caution would have silenced are most likely false alarms, although some labels are wrong and few are
-//! there (`worth`), the step is taken, at most one a day (`thresholds`).
+//! How: each announcement is remembered by how cautious one could have been and still have made it, in time (`watch`); those of one
+//! breach are one (`case`). Where those that a step of more caution would have silenced are most likely false alarms, although some
+//! labels are wrong and few are there (`worth`), the step is taken, at most one a day (`thresholds`).
 
 mod case;
 mod caution;
@@ -36,6 +36,17 @@ pub struct Evidence {
     pub reached: Vec<Reached>,
     /// When the verdict came: nothing is learnt from it before.
     pub known_at: Timestamp,
+    /// What the data say of it, if anything; also where somebody labelled it.
+    pub settled: Option<Settled>,
+}
+
+/// Whether the limit was reached, as the data say, whatever a label says of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settled {
+    /// When it was reached; `None`: it was not, and nobody intervened.
+    pub breach: Option<Timestamp>,
+    /// Since when that is certain: it counts from then on.
+    pub at: Timestamp,
 }
 
 /// So cautious one could have been, and would have announced it then.
@@ -61,7 +72,9 @@ pub struct LearningParams {
     pub fleet_counts: f64,
     /// What a verdict of the data counts for; a person's counts 1. 0..=1, default 0.5.
     pub data_counts: f64,
-    /// So many true announcements, beyond what wrong labels explain, may fall under a threshold: less than one. Default 0.95.
+    /// What a label counts for that the data contradict, 0..=1. Default 0.5: where both err alike, it is as likely right as wrong.
+    pub contradicted_counts: f64,
+    /// So many breaches, beyond what wrong labels explain, may fall under a threshold: less than one. Default 0.95.
     pub may_lose: f64,
     /// No step below the start before so many misses of the service. Default 3.
     pub least: f64,
@@ -77,6 +90,7 @@ impl Default for LearningParams {
             doubt: 0.1,
             fleet_counts: 6.0,
             data_counts: 0.5,
+            contradicted_counts: 0.5,
             may_lose: 0.95,
             least: 3.0,
             step_every: Duration::from_secs(86_400),

@@ -29,6 +29,7 @@ fn judged(service: &str, verdict: Verdict, reached: f64, known: f64) -> Evidence
         },
         reached: vec![Reached { caution: caution(reached), at: day(known - 0.5) }],
         known_at: day(known),
+        settled: None,
     }
 }
 
@@ -120,6 +121,77 @@ fn people_outweigh_the_data() {
     assert_eq!(stands(&four, 30.0, "cart"), 0.2);
 }
 
+/// What the data say of it, half a day after the label.
+fn settled(mut evidence: Evidence, breached: bool) -> Evidence {
+    let at = evidence.known_at + Duration::from_secs(43_200);
+    evidence.settled = Some(Settled { breach: breached.then_some(evidence.known_at), at });
+    evidence
+}
+
+/// Eleven false alarms, and three more of which somebody says that they were right.
+fn three_of_fourteen(of_the_three: impl Fn(Evidence) -> Evidence) -> Vec<Evidence> {
+    let mut all = false_alarms("cart", 11, 0.5);
+    all.extend((0..3).map(|i| of_the_three(judged("cart", Verdict::TruePositive, 0.5, 1.2 + 0.1 * f64::from(i)))));
+    all
+}
+
+#[test]
+fn labels_that_the_data_contradict_hold_back_less() {
+    assert_eq!(stands(&three_of_fourteen(|e| e), 30.0, "cart"), 0.35, "more than a wrong label in ten explains");
+    assert_eq!(stands(&three_of_fourteen(|e| settled(e, true)), 30.0, "cart"), 0.35);
+    assert_eq!(stands(&three_of_fourteen(|e| settled(e, false)), 30.0, "cart"), 0.55);
+}
+
+#[test]
+fn a_person_whom_the_data_contradict_is_still_believed_more_than_the_data() {
+    let trues = |count: u32| -> Vec<Evidence> {
+        let said = |i| judged("cart", Verdict::TruePositive, 0.35, 1.2 + 0.1 * f64::from(i));
+        (0..count).map(|i| settled(said(i), false)).collect()
+    };
+    let mut others = false_alarms("user", 6, 0.5);
+    others.extend(false_alarms("web", 6, 0.5));
+    let among = |own: Vec<Evidence>| stands(&[others.clone(), own].concat(), 30.0, "cart");
+    assert_eq!(among(vec![]), 0.55, "as the fleet teaches");
+    assert_eq!(among(trues(2)), 0.35, "who says it twice is not silenced");
+}
+
+#[test]
+fn a_breach_that_the_data_confirm_is_not_explained_by_wrong_labels() {
+    let noisy = false_alarms("cart", 18, 0.5);
+    let said = judged("cart", Verdict::TruePositive, 0.5, 1.5);
+    let with = |one: Evidence| stands(&[noisy.clone(), vec![one]].concat(), 30.0, "cart");
+    assert_eq!((with(said.clone()), with(settled(said, true))), (0.55, 0.35));
+}
+
+#[test]
+fn announcements_of_one_breach_are_one_and_need_not_all_be_made() {
+    let noisy = false_alarms("cart", 8, 0.2);
+    let breach = |at: f64| Some(Settled { breach: Some(day(at)), at: day(at) });
+    // Two days before it with little confidence, and again when it was near.
+    let early = Evidence { settled: breach(3.0), ..judged("cart", Verdict::TruePositive, 0.2, 3.0) };
+    let near = Evidence { settled: breach(3.0), ..judged("cart", Verdict::TruePositive, 0.9, 3.0) };
+    let with = |more: &[Evidence]| stands(&[&noisy, more].concat(), 30.0, "cart");
+    assert_eq!(with(&[early.clone(), near.clone()]), 0.35, "as if there were only the one that was near");
+    assert_eq!(with(&[near]), 0.35);
+    assert_eq!(with(std::slice::from_ref(&early)), 0.2, "there is no other");
+    let of_another = Evidence { settled: breach(4.0), ..judged("cart", Verdict::TruePositive, 0.9, 4.0) };
+    assert_eq!(with(&[early, of_another]), 0.2);
+}
+
+#[test]
+fn what_the_data_say_of_a_label_counts_once_it_is_known() {
+    let early = |e: Evidence| settled(e, false);
+    let late = |e: Evidence| Evidence { settled: Some(Settled { breach: None, at: day(20.0) }), ..e };
+    let before = stands(&three_of_fourteen(late), 20.0, "cart");
+    assert_eq!((before, stands(&three_of_fourteen(early), 20.0, "cart")), (0.35, 0.55));
+    assert_eq!(stands(&three_of_fourteen(late), 30.0, "cart"), 0.55);
+    assert_eq!(
+        learnt(&three_of_fourteen(late), 20.0),
+        learnt(&three_of_fourteen(|e| e), 20.0),
+        "nothing from the future"
+    );
+}
+
 #[test]
 fn persistence_grows_with_the_steps_up_to_the_defaults() {
     let start = Caution { min_probability: 0.05, persistence: 0, persistence_racing: 0 };
@@ -157,9 +229,14 @@ fn few_settled_predictions_leave_probabilities_alone_and_many_correct_them() {
 fn any_evidence() -> impl Strategy<Value = Evidence> {
     let verdicts = prop::sample::select(Verdict::ALL.to_vec());
     let services = prop::sample::select(vec!["cart", "user", "web"]);
-    (services, verdicts, 0.0..1.0_f64, 0..20_u32, any::<bool>(), any::<bool>()).prop_map(
-        |(service, verdict, reached, known, by_data, unasked)| {
+    let seen = prop::option::of((any::<bool>(), 0..20_u32));
+    (services, verdicts, 0.0..1.0_f64, 0..20_u32, any::<bool>(), any::<bool>(), seen).prop_map(
+        |(service, verdict, reached, known, by_data, unasked, seen)| {
             let mut evidence = judged(service, verdict, reached, f64::from(known) + 0.25);
+            evidence.settled = seen.map(|(breached, at)| {
+                let at = day(f64::from(at));
+                Settled { breach: breached.then_some(at), at }
+            });
             if by_data {
                 evidence.judged.judge = Judge::Data;
             }
@@ -213,6 +290,34 @@ proptest! {
             stands(&more, 90.0, "cart")
         };
         prop_assert!(with(Verdict::FalsePositive) >= with(Verdict::TruePositive));
+    }
+
+    /// Whatever the rest of the fleet is like, and whether or not the data speak.
+    #[test]
+    fn one_wrong_label_in_ten_silences_no_kind_that_is_worth_announcing(
+        own in prop::collection::vec((0.2..1.0_f64, 0..40_u32, any::<bool>()), 1..40),
+        worth in 0.6..=1.0_f64,
+        others in prop::collection::vec(any_evidence(), 0..60),
+        first in any::<prop::sample::Index>(),
+    ) {
+        let trues = ((own.len() as f64 * worth).ceil() as usize).min(own.len());
+        let wrong = own.len() / 10;
+        // So many in a row are wrong, from anywhere on; where the data speak they say what is so.
+        let from = first.index(own.len());
+        let is_wrong = |i: usize| (i + own.len() - from) % own.len() < wrong;
+        let label = |(i, (reached, at, seen)): (usize, &(f64, u32, bool))| {
+            let says_true = (i < trues) != is_wrong(i);
+            let verdict = if says_true { Verdict::TruePositive } else { Verdict::FalsePositive };
+            let evidence = judged("mail", verdict, *reached, f64::from(*at) / 2.0 + 0.25);
+            if *seen { settled(evidence, i < trues) } else { evidence }
+        };
+        let mut all: Vec<Evidence> = own.iter().enumerate().map(label).collect();
+        all.extend(others);
+        let stands = stands(&all, 90.0, "mail");
+        let loudest = own[..trues].iter().map(|(reached, ..)| *reached).fold(0.0, f64::max);
+        let scale = CautionScale::from_start(caution(0.2));
+        let audible = scale.rungs().iter().rev().find(|r| r.min_probability <= loudest).map_or(0.0, |r| r.min_probability);
+        prop_assert!(stands <= audible, "stands at {}, the loudest true one is heard up to {}", stands, audible);
     }
 
     #[test]

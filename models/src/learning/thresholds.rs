@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use forewarn_schema::{BreachKind, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::case::{Case, sorted};
+use super::case::{Case, by_breach, sorted};
 use super::worth::{Beside, Tally, Worth};
 use super::{Caution, CautionScale, Evidence, LearningParams, Thresholds};
 
@@ -39,7 +39,7 @@ pub struct Move {
     pub because: Because,
 }
 
-/// What stood behind a step: judged announcements, by what they count for.
+/// What stood behind a step: judged announcements, by what they count for; those of one breach count once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Because {
     /// True ones of this service and kind (misses among them).
@@ -94,22 +94,26 @@ pub fn learn(
     let mut moves = Vec::new();
     let every = i64::try_from(params.step_every.as_millis()).unwrap_or(i64::MAX).max(1);
     let after = |at: Timestamp| at.millis().div_euclid(every).saturating_add(1).saturating_mul(every);
+    let mut news = news(&evidence).into_iter().peekable();
     let mut known = evidence.into_iter().peekable();
-    let mut day = known.peek().map_or(i64::MAX, |first| after(first.known_at));
+    let mut day = news.peek().map_or(i64::MAX, |first| after(*first));
     while day <= until.millis() {
         let now = Timestamp::from_millis(day);
-        let before = learner.cases.len();
         while let Some(one) = known.next_if(|e| e.known_at < now) {
             learner.take(one);
         }
-        if learner.cases.len() > before {
-            learner.want();
+        let mut is_new = false;
+        while news.next_if(|at| *at < now).is_some() {
+            is_new = true;
+        }
+        if is_new {
+            learner.want(now);
         }
         let (steps, is_settled) = learner.step(now);
         moves.extend(steps);
-        day = match (is_settled, known.peek()) {
+        day = match (is_settled, news.peek()) {
             (false, _) => day.saturating_add(every),
-            (true, Some(next)) => after(next.known_at),
+            (true, Some(next)) => after(*next),
             (true, None) => break,
         };
     }
@@ -121,6 +125,14 @@ pub fn learn(
         because: threshold.because,
     });
     Learnt { standing: standing.collect(), thresholds: learner.thresholds(), moves }
+}
+
+/// When something is said that was not said before: a verdict, or what the data say of a label.
+fn news(evidence: &[&Evidence]) -> Vec<Timestamp> {
+    let settled = evidence.iter().filter_map(|e| e.settled.map(|settled| settled.at.max(e.known_at)));
+    let mut news: Vec<Timestamp> = evidence.iter().map(|e| e.known_at).chain(settled).collect();
+    news.sort_unstable();
+    news
 }
 
 struct Learner<'a> {
@@ -159,29 +171,30 @@ impl Learner<'_> {
     }
 
     /// Asks each threshold where it should stand.
-    fn want(&mut self) {
+    fn want(&mut self, now: Timestamp) {
         let worth = Worth::new(self.params.label_error, self.params.worth);
-        let (cases, params) = (&self.cases, self.params);
+        let params = self.params;
+        let cases = by_breach(&self.cases, now);
         for ((kind, service), threshold) in &mut self.thresholds {
             let scale = &threshold.scale;
             let mut own = Tally::new(scale.rungs().len());
             let (mut of_kind, mut of_others) = (own.clone(), own.clone());
             let mut because = Because::default();
-            for case in cases {
-                let rung = case.rung(scale);
+            for case in &cases {
+                let (rung, weight) = (case.rung(scale), case.weight(now, params));
                 if case.kind != *kind {
-                    of_others.add(rung, case);
+                    of_others.add(rung, case, now, params);
                     continue;
                 }
                 let fleet = if case.truth { &mut because.fleet_trues } else { &mut because.fleet_falses };
-                *fleet += case.weight;
+                *fleet += weight;
                 if service.as_ref().is_none_or(|service| *service == case.service) {
-                    own.add(rung, case);
+                    own.add(rung, case, now, params);
                     let counted = if case.truth { &mut because.trues } else { &mut because.falses };
-                    *counted += case.weight;
-                    because.missed += if case.missed { case.weight } else { 0.0 };
+                    *counted += weight;
+                    because.missed += if case.missed { weight } else { 0.0 };
                 } else {
-                    of_kind.add(rung, case);
+                    of_kind.add(rung, case, now, params);
                 }
             }
             let parents = [&of_kind, &of_others];

@@ -3,7 +3,10 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use super::case::Case;
+use forewarn_schema::Timestamp;
+
+use super::LearningParams;
+use super::case::{Case, Word};
 
 /// Points at which the share of true announcements is tried.
 const POINTS: usize = 100;
@@ -51,20 +54,23 @@ impl Worth {
 pub(super) struct Tally {
     /// Misses among them.
     pub(super) trues: Vec<f64>,
-    missed: Vec<f64>,
+    /// Of these, misses and what the data confirm.
+    certain: Vec<f64>,
     pub(super) falses: Vec<f64>,
 }
 
 impl Tally {
     pub(super) fn new(rungs: usize) -> Self {
         let none = || vec![0.0; rungs];
-        Self { trues: none(), missed: none(), falses: none() }
+        Self { trues: none(), certain: none(), falses: none() }
     }
 
-    pub(super) fn add(&mut self, rung: usize, case: &Case) {
+    pub(super) fn add(&mut self, rung: usize, case: &Case, now: Timestamp, params: &LearningParams) {
         let of = if case.truth { &mut self.trues } else { &mut self.falses };
-        of[rung] += case.weight;
-        self.missed[rung] += if case.missed { case.weight } else { 0.0 };
+        let weight = case.weight(now, params);
+        of[rung] += weight;
+        let certain = case.missed || case.truth && case.word(now) == Word::Confirmed;
+        self.certain[rung] += if certain { weight } else { 0.0 };
     }
 
     /// How many of both sorts reached a rung of `range` and none above.
@@ -73,14 +79,15 @@ impl Tally {
     }
 
     /// True ones that reached a rung from `lowest` to `highest` and none above, beyond those that wrong labels explain: a wrong label
-    /// turns one of the false ones that reached at least as much. Nobody reports a miss by mistake: it counts whole.
+    /// turns one of the false ones that reached at least as much. Nobody reports a miss by mistake, and a label that the data confirm is
+    /// none: these count whole.
     pub(super) fn lost(&self, lowest: usize, highest: usize, label_error: f64) -> f64 {
         let odds = label_error / (1.0 - label_error);
         let from = |rung: usize| {
-            let missed: f64 = self.missed[rung..=highest].iter().sum();
+            let certain: f64 = self.certain[rung..=highest].iter().sum();
             let trues: f64 = self.trues[rung..=highest].iter().sum();
             let falses: f64 = self.falses[rung..].iter().sum();
-            missed + (trues - missed - falses * odds).max(0.0)
+            certain + (trues - certain - falses * odds).max(0.0)
         };
         (lowest..=highest).map(from).fold(0.0, f64::max)
     }

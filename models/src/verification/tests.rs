@@ -2,6 +2,7 @@ use forewarn_schema::{AnomalyScore, Explanation, Mode, Probability, TimeToBreach
 use proptest::prelude::*;
 
 use super::*;
+use crate::decision::DecisionParams;
 
 const HOUR: i64 = 3600;
 /// When everything below was asked for; the breach was predicted for five hours later.
@@ -68,24 +69,43 @@ fn memory(seconds: i64, hours: Option<f64>) -> Prediction {
 
 const REPORTED: i64 = ASKED + HOUR;
 
-/// Minute by minute from the request on, until there is a finding or `until`; succeeded is reported after an hour.
+/// Announcing from that probability on.
+fn from(min_probability: f64) -> impl Fn(&Prediction) -> Caution + Sync {
+    let DecisionParams { persistence, persistence_racing, .. } = DecisionParams::default();
+    move |_| Caution { min_probability, persistence, persistence_racing }
+}
+
+fn standard<'a>(params: &'a VerificationParams, caution: &'a (dyn Fn(&Prediction) -> Caution + Sync)) -> Standard<'a> {
+    Standard { direction: Direction::Above, step: Step::MINUTE, params, caution }
+}
+
+/// Minute by minute from the request on, until there is a finding or `until`; succeeded is reported after an hour. Announcing is as
+/// cautious as by default.
 fn run(
     request: &RemediationRequest,
     failed: bool,
     until: i64,
+    say: impl FnMut(i64) -> Vec<Prediction>,
+) -> Option<(i64, Found)> {
+    run_with(request, failed, until, &from(DecisionParams::default().min_probability), say)
+}
+
+fn run_with(
+    request: &RemediationRequest,
+    failed: bool,
+    until: i64,
+    caution: &(dyn Fn(&Prediction) -> Caution + Sync),
     mut say: impl FnMut(i64) -> Vec<Prediction>,
 ) -> Option<(i64, Found)> {
     let mut watch = Watch::new(request, &say(ASKED));
-    let step = Step::MINUTE;
+    let params = VerificationParams::default();
     for seconds in (ASKED + 60..=until).step_by(60) {
         let reported = match (seconds >= REPORTED, failed) {
             (false, _) => Reported::Nothing,
             (true, false) => Reported::Succeeded { at: at(REPORTED) },
             (true, true) => Reported::Failed { at: at(REPORTED) },
         };
-        let of = (Direction::Above, step);
-        let params = VerificationParams::default();
-        let found = watch.step(request, reported, at(seconds), &say(seconds), of, &params);
+        let found = watch.step(request, reported, at(seconds), &say(seconds), &standard(&params, caution));
         // What is remembered is what was written: a restart between any two steps changes nothing.
         watch = serde_json::from_str(&serde_json::to_string(&watch).unwrap()).unwrap();
         if let Some(found) = found {
@@ -273,12 +293,51 @@ fn a_step_from_before_the_outcome_that_comes_late_does_not_begin_the_watch() {
     // A sender that catches up: the steps that are evaluated after the outcome are of before it.
     let (asked, params) = (request(BreachKind::PoolExhaustion), VerificationParams::default());
     let mut watch = Watch::new(&asked, &helped(ASKED));
-    let of = (Direction::Above, Step::MINUTE);
+    let caution = from(0.55);
     for seconds in (ASKED + 60..REPORTED).step_by(60) {
         let reported = Reported::Succeeded { at: at(REPORTED) };
-        assert_eq!(watch.step(&asked, reported, at(seconds), &helped(seconds), of, &params), None);
+        let found = watch.step(&asked, reported, at(seconds), &helped(seconds), &standard(&params, &caution));
+        assert_eq!(found, None);
     }
     assert_eq!(watch.begun, None);
+}
+
+#[test]
+fn what_is_in_sight_and_what_is_urgent_follows_the_thresholds_that_announcing_has_learnt() {
+    let asked = request(BreachKind::PoolExhaustion);
+    let until = REPORTED + 2 * HOUR;
+    // What is left may come in twelve hours, with a probability of 0.1: announced again only where that is enough.
+    let far = |seconds: i64| match seconds < REPORTED {
+        true => helped(seconds),
+        false => vec![said("cart-1", seconds, 20.0, Some(12.0))],
+    };
+    assert_eq!(finding(run_with(&asked, false, until, &from(0.55), far)), (70, Finding::Verified));
+    assert_eq!(finding(run_with(&asked, false, until, &from(0.05), far)), (10, Finding::Failed));
+    assert_eq!(finding(run_with(&asked, false, until, &from(0.95), far)), (70, Finding::Verified));
+    // A median within the horizon is in sight, however cautious announcing has become.
+    let near = |seconds: i64| match seconds < REPORTED {
+        true => helped(seconds),
+        false => vec![said("cart-1", seconds, 20.0, Some(5.9))],
+    };
+    assert_eq!(finding(run_with(&asked, false, until, &from(0.95), near)), (10, Finding::Failed));
+    // Another signal at 0.9 makes it worse, unless nobody would announce that.
+    let aside = |seconds: i64| {
+        let mut all = helped(seconds);
+        all.push(memory(seconds, (seconds >= REPORTED + 600).then_some(3.0)));
+        all
+    };
+    assert_eq!(finding(run_with(&asked, false, until, &from(0.55), aside)).1, Finding::Worsened);
+    assert_eq!(finding(run_with(&asked, false, until, &from(0.95), aside)), (70, Finding::Verified));
+    // Thresholds are of the models' own probabilities, whatever is shown.
+    let shown_less = |seconds: i64| {
+        let mut all = far(seconds);
+        for p in all.iter_mut().filter(|_| seconds >= REPORTED) {
+            p.explanation.uncalibrated = Some(Probability::saturating(0.1));
+            p.breach_probability = Probability::saturating(0.01);
+        }
+        all
+    };
+    assert_eq!(finding(run_with(&asked, false, until, &from(0.05), shown_less)), (10, Finding::Failed));
 }
 
 proptest! {

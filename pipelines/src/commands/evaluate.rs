@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use forewarn_features::{ServiceStep, SignalSet};
 use forewarn_models::{Engine, EngineOptions, ModelBundle, ModelRegistry, ModelVersion};
-use forewarn_schema::{Feedback, Step, TimeRange, Timestamp};
+use forewarn_schema::{Feedback, RemediationRequest, Step, TimeRange, Timestamp};
 use forewarn_training::drift::{SignalDrift, drift};
 use forewarn_training::report::FORMAT_VERSION;
 use forewarn_training::{
@@ -81,7 +81,7 @@ pub(super) async fn evaluate_range(
         steps.drain(..steps.partition_point(|s| s.at < warm_from));
     }
     histories.retain(|_, steps| !steps.is_empty());
-    let feedback = open::feedback(config).await?;
+    let (feedback, requested) = open::feedback(config).await?;
     let judged = Arc::new(Judged {
         histories,
         signals: Arc::clone(&config.signals),
@@ -89,6 +89,7 @@ pub(super) async fn evaluate_range(
         range,
         current,
         feedback,
+        requested,
         options,
         drift,
     });
@@ -112,6 +113,7 @@ struct Judged {
     range: TimeRange,
     current: BTreeMap<String, Arc<ModelBundle>>,
     feedback: Vec<Feedback>,
+    requested: Vec<RemediationRequest>,
     options: EngineOptions,
     drift: BTreeMap<String, Vec<SignalDrift>>,
 }
@@ -149,6 +151,7 @@ impl Judged {
             candidates,
             current: &self.current,
             feedback: &self.feedback,
+            requested: &self.requested,
             options: self.options.clone(),
             gate: PromotionGate::default(),
             drift: &self.drift,

@@ -13,7 +13,7 @@ use forewarn_features::ServiceStep;
 use forewarn_inference::StateStore;
 use forewarn_models::decision::DecisionParams;
 use forewarn_models::{Engine, EngineOptions, ModelBundle, ModelRegistry};
-use forewarn_schema::{Feedback, LabelMatcher, LabelSet, TimeRange, Timestamp};
+use forewarn_schema::{Feedback, LabelMatcher, LabelSet, RemediationRequest, TimeRange, Timestamp};
 use forewarn_storage::{Conditions, Store};
 
 use super::logs;
@@ -270,12 +270,11 @@ pub(super) fn warm(engine: &mut Engine, histories: &Histories) -> usize {
     by_time.len()
 }
 
-/// Labels given so far; none where there is no state yet.
-pub(super) async fn feedback(config: &Config) -> anyhow::Result<Vec<Feedback>> {
-    match existing_state(config).await? {
-        Some(state) => Ok(state.feedback().await?),
-        None => Ok(Vec::new()),
-    }
+/// Labels given so far, and the requests that were made; none where there is no state yet.
+pub(super) async fn feedback(config: &Config) -> anyhow::Result<(Vec<Feedback>, Vec<RemediationRequest>)> {
+    let Some(state) = existing_state(config).await? else { return Ok((Vec::new(), Vec::new())) };
+    let requested = state.requests_since(Timestamp::from_millis(0)).await?;
+    Ok((state.feedback().await?, requested.into_iter().map(|stored| stored.request).collect()))
 }
 
 /// The state database, where there is one. Nothing is created by looking.

@@ -107,8 +107,8 @@ pub struct FeedbackReport {
     pub labels: Vec<LabelReport>,
     /// How many of each verdict; a verdict nobody gave is left out.
     pub counts: BTreeMap<String, u64>,
-    /// `true_positive / (true_positive + false_positive)`, the newest label of each prediction; `None`
-    /// without either.
+    /// `true_positive / (true_positive + false_positive)`, the newest label of each prediction, of a person where one said anything; a
+    /// label of a request or a span speaks for the predictions that emitted one. `None` without either.
     pub precision: Option<f64>,
 }
 
@@ -119,11 +119,11 @@ pub struct LabelReport {
     pub id: String,
     /// What it is of.
     pub subject: FeedbackSubject,
-    /// The workload, where the subject names it or the prediction was replayed.
+    /// The workload, where the subject names it or it is known what was said.
     pub service: Option<String>,
     /// The kind of breach, likewise.
     pub kind: Option<BreachKind>,
-    /// When the prediction was made or the breach came, likewise.
+    /// When the prediction was made, the breach came or the span began, likewise.
     pub at: Option<Timestamp>,
     /// What that turned out to be.
     pub verdict: Verdict,

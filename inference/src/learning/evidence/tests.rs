@@ -150,3 +150,34 @@ fn what_a_true_announcement_reached_too_late_does_not_count() {
     stored.settlements = vec![settled("p-1", Became::FalseAlarm, 1.0)];
     assert_eq!(stored.evidence()[0].reached.len(), 3);
 }
+
+#[test]
+fn what_the_data_say_is_kept_beside_a_label_where_they_saw_it_and_however_long_ago() {
+    let mut stored = Stored { requests: vec![request(1.0)], ..Stored::default() };
+    stored.labels.push(label(of_request("r-1"), Verdict::TruePositive, LabelSource::Page, 3.0));
+    let beside = |stored: &Stored| {
+        let evidence = stored.evidence();
+        assert_eq!((evidence.len(), evidence[0].judged.judge), (1, Judge::Label));
+        evidence[0].settled
+    };
+    assert_eq!(beside(&stored), None);
+    let seen = |breach| Some(Settled { breach, at: at(7.0) });
+    let would_have = |would_have| Became::Averted { by: None, would_have: Some(would_have) };
+    for (became, wanted) in [
+        (Became::FalseAlarm, seen(None)),
+        (Became::Breached { at: at(5.0) }, seen(Some(at(5.0)))),
+        (would_have(false), None),
+        (would_have(true), None),
+        (Became::Unsettled, None),
+    ] {
+        stored.settlements = vec![settled("p-1", became, 1.0)];
+        assert_eq!(beside(&stored), wanted, "{:?}", stored.settlements[0].became);
+    }
+    stored.settlements = vec![settled("p-1", Became::FalseAlarm, 1.0)];
+    stored.settled_since = at(8.0);
+    assert_eq!(beside(&stored), seen(None), "too old to be learnt from by itself");
+    stored.labels.clear();
+    assert_eq!(stored.evidence(), []);
+    stored.settled_since = at(0.0);
+    assert_eq!((stored.evidence()[0].settled, stored.evidence()[0].judged.judge), (seen(None), Judge::Data));
+}

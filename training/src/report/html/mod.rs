@@ -234,7 +234,8 @@ fn label_rows(report: &EvaluationReport) -> Vec<LabelRow<'_>> {
         let about = label.service.as_ref().zip(label.kind).map(|(service, kind)| format!("{kind} of {service}"));
         let at = label.at.map(|at| format!(" at {}", format_utc(at))).unwrap_or_default();
         let shown = match (&label.subject, about) {
-            (FeedbackSubject::Prediction { prediction_id }, Some(about)) => format!("{about}{at} ({prediction_id})"),
+            (FeedbackSubject::Prediction { prediction_id: id }, Some(about))
+            | (FeedbackSubject::Request { request_id: id }, Some(about)) => format!("{about}{at} ({id})"),
             _ => subject(&label.subject),
         };
         LabelRow {
