@@ -100,8 +100,8 @@ mod tests {
 
     #[test]
     fn it_says_what_was_seen_what_is_normal_and_what_is_forecast() {
-        let samples =
-            (0..=60).map(|minute| Sample::new(at(minute), if minute == 30 { f64::NAN } else { minute as f64 }));
+        let samples = (0..=60)
+            .map(|minute| Sample { at: at(minute), value: if minute == 30 { f64::NAN } else { minute as f64 } });
         let readings = readings(&chart(samples.collect()), 1000);
         let text = |minute: i64| {
             let near = readings.iter().min_by_key(|r| (r.at.millis() - at(minute).millis()).abs()).unwrap();
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn there_are_no_more_than_can_be_told_apart_and_the_last_one_is_there() {
-        let samples: Vec<_> = (0..=60).map(|minute| Sample::new(at(minute), 1.0)).collect();
+        let samples: Vec<_> = (0..=60).map(|minute| Sample { at: at(minute), value: 1.0 }).collect();
         let few = readings(&chart(samples.clone()), 12);
         assert!((8..=12).contains(&few.len()), "{few:?}");
         assert!(few.iter().any(|r| r.at == at(60)), "what was seen last: {few:?}");
