@@ -1,9 +1,11 @@
 //! How long `GET /api/v1/predictions` takes under load, beside an empty handler on the same runtime:
 //!
-//! `cargo run --workspace --example predictions_load -- [TARGETS] [SECONDS]` (1000, 10)
+//! `cargo run --workspace --example predictions_load -- [TARGETS] [SECONDS] [ROUNDS]` (1000, 10, 1)
 //!
 //! One thread serves, another asks over 16 connections that stay open, at a fixed rate: the time of a request that waits
-//! behind a slow one runs from when it was due. The bodies are read to their last byte.
+//! behind a slow one runs from when it was due. The bodies are read to their last byte, into memory that is used again. In each round
+//! every handler has its turn; of several rounds the median of each figure is shown, so that one in which the machine was busy with
+//! something else does not decide.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement")]
 
@@ -23,7 +25,8 @@ const CONNECTIONS: u64 = 16;
 
 fn main() {
     let mut arguments = std::env::args().skip(1).map(|a| a.parse::<u64>().unwrap());
-    let (targets, seconds) = (arguments.next().unwrap_or(1000), arguments.next().unwrap_or(10));
+    let mut next = |default| arguments.next().unwrap_or(default);
+    let (targets, seconds, rounds) = (next(1000), next(10), next(1));
     let one_thread = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (serving, asking) = (one_thread(), one_thread());
     let folder = tempfile::tempdir().unwrap();
@@ -33,34 +36,71 @@ fn main() {
         let body = body_of(ours).await;
         (plain(Vec::new()).await, plain(body).await)
     });
-    println!("{targets} targets, {seconds} s each; milliseconds");
-    println!("{:<44} {:>6} {:>9} {:>8} {:>8} {:>8} {:>8}", "", "rate/s", "bytes", "p50", "p90", "p99", "most");
-    let gzip = "accept-encoding: gzip\r\n".to_owned();
+    println!("{targets} targets, {seconds} s each, median of {rounds} rounds; milliseconds");
+    println!(
+        "{:<44} {:>6} {:>9} {:>8} {:>8} {:>8} {:>8} {:>9}",
+        "", "rate/s", "bytes", "p50", "p90", "p99", "most", "p99/empty"
+    );
     for rate in [200, 1000] {
-        // A step ends once a minute: what is known is asked for last.
-        let known = || format!("if-none-match: {}\r\n", asking.block_on(tag(ours)));
-        for (what, to, path, headers) in [
-            ("empty axum handler", empty, "/", String::new()),
-            ("axum handler of the same bytes", fixed, "/", String::new()),
-            ("/api/v1/predictions", ours, "/api/v1/predictions", String::new()),
-            ("/api/v1/predictions, gzip", ours, "/api/v1/predictions", gzip.clone()),
-            ("/api/v1/predictions, known already (304)", ours, "/api/v1/predictions", String::from("known")),
-        ] {
-            let headers = if headers == "known" { known() } else { headers };
-            let request = format!("GET {path} HTTP/1.1\r\nhost: {to}\r\n{headers}\r\n");
-            let (mut times, bytes) = asking.block_on(load(to, request, rate, seconds));
-            times.sort();
-            let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
-            println!(
-                "{what:<44} {rate:>6} {bytes:>9} {:>8.2} {:>8.2} {:>8.2} {:>8.2}",
-                at(0.5),
-                at(0.9),
-                at(0.99),
-                at(1.0)
-            );
+        let mut rows = [const { (0, Vec::new()) }; HANDLERS.len()];
+        for _ in 0..rounds {
+            // A step ends once a minute: what is known is asked for last.
+            let known = asking.block_on(tag(ours));
+            for (handler, (bytes, figures)) in HANDLERS.iter().zip(&mut rows) {
+                let (to, path, header) = match handler {
+                    Handler::Empty => (empty, "/", String::new()),
+                    Handler::SameBytes => (fixed, "/", String::new()),
+                    Handler::Plain => (ours, PREDICTIONS, String::new()),
+                    Handler::Gzip => (ours, PREDICTIONS, "accept-encoding: gzip\r\n".to_owned()),
+                    Handler::Known => (ours, PREDICTIONS, format!("if-none-match: {known}\r\n")),
+                };
+                let request = format!("GET {path} HTTP/1.1\r\nhost: {to}\r\n{header}\r\n");
+                let (mut times, size) = asking.block_on(load(to, request, rate, seconds));
+                times.sort();
+                let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
+                *bytes = size;
+                figures.push([at(0.5), at(0.9), at(0.99), at(1.0)]);
+            }
+        }
+        let median = |figures: &[[f64; 4]], which: usize| {
+            let mut all: Vec<f64> = figures.iter().map(|of_round| of_round[which]).collect();
+            all.sort_by(f64::total_cmp);
+            all[all.len() / 2]
+        };
+        let of_empty = median(&rows[0].1, 2);
+        for (handler, (bytes, figures)) in HANDLERS.iter().zip(&rows) {
+            let [p50, p90, p99, most] = [0, 1, 2, 3].map(|which| median(figures, which));
+            let (name, ratio) = (handler.name(), p99 / of_empty);
+            println!("{name:<44} {rate:>6} {bytes:>9} {p50:>8.2} {p90:>8.2} {p99:>8.2} {most:>8.2} {ratio:>9.1}");
         }
     }
     std::process::exit(0)
+}
+
+const PREDICTIONS: &str = "/api/v1/predictions";
+
+#[derive(Clone, Copy)]
+enum Handler {
+    Empty,
+    SameBytes,
+    Plain,
+    Gzip,
+    Known,
+}
+
+/// The empty one first: the others are compared with it.
+const HANDLERS: [Handler; 5] = [Handler::Empty, Handler::SameBytes, Handler::Plain, Handler::Gzip, Handler::Known];
+
+impl Handler {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Empty => "empty axum handler",
+            Self::SameBytes => "axum handler of the same bytes",
+            Self::Plain => PREDICTIONS,
+            Self::Gzip => "/api/v1/predictions, gzip",
+            Self::Known => "/api/v1/predictions, known already (304)",
+        }
+    }
 }
 
 async fn serve(folder: &std::path::Path) -> SocketAddr {
@@ -117,23 +157,26 @@ async fn plain(body: Vec<u8>) -> SocketAddr {
 
 async fn body_of(from: SocketAddr) -> Vec<u8> {
     let mut connection = BufReader::new(TcpStream::connect(from).await.unwrap());
-    ask(&mut connection, &format!("GET /api/v1/predictions HTTP/1.1\r\nhost: {from}\r\n\r\n")).await.1
+    let (_, length) = ask(&mut connection, &format!("GET {PREDICTIONS} HTTP/1.1\r\nhost: {from}\r\n\r\n")).await;
+    let mut body = vec![0; length];
+    connection.read_exact(&mut body).await.unwrap();
+    body
 }
 
 async fn tag(from: SocketAddr) -> String {
     let mut connection = BufReader::new(TcpStream::connect(from).await.unwrap());
-    ask(&mut connection, &format!("GET /api/v1/predictions HTTP/1.1\r\nhost: {from}\r\n\r\n")).await.0
+    ask(&mut connection, &format!("GET {PREDICTIONS} HTTP/1.1\r\nhost: {from}\r\n\r\n")).await.0
 }
 
-/// One request over an open connection: its tag and its body.
-async fn ask(connection: &mut BufReader<TcpStream>, request: &str) -> (String, Vec<u8>) {
+/// One request over an open connection: the answer's tag and how long its body is, which comes next.
+async fn ask(connection: &mut BufReader<TcpStream>, request: &str) -> (String, usize) {
     connection.get_mut().write_all(request.as_bytes()).await.unwrap();
     let (mut length, mut tag, mut line) = (0, String::new(), String::new());
     loop {
         line.clear();
         connection.read_line(&mut line).await.unwrap();
         if line.trim().is_empty() {
-            break;
+            return (tag, length);
         }
         let (name, value) = line.split_once(':').unwrap_or_default();
         match name.to_ascii_lowercase().as_str() {
@@ -142,9 +185,17 @@ async fn ask(connection: &mut BufReader<TcpStream>, request: &str) -> (String, V
             _ => {}
         }
     }
-    let mut body = vec![0; length];
-    connection.read_exact(&mut body).await.unwrap();
-    (tag, body)
+}
+
+/// Reads so many bytes and keeps none: a client that makes room for half a megabyte anew each time waits for the room.
+async fn read_through(connection: &mut BufReader<TcpStream>, length: usize) {
+    let mut left = length;
+    while left > 0 {
+        let read = connection.fill_buf().await.unwrap().len().min(left);
+        assert!(read > 0, "the connection ended {left} bytes early");
+        connection.consume(read);
+        left -= read;
+    }
 }
 
 async fn load(to: SocketAddr, request: String, rate: u64, seconds: u64) -> (Vec<Duration>, usize) {
@@ -167,7 +218,8 @@ async fn load(to: SocketAddr, request: String, rate: u64, seconds: u64) -> (Vec<
                 } else {
                     due
                 };
-                bytes = ask(&mut open, &request).await.1.len();
+                bytes = ask(&mut open, &request).await.1;
+                read_through(&mut open, bytes).await;
                 times.push(from.elapsed());
                 number += CONNECTIONS;
             }

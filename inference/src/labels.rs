@@ -224,6 +224,20 @@ impl AppState {
         Ok(stored)
     }
 
+    /// Stores what an alert says, once; `false` where that was said before.
+    pub(crate) async fn add_alert_label(&self, alert: Option<&str>, new: &NewFeedback) -> Result<bool, AppError> {
+        check_note(new.note.as_deref())?;
+        let keep = match &new.subject {
+            FeedbackSubject::Prediction { prediction_id } => self.0.scorer.recent(prediction_id),
+            _ => None,
+        };
+        let stored = self.0.store.add_alert_label(alert, new, keep.as_slice(), self.now()).await?;
+        if let Some(label) = &stored {
+            self.0.metrics.labels(label.verdict, label.source);
+        }
+        Ok(stored.is_some())
+    }
+
     /// Takes a label back; `false` where there was none. What spoke before it speaks again.
     pub async fn delete_feedback(&self, id: &str) -> Result<bool, AppError> {
         Ok(self.take_back(&[id.to_owned()]).await? == 1)

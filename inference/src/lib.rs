@@ -45,6 +45,7 @@ mod checkpoint;
 mod delivery;
 mod door;
 mod error;
+mod expected;
 mod footprint;
 mod http;
 mod labels;

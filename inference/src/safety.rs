@@ -6,14 +6,14 @@ use std::time::Duration;
 use forewarn_features::Calendar;
 use forewarn_models::guardrails::{Guardrails, Held, Maintenance};
 use forewarn_models::ladder::Rung;
-use forewarn_schema::{Mode, RequestStatus, Timestamp};
+use forewarn_schema::{Mode, Timestamp};
 use serde::Serialize;
 
 use crate::access::caller;
 use crate::app::{AppState, check_note};
 use crate::error::AppError;
 use crate::maintenance::MaintenanceWindow;
-use crate::state::{Silence, Stop, StoredMode, word};
+use crate::state::{Limits, Silence, Stop, StoredMode, word};
 
 /// Silences that are not over; more are a mistake of a script.
 const MOST_SILENCES: usize = 1000;
@@ -104,7 +104,7 @@ impl AppState {
             held: self.0.scorer.holding(),
             max_per_hour: options.max_per_hour,
             max_workloads: options.max_workloads,
-            under_way: self.under_way(now).await?.into_iter().collect(),
+            under_way: self.0.store.under_way(now).await?.into_iter().collect(),
             maintenance: options.maintenance.clone(),
             silences: self.0.store.silences(now).await?,
         })
@@ -223,7 +223,8 @@ impl AppState {
             maintenance: self.maintenance(&[at, now]).await?,
             max_per_hour: options.max_per_hour,
             max_workloads: options.max_workloads,
-            under_way: self.under_way(now).await?,
+            under_way: self.0.store.under_way(now).await?,
+            made_this_hour: Some(self.0.store.made_in_hour(at).await?),
             modes: modes.into_iter().map(|m| self.0.options.autonomy.capped(m)).collect(),
             caps: self.0.options.autonomy.caps(),
         })
@@ -247,16 +248,10 @@ impl AppState {
         Ok(all)
     }
 
-    /// Workloads with a request, not a dry run, that is open or approved and has not expired.
-    async fn under_way(&self, now: Timestamp) -> Result<std::collections::BTreeSet<String>, AppError> {
-        const MOST: u32 = 10_000;
-        let in_sight = self.0.store.requests_in_sight(Timestamp::from_millis(i64::MAX), MOST).await?;
-        let alive = in_sight.into_iter().filter(|stored| {
-            matches!(stored.status, RequestStatus::Open | RequestStatus::Approved)
-                && stored.request.expires_at > now
-                && stored.request.mode != Mode::DryRun
-        });
-        Ok(alive.map(|stored| stored.request.service).collect())
+    /// What requests have to find room under when they are stored.
+    pub(crate) fn limits(&self) -> Limits {
+        let SafetyOptions { max_per_hour, max_workloads, .. } = self.0.options.safety;
+        Limits { max_per_hour, max_workloads, now: self.now() }
     }
 }
 

@@ -20,6 +20,7 @@ use forewarn_models::{Engine, EngineOutput, ModelBundle, TargetView};
 use forewarn_schema::{Mode, Prediction, RemediationRequest, Step, Timestamp};
 
 use crate::error::AppError;
+use crate::expected::Expected;
 use crate::footprint::Footprint;
 use crate::http::Rendered;
 use crate::outcomes::{Announcement, Watched};
@@ -45,6 +46,7 @@ pub(crate) struct Scorer {
     /// Candidates that score beside; taken after `engine` where both are.
     challengers: Mutex<Option<Challengers>>,
     watched: Mutex<Watched>,
+    expected: Mutex<Expected>,
 }
 
 /// What is told of the last step, so that nobody who asks waits for one that is under way.
@@ -98,7 +100,17 @@ impl Scorer {
             last_series: AtomicUsize::new(0),
             told: Mutex::default(),
             challengers: Mutex::default(),
+            expected: Mutex::default(),
         }
+    }
+
+    /// See [`Expected`].
+    pub(crate) fn expect(&self, seen: Vec<ServiceMemory>) {
+        *self.expected() = Expected::new(seen);
+    }
+
+    fn expected(&self) -> MutexGuard<'_, Expected> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A secret of this process: who cannot know it cannot make two label sets look the same. It decides no result.
@@ -141,6 +153,13 @@ impl Scorer {
         let steps = self.live_mut().step(at).map_err(|e| AppError::Internal { source: Box::new(e) })?;
         let mut engine = self.engine();
         engine.set_guardrails(guardrails);
+        let come = self.expected().come(at, &steps);
+        for memory in come {
+            if let Some(challengers) = &mut *self.challengers() {
+                challengers.remember(&memory);
+            }
+            engine.remember(memory);
+        }
         let output = engine.step(at, &steps);
         if let Some(challengers) = &mut *self.challengers() {
             challengers.step(at, &steps);
@@ -150,6 +169,16 @@ impl Scorer {
         told.held_back.clone_from(engine.held_back());
         told.holding = engine.holding();
         Ok(output)
+    }
+
+    /// What the last step said, without the requests that there turned out to be no room for; those are held back.
+    pub(crate) fn withdraw(&self, said: EngineOutput, refused: &BTreeMap<String, HeldBy>) -> EngineOutput {
+        let mut engine = self.engine();
+        engine.withdraw(&said, refused);
+        let mut told = self.told();
+        told.held_back.clone_from(engine.held_back());
+        told.holding = engine.holding();
+        said.without(refused).into_owned()
     }
 
     fn measure(&self) -> Footprint {
@@ -401,6 +430,13 @@ impl Scorer {
     pub(crate) fn remove_challenger(&self, service: &str) {
         if let Some(challengers) = &mut *self.challengers() {
             challengers.remove(service);
+        }
+    }
+
+    /// The same of challengers, see [`adopt`](Self::adopt).
+    pub(crate) fn adopt_challengers(&self, at: Timestamp, asked: &[RemediationRequest]) {
+        if let Some(challengers) = &mut *self.challengers() {
+            challengers.adopt(at, asked);
         }
     }
 

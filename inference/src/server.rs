@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use forewarn_features::SignalSet;
 use forewarn_features::live::LiveSignals;
+use forewarn_models::scorer::ServiceMemory;
 use forewarn_models::{Engine, EngineOutput, ModelRegistry};
 use forewarn_schema::{Prediction, Timestamp};
 use tokio::net::TcpListener;
@@ -29,7 +30,7 @@ use crate::options::ServerOptions;
 use crate::pull::Pulling;
 use crate::rates::Rate;
 use crate::scoring::{Schedule, Scorer, blocking};
-use crate::state::{ServerLock, StateError, StateStore};
+use crate::state::{ServerLock, StateError, StateStore, StoredStep};
 
 /// Requests this old may still cover an episode or count against a service's weekly budget.
 const REMEMBERED: Duration = Duration::from_secs(7 * 86_400);
@@ -168,6 +169,12 @@ impl Server {
         stepper.last = Some(checkpoint.at());
         let scorer = Arc::clone(&self.app.0.scorer);
         blocking(move || checkpoint.show(&scorer)).await.is_ok()
+    }
+
+    /// What was seen of workloads that may be others': each is gone on with when the first sample of it comes, and nothing is said of
+    /// it before.
+    pub fn expect(&self, seen: Vec<ServiceMemory>) {
+        self.app.0.scorer.expect(seen);
     }
 
     /// Where it listens.
@@ -354,6 +361,7 @@ impl ServerHandle {
         let announced = self.app.0.store.requests_since(self.app.now() - REMEMBERED).await?;
         let announced: Vec<_> = announced.into_iter().map(|stored| stored.request).collect();
         self.app.0.scorer.adopt(self.app.now(), &announced);
+        self.app.adopt_shadows().await?;
         self.app.0.scorer.watched().recall_again();
         lead();
         self.app.0.outbox.notify_one();
@@ -375,8 +383,9 @@ impl ServerHandle {
             let url = format!("{}/api/v1/requests/{}/outcome", shared.public_url, request.id);
             request.outcome_url.get_or_insert(url);
         }
-        let fresh = match shared.store.save_step(&output, shared.options.webhook.is_some()).await {
-            Ok(fresh) => fresh,
+        let (announce, limits) = (shared.options.webhook.is_some(), self.app.limits());
+        let StoredStep { fresh, refused } = match shared.store.save_step(&output, announce, &limits).await {
+            Ok(stored) => stored,
             Err(error) if error.is_not_leading() => {
                 shared.leadership.watch(&shared.store);
                 shared.metrics.step(false);
@@ -390,6 +399,10 @@ impl ServerHandle {
                 return false;
             }
         };
+        if !refused.is_empty() {
+            tracing::info!(?refused, "others asked meanwhile, held back");
+            output = shared.scorer.withdraw(output, &refused);
+        }
         for request in output.requests.iter().filter(|request| fresh.contains(&request.id)) {
             tracing::info!(request_id = %request.id, service = %request.service, kind = %request.kind, "request emitted");
             shared.metrics.request(request);

@@ -17,7 +17,7 @@ use forewarn_schema::{Direction, Prediction, RemediationRequest, Timestamp};
 use crate::app::{AppState, ServiceModel};
 use crate::error::{AppError, chain};
 use crate::scoring::blocking;
-use crate::state::{KeptBreach, KeptPeriod, ShadowStep};
+use crate::state::{KeptBreach, KeptPeriod, ShadowStep, StateError};
 
 /// Of each target a pair is kept so often.
 const KEPT_EVERY: Duration = Duration::from_secs(600);
@@ -76,6 +76,11 @@ impl Challengers {
         let said = self.engine.step(at, &steps);
         self.targets = said.predictions.len();
         self.said = Some((at, said));
+    }
+
+    /// Up to `at` nothing but `asked` would have been asked for.
+    pub(crate) fn adopt(&mut self, at: Timestamp, asked: &[RemediationRequest]) {
+        self.engine.adopt(at, asked);
     }
 
     pub(crate) fn take(&mut self) -> Option<(Timestamp, EngineOutput)> {
@@ -188,6 +193,19 @@ impl AppState {
         self.model(service).await
     }
 
+    /// Challengers go on from what is stored of what they would have asked for: another server led until now, and what this one's said
+    /// meanwhile was not kept.
+    pub(crate) async fn adopt_shadows(&self) -> Result<(), StateError> {
+        let shared = &self.0;
+        let slots: Vec<Slot> = shared.shadows.slots().values().filter(|slot| slot.refused.is_none()).cloned().collect();
+        let mut asked = Vec::new();
+        for Slot { shadow, .. } in slots {
+            asked.extend(shared.store.shadow_requests(&shadow.service, &period(&shadow)).await?);
+        }
+        shared.scorer.adopt_challengers(self.now(), &asked);
+        Ok(())
+    }
+
     async fn begin_shadow(&self, shadow: &Shadow) -> Result<(), AppError> {
         let shared = &self.0;
         let bundle = Arc::new(shared.registry.load(&shadow.service, &shadow.version).await?);
@@ -262,6 +280,10 @@ impl AppState {
     /// Compares a challenger whose period is over with what served, and promotes it or does not.
     async fn end_shadow(&self, shadow: &Shadow, at: Timestamp) -> Result<(), AppError> {
         let (shared, service, version) = (&self.0, &shadow.service, &shadow.version);
+        // The server that led before may have ended it, and somebody rolled back since.
+        if shared.registry.shadow(service).await?.as_ref() != Some(shadow) {
+            return self.follow_shadows().await;
+        }
         let kept = shared.store.shadow_period(service, &period(shadow)).await?;
         let announced = shared.store.requests_since(shadow.since).await?;
         let announced: Vec<_> =

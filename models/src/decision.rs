@@ -227,6 +227,24 @@ impl RequestPolicy {
         }
     }
 
+    /// Takes back a request of the last step that there turned out to be no room for: others asked meanwhile. Its workload is held back
+    /// `by` that from then on and stays due, as if [`decide`](Self::decide) had said so.
+    pub fn withdraw(&mut self, request: &RemediationRequest, by: HeldBy) {
+        let at = request.at;
+        for ((service, signal, labels), episode) in &mut self.episodes {
+            if episode.announced == Some(at) && concerns(request, service, signal, labels) {
+                (episode.covered, episode.announced) = (false, None);
+            }
+        }
+        if let Some(emitted) = self.emitted.get_mut(&request.service)
+            && let Some(place) = emitted.iter().rposition(|t| *t == at)
+        {
+            emitted.remove(place);
+        }
+        let workload = (request.service.clone(), request.signal.clone(), request.labels.without(&["pod"]));
+        self.hold(at, workload, by, &BTreeMap::new());
+    }
+
     /// Marks the predictions that emit a request, appends one for a workload where several targets
     /// share it, and returns the requests. `predictions` are all of one time.
     pub fn decide(&mut self, at: Timestamp, predictions: &mut Vec<Prediction>) -> Vec<Announcement> {

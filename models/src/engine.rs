@@ -1,6 +1,7 @@
 //! The one code path: steps in, predictions and requests out. The server runs it live, a backtest
 //! replays history through it; given the same steps and models both say the same, bit for bit.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +46,31 @@ pub struct EngineOutput {
     pub requests: Vec<RemediationRequest>,
     /// What is due, is held back, and was not before, or not for this reason.
     pub held: Vec<Held>,
+}
+
+impl EngineOutput {
+    /// As if the requests of these ids had not been made: their predictions name none, and those of a whole workload are not there.
+    #[must_use]
+    pub fn without<T>(&self, requests: &BTreeMap<String, T>) -> Cow<'_, Self> {
+        if requests.is_empty() {
+            return Cow::Borrowed(self);
+        }
+        let mut output = self.clone();
+        let (dropped, kept) = output.requests.into_iter().partition(|request| requests.contains_key(&request.id));
+        output.requests = kept;
+        for request in dropped as Vec<RemediationRequest> {
+            let is_member = |p: &Prediction| {
+                p.service == request.service
+                    && p.signal == request.signal
+                    && *p.labels != request.labels
+                    && p.labels.without(&["pod"]) == request.labels
+            };
+            let was_shared = self.predictions.iter().any(is_member);
+            output.predictions.retain(|p| !was_shared || p.id != request.prediction_id);
+            output.predictions.iter_mut().filter(|p| p.id == request.prediction_id).for_each(|p| p.request_id = None);
+        }
+        Cow::Owned(output)
+    }
 }
 
 /// Everything to draw of one target.
@@ -199,6 +225,18 @@ impl Engine {
     pub fn step(&mut self, at: Timestamp, steps: &[ServiceStep]) -> EngineOutput {
         self.observe(at, steps);
         self.predict(at)
+    }
+
+    /// Takes back requests of the last step that there turned out to be no room for, by their ids: they are due and held back. `said` is
+    /// what that step said.
+    pub fn withdraw(&mut self, said: &EngineOutput, refused: &BTreeMap<String, HeldBy>) {
+        for request in &said.requests {
+            let Some(by) = refused.get(&request.id) else { continue };
+            self.policy.withdraw(request, *by);
+            if let Some(watch) = &mut self.watch {
+                watch.forget(&request.id);
+            }
+        }
     }
 
     /// How one target grows now, see [`ServiceScorer::classes`].

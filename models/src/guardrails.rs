@@ -22,6 +22,8 @@ pub struct Guardrails {
     pub max_workloads: Option<u32>,
     /// Workloads with a request, not a dry run, that is open or approved.
     pub under_way: BTreeSet<String>,
+    /// Requests within the last hour of everybody who asks of these workloads; `None`: nobody else does, so that one's own count.
+    pub made_this_hour: Option<usize>,
     /// By service and playbook ([`NO_PLAYBOOK`] where there is none), where it is not the default.
     pub modes: BTreeMap<(String, String), Mode>,
     /// The most that a playbook may, by its name, whatever is set or the default.
@@ -93,7 +95,8 @@ pub struct Held {
 }
 
 /// What is left of the limits within one step.
-pub(crate) struct Room<'a> {
+#[derive(Debug)]
+pub struct Room<'a> {
     guardrails: &'a Guardrails,
     in_this_hour: usize,
     under_way: BTreeSet<String>,
@@ -102,13 +105,15 @@ pub(crate) struct Room<'a> {
 }
 
 impl<'a> Room<'a> {
-    pub(crate) fn new(guardrails: &'a Guardrails, in_this_hour: usize) -> Self {
+    /// Before the step's first request; `own`: requests that the asking engine made within the last hour.
+    pub fn new(guardrails: &'a Guardrails, own: usize) -> Self {
         let (under_way, of_service) = (guardrails.under_way.clone(), BTreeMap::new());
+        let in_this_hour = guardrails.made_this_hour.unwrap_or(own);
         Self { guardrails, in_this_hour, under_way, of_service }
     }
 
     /// Takes the room that one request needs, or says what holds it back. `budget_left`: of the service, before this step.
-    pub(crate) fn take(&mut self, service: &str, mode: Mode, budget_left: usize) -> Option<HeldBy> {
+    pub fn take(&mut self, service: &str, mode: Mode, budget_left: usize) -> Option<HeldBy> {
         let Guardrails { stopped, maintenance, max_per_hour, max_workloads, .. } = self.guardrails;
         let acts = mode != Mode::DryRun;
         let made = self.of_service.get(service).copied().unwrap_or(0);

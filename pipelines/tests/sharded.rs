@@ -13,11 +13,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use forewarn_schema::{LabelSet, Step, Timestamp};
 use forewarn_testkit::exporter::{LeakParams, LeakingExporter};
-use forewarn_testkit::http::{Response, TinyServer};
-use forewarn_testkit::servers;
+use forewarn_testkit::http::{self, Response, TinyServer};
+use forewarn_testkit::tsdb::{BlockOptions, BlockWriter, ulid};
+use forewarn_testkit::{remote_write, servers};
 use serde_json::Value;
 use support::Serving;
 
@@ -181,4 +183,61 @@ fn every_workload_is_scored_by_one_shard_and_as_one_server_would() {
     for checkpoint in ["0", "1", "default"] {
         assert!(dir.path().join(format!("store/serving/{checkpoint}.checkpoint")).exists(), "{checkpoint}");
     }
+}
+
+#[test]
+fn a_shard_that_starts_from_the_dataset_speaks_of_its_own_workloads_alone() {
+    const STEP: Duration = Duration::from_secs(5);
+    let dir = tempfile::tempdir().unwrap();
+    let now = || {
+        Timestamp::from_millis(
+            i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap(),
+        )
+    };
+    // An hour of two services up to now.
+    let end = now().align_down(Step::new(STEP).unwrap());
+    let block = dir.path().join("tsdb");
+    fs::create_dir(&block).unwrap();
+    let mut writer = BlockWriter::create(&block, BlockOptions::new(ulid(1_767_571_200_000, 1))).unwrap();
+    for name in ["hikaricp_connections_active", "hikaricp_connections_max"] {
+        for service in ["cart", "mail"] {
+            let labels = [("__name__", name), ("pod", service), ("service", service)];
+            let value = |i: i64| if name.ends_with("max") { 100.0 } else { 20.0 + (i % 5) as f64 };
+            let samples: Vec<(i64, f64)> = (0..720).map(|i| (end.millis() - (720 - i) * 5000, value(i))).collect();
+            writer.floats(&LabelSet::from(labels), &samples).unwrap();
+        }
+    }
+    writer.finish().unwrap();
+    let here = dir.path().display();
+    let config = dir.path().join("shard.toml");
+    let text = format!(
+        "[store]\nurl = \"file://{here}/store\"\nstate = \"sqlite://{here}/state-0.db\"\n\
+         [dataset]\nstep = \"5s\"\nhistory = \"1h\"\n\
+         [[source]]\nname = \"shop\"\nkind = \"blocks\"\nurl = \"file://{here}/tsdb\"\n\
+         [signals]\npresets = [\"hikaricp\"]\n[serve]\nshard = \"0\"\nlateness = \"1s\"\n"
+    );
+    fs::write(&config, text).unwrap();
+    let range = ["--from", &(end - Duration::from_secs(3600)).to_rfc3339(), "--to", &end.to_rfc3339()];
+    support::run(&[&["pull"], &range[..]].concat(), Some(&config)).expect_code(0);
+    let serving = Serving::start(&config, servers::spare_port().unwrap());
+
+    // Its Prometheus sends it one of them.
+    let (mut spoken_of, mut known) = (BTreeSet::new(), false);
+    let until = Instant::now() + Duration::from_secs(60);
+    while !known {
+        assert!(Instant::now() < until, "it says nothing, or as if it had seen nothing: {spoken_of:?}");
+        let series = |name: &str, value: f64| {
+            (LabelSet::from([("__name__", name), ("pod", "cart"), ("service", "cart")]), value)
+        };
+        let scrape = [series("hikaricp_connections_active", 21.0), series("hikaricp_connections_max", 100.0)];
+        let body = remote_write::encode_scrape(now(), &scrape);
+        http::post(&format!("{}/api/v1/write", serving.url), &remote_write::HEADERS, &body).unwrap();
+        for prediction in serving.get("/api/v1/predictions").as_array().unwrap() {
+            spoken_of.insert(prediction["service"].as_str().unwrap().to_owned());
+            let one = serving.get(&format!("/api/v1/predictions/{}", prediction["id"].as_str().unwrap()));
+            known |= one["target"]["history"].as_array().is_some_and(|history| history.len() > 300);
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(spoken_of.into_iter().collect::<Vec<_>>(), ["cart"]);
 }

@@ -39,7 +39,7 @@ pub use calibration::{CalibrationChart, CalibrationPoint, calibration_chart};
 pub use forewarn_schema::{BandPoint, FanPoint};
 pub use histogram::{Histogram, histogram};
 pub use ranges::{Range, RangeChart, RangeGroup, range_chart};
-pub use time_chart::{BreachInterval, Limit, Line, Marker, MarkerKind, Size, TimeChart, time_chart};
+pub use time_chart::{BreachInterval, Limit, Line, Marker, MarkerKind, Reading, Size, TimeChart, readings, time_chart};
 pub use unit::{Unit, format_day_time, format_utc};
 
 /// The style sheet that every chart needs once per document: class rules, and the custom properties

@@ -1,6 +1,8 @@
 //! The chart of a target: what was seen, what is normal at that time of the day, what is forecast, the
 //! limit, and when it will be reached. Times are UTC.
 
+mod reading;
+
 use std::time::Duration;
 
 use forewarn_schema::{BandPoint, FanPoint, Sample, TimeRange, Timestamp};
@@ -11,6 +13,8 @@ use crate::path::{Dot, Edge, area_path, line_path, runs, usual_gap};
 use crate::svg::{Anchor, Svg, bold_width, fitted, text_width};
 use crate::ticks::{time_ticks, value_ticks};
 use crate::unit::{Unit, format_day_time, format_utc};
+
+pub use self::reading::{Reading, readings};
 
 /// Width and height in pixels; less than 160 by 120 is drawn as 160 by 120, more than 4000 as 4000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

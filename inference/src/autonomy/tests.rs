@@ -219,7 +219,7 @@ impl World {
         }
         self.asked.extend(requests.iter().cloned());
         let output = EngineOutput { predictions: predictions.clone(), requests, held: Vec::new() };
-        self.store.save_step(&output, true).await.unwrap();
+        self.store.keep_step(&output, true).await.unwrap();
         self.store.expire(now).await.unwrap();
         let after = self.machine().after(time, &predictions, &as_default).await.unwrap();
         for finding in before.into_iter().chain(after) {

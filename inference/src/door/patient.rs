@@ -24,6 +24,9 @@ pub(super) enum Stream {
 /// One of the connections that there may be at a time.
 pub(crate) struct Connection {
     stream: Stream,
+    /// When something moved last.
+    moved: Instant,
+    /// Wakes when that may have been too long ago. Set anew only then: to set it at every move would take the timers' lock each time.
     idle: Pin<Box<Sleep>>,
     patience: Duration,
     _place: OwnedSemaphorePermit,
@@ -35,19 +38,23 @@ impl Connection {
     }
 
     fn with_patience(stream: Stream, place: OwnedSemaphorePermit, patience: Duration) -> Self {
-        Self { stream, idle: Box::pin(sleep(patience)), patience, _place: place }
+        Self { stream, moved: Instant::now(), idle: Box::pin(sleep(patience)), patience, _place: place }
     }
 
     /// What `done` says; an error where it waits and has waited for too long.
     fn patiently<T>(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if done.is_ready() {
-            self.idle.as_mut().reset(Instant::now() + self.patience);
+            self.moved = Instant::now();
             return done;
         }
-        match self.idle.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
+        while self.idle.as_mut().poll(cx).is_ready() {
+            let over = self.moved + self.patience;
+            if over <= Instant::now() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            self.idle.as_mut().reset(over);
         }
+        Poll::Pending
     }
 }
 

@@ -8,8 +8,8 @@
 //! - an alert of our own (see `delivery::alert`) that comes back says only what we said;
 //! - any other alert says nothing, and is counted.
 //!
-//! Alertmanager repeats a firing alert; a repetition adds nothing, also where somebody took back what the first one said. A
-//! resolved alert says nothing: a label is of when a breach came.
+//! Alertmanager repeats a firing alert; a repetition adds nothing, also where somebody took back what the first one said, and where
+//! several servers are told at the same instant. A resolved alert says nothing: a label is of when a breach came.
 
 use axum::Json;
 use axum::extract::State;
@@ -17,6 +17,7 @@ use axum::extract::rejection::JsonRejection;
 use forewarn_schema::{BreachKind, FeedbackSubject, LabelSource, Timestamp, Verdict};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -83,12 +84,18 @@ async fn take(app: &AppState, alert: &Alert) -> Result<&'static str, AppError> {
         judge(app, service, kind, alert.starts_at.unwrap_or_else(|| app.now())).await?
     };
     let note = label("alertname").map(|name| format!("alert {name}"));
-    let known = app.0.store.labels_of(&subject).await?;
-    if known.iter().any(|(label, _)| label.source == LabelSource::Alertmanager) {
-        return Ok("repeated");
+    let new = NewFeedback { subject, verdict, note, source: LabelSource::Alertmanager };
+    let first = app.add_alert_label(alert.identity().as_deref(), &new).await?;
+    Ok(if first { "labelled" } else { "repeated" })
+}
+
+impl Alert {
+    /// The same however often it is told and whoever of an HA pair tells it: what it is about and when it began. `None` where it does
+    /// not say when.
+    fn identity(&self) -> Option<String> {
+        let facts = serde_json::to_vec(&(self.starts_at?, &self.labels)).ok()?;
+        Some(Sha256::digest(&facts).iter().map(|byte| format!("{byte:02x}")).collect())
     }
-    app.add_feedback(NewFeedback { subject, verdict, note, source: LabelSource::Alertmanager }).await?;
-    Ok("labelled")
 }
 
 impl AlertMapping {

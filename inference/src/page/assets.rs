@@ -12,6 +12,7 @@ static STYLE: LazyLock<String> =
 const PAGE: &str = include_str!("../../templates/assets/page.js");
 const MORPH: &str = include_str!("../../templates/assets/morph.js");
 const KEYS: &str = include_str!("../../templates/assets/keys.js");
+const READING: &str = include_str!("../../templates/assets/reading.js");
 const ZOOM: &str = include_str!("../../templates/assets/zoom.js");
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const ICON: &str = include_str!("../../templates/assets/icon.svg");
@@ -28,6 +29,7 @@ pub(super) async fn file(Path(file): Path<String>) -> Response {
         "page.js" => (SCRIPT, PAGE),
         "morph.js" => (SCRIPT, MORPH),
         "keys.js" => (SCRIPT, KEYS),
+        "reading.js" => (SCRIPT, READING),
         "zoom.js" => (SCRIPT, ZOOM),
         "icon.svg" => ("image/svg+xml", ICON),
         _ => return StatusCode::NOT_FOUND.into_response(),

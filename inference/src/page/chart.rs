@@ -2,7 +2,7 @@
 //! the way (requests and labels).
 
 use forewarn_models::TargetView;
-use forewarn_plots::{BreachInterval, Limit, Line, Marker, Size, TimeChart, Unit, time_chart};
+use forewarn_plots::{BreachInterval, Limit, Line, Marker, Reading, Size, TimeChart, Unit, readings, time_chart};
 use forewarn_schema::{TimeRange, Timestamp};
 
 use super::words;
@@ -22,6 +22,32 @@ const NARROW: Size = Size { width: 344, height: 280 };
 pub(super) fn charts(view: &TargetView, unit: Unit, zoom: &Zoom, markers: &[Marker]) -> Charts {
     let draw = |size| time_chart(&chart(view, unit, zoom, markers, size));
     Charts { wide: draw(WIDE), narrow: draw(NARROW) }
+}
+
+/// One for every second pixel of the wide chart.
+const MOST_READINGS: usize = 480;
+
+/// What the chart says at one time after the other, for `reading.js`: an array of Unix milliseconds, height, and words.
+pub(super) fn readings_json(view: &TargetView, unit: Unit, zoom: &Zoom) -> Readings {
+    let readings = readings(&chart(view, unit, zoom, &[], WIDE), MOST_READINGS);
+    let newest = readings.iter().rposition(|reading| reading.is_past).unwrap_or(0);
+    let written = readings.iter().map(|Reading { at, height, text, .. }| {
+        // A thousandth of the height is less than a pixel.
+        let height = height.map(|share| (share * 1000.0).round() / 1000.0);
+        serde_json::json!([at.millis(), height, text])
+    });
+    // Nothing in it may end the element that holds it.
+    let json = serde_json::Value::from_iter(written).to_string().replace('<', "\\u003c");
+    Readings { json, last: readings.len().saturating_sub(1), newest }
+}
+
+/// See [`readings_json`].
+pub(super) struct Readings {
+    pub(super) json: String,
+    /// The place of the last one.
+    pub(super) last: usize,
+    /// The place of the last one that was seen.
+    pub(super) newest: usize,
 }
 
 fn chart(view: &TargetView, unit: Unit, zoom: &Zoom, markers: &[Marker], size: Size) -> TimeChart {

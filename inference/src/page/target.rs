@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use forewarn_plots::format_utc;
 
 use super::became::BecameBook;
-use super::chart;
+use super::chart::{self, Readings};
 use super::error::PageError;
 use super::filter::Query;
 use super::labels::LabelBook;
@@ -32,6 +32,8 @@ struct TargetPage {
     ranges: Vec<RangeChoice>,
     /// Between which times, where it is not a range back from now.
     zoomed: Option<String>,
+    /// The chart in words.
+    readings: Readings,
     requests: Vec<RequestCard>,
     prediction_id: String,
     made_at: String,
@@ -75,6 +77,7 @@ async fn page(app: &AppState, key: &str, query: &Query) -> Result<TargetPage, Ap
         zoomed: zoom.between(&target).map(|range| words::times(range.start, range.end)),
         service_href: format!("/?service={}", words::percent_encoded(&target.service)),
         path,
+        readings: chart::readings_json(&target, unit, &zoom),
         card: Card {
             has_heading: false,
             ..Card::new(prediction, app.signals(), charts, request_of(prediction, &requests), labels, now)

@@ -35,28 +35,44 @@ impl StateStore {
     ) -> Result<Vec<Feedback>, StateError> {
         const WHAT: &str = "store labels";
         let mut tx = self.begin(WHAT).await?;
-        for prediction in keep {
-            super::predictions::insert(&mut tx, prediction, None, &self.shard)
-                .await
-                .map_err(|e| self.failed(WHAT, e))?;
-        }
         let mut stored = Vec::with_capacity(new.len());
+        self.keep(&mut tx, keep).await?;
         for new in new {
-            let feedback = Feedback {
-                id: format!("f-{}", crate::unique_id::unique_id(now)),
-                subject: new.subject.clone(),
-                verdict: new.verdict,
-                note: new.note.clone(),
-                source: new.source,
-                who: crate::access::caller().to_string(),
-                created_at: now,
-            };
-            let about = about(&mut tx, &feedback.subject).await?;
-            insert(&mut tx, &feedback, about.as_ref()).await.map_err(|e| self.failed(WHAT, e))?;
-            stored.push(feedback);
+            stored.push(self.label_as(&mut tx, new_id(now), new, now).await?);
         }
         self.commit(tx, WHAT).await?;
         Ok(stored)
+    }
+
+    /// Keeps predictions that are about to be labelled.
+    pub(super) async fn keep(&self, tx: &mut Change, predictions: &[Prediction]) -> Result<(), StateError> {
+        for prediction in predictions {
+            let kept = super::predictions::insert(tx, prediction, None, &self.shard).await;
+            kept.map_err(|e| self.failed("keep what is labelled", e))?;
+        }
+        Ok(())
+    }
+
+    /// Stores one label under `id`.
+    pub(super) async fn label_as(
+        &self,
+        tx: &mut Change,
+        id: String,
+        new: &NewFeedback,
+        now: Timestamp,
+    ) -> Result<Feedback, StateError> {
+        let feedback = Feedback {
+            id,
+            subject: new.subject.clone(),
+            verdict: new.verdict,
+            note: new.note.clone(),
+            source: new.source,
+            who: crate::access::caller().to_string(),
+            created_at: now,
+        };
+        let about = about(tx, &feedback.subject).await?;
+        insert(tx, &feedback, about.as_ref()).await.map_err(|e| self.failed("store a label", e))?;
+        Ok(feedback)
     }
 
     /// Every label, in the order in which they came.
@@ -200,6 +216,10 @@ impl StateStore {
         self.commit(tx, WHAT).await?;
         Ok(moved)
     }
+}
+
+pub(super) fn new_id(now: Timestamp) -> String {
+    format!("f-{}", crate::unique_id::unique_id(now))
 }
 
 /// What a label of `subject` is about, where that has to be looked up; an error where it is not there.

@@ -2,6 +2,7 @@
 //! it (labels), in SQLite or PostgreSQL. A change is committed to disk before anything acts on it. Samples are not
 //! here: they live in memory.
 
+mod alert_labels;
 mod backup;
 mod database;
 mod dead_letters;
@@ -17,6 +18,7 @@ mod outbox;
 mod pointers;
 mod predictions;
 mod requests;
+mod room;
 mod safety;
 mod settlements;
 mod shadow;
@@ -45,7 +47,9 @@ pub use self::lock::ServerLock;
 pub use self::modes::StoredMode;
 pub(crate) use self::modes::word;
 pub(crate) use self::outbox::{Fate, OutboxEntry};
+pub(crate) use self::predictions::StoredStep;
 pub use self::requests::{Decision, Outcome, StoredRequest};
+pub(crate) use self::room::Limits;
 pub use self::safety::{Silence, Stop};
 pub(crate) use self::settlements::word as became_word;
 pub(crate) use self::shadow::{KeptBreach, KeptPeriod, ShadowStep};
@@ -145,6 +149,7 @@ impl StateStore {
             "DELETE FROM held WHERE at_ms < $1",
             "DELETE FROM sightings WHERE at_ms < $1",
             "DELETE FROM feedback WHERE taken_back_ms < $1",
+            "DELETE FROM alert_labels WHERE at_ms < $1 AND feedback_id NOT IN (SELECT id FROM feedback)",
             "DELETE FROM shadow_pairs WHERE at_ms < $1",
             "DELETE FROM shadow_requests WHERE at_ms < $1",
             "DELETE FROM shadow_breaches WHERE at_ms < $1",

@@ -1,11 +1,14 @@
 //! Which predictions are kept, and how they are read back.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use forewarn_models::EngineOutput;
+use forewarn_models::guardrails::HeldBy;
 use forewarn_schema::Prediction;
 use sqlx::Row;
 
+use super::room::{self, Limits};
 use super::{AnyRow, Change, StateError, StateStore, corrupt, plain};
 
 /// Less likely ones are kept only with a request or a label.
@@ -16,47 +19,66 @@ const KEPT_EVERY_MS: i64 = 600_000;
 const PATIENCE: Duration = Duration::from_secs(30);
 const STEP: &str = "store the predictions and requests of a step";
 
+/// What of a step was stored.
+#[derive(Debug, Default)]
+pub(crate) struct StoredStep {
+    /// Ids of the requests that are new.
+    pub(crate) fresh: Vec<String>,
+    /// Ids of those that there was no room for, and why.
+    pub(crate) refused: BTreeMap<String, HeldBy>,
+}
+
 impl StateStore {
     /// Stores what one step decided, all of it or nothing: its requests with the message that
     /// announces each (where `announce`), the predictions that emitted them, and of the others those
     /// with a probability of at least 0.5, at most one a target in 10 minutes; each of these, and a small sample of all, waits from
     /// then on to be settled. What was held back, and which services look unusual, is noted. What is stored already
-    /// stays as it is. Returns the ids of the requests that are new. Where another server leads it is
-    /// [`StateError::NotLeading`], and nothing is stored.
-    pub(crate) async fn save_step(&self, output: &EngineOutput, announce: bool) -> Result<Vec<String>, StateError> {
+    /// stays as it is. Requests that `limits` leave no room for are not stored, nor what else there is only because of them, and are
+    /// noted as held back. Where another server leads it is [`StateError::NotLeading`], and nothing is stored.
+    pub(crate) async fn save_step(
+        &self,
+        output: &EngineOutput,
+        announce: bool,
+        limits: &Limits,
+    ) -> Result<StoredStep, StateError> {
         // A machine that vanished answers nothing, and the next connection may lead to another one.
-        let stored = tokio::time::timeout(PATIENCE, self.store_step(output, announce)).await;
+        let stored = tokio::time::timeout(PATIENCE, self.store_step(output, announce, limits)).await;
         stored.unwrap_or_else(|_| Err(self.failed(STEP, sqlx::Error::PoolTimedOut)))
     }
 
-    async fn store_step(&self, output: &EngineOutput, announce: bool) -> Result<Vec<String>, StateError> {
+    async fn store_step(
+        &self,
+        output: &EngineOutput,
+        announce: bool,
+        limits: &Limits,
+    ) -> Result<StoredStep, StateError> {
         const WHAT: &str = STEP;
-        let likely = output.predictions.iter().filter(|p| p.breach_probability.get() >= KEPT_FROM);
-        let announced: Vec<&Prediction> = output
-            .predictions
-            .iter()
-            .filter(|p| p.request_id.is_some() || output.requests.iter().any(|r| r.prediction_id == p.id))
-            .collect();
-        let likely: Vec<&Prediction> = likely.collect();
-        let (unusual, sampled) = (super::week::unusual(output), crate::outcomes::sampled(&output.predictions));
-        let nothing = likely.is_empty() && output.requests.is_empty() && announced.is_empty() && sampled.is_none();
-        if nothing && unusual.is_empty() && output.held.is_empty() {
-            return Ok(Vec::new());
+        let is_kept = |p: &Prediction| p.breach_probability.get() >= KEPT_FROM || p.request_id.is_some();
+        let nothing = output.requests.is_empty() && !output.predictions.iter().any(is_kept);
+        let also_nothing = output.held.is_empty() && crate::outcomes::sampled(&output.predictions).is_none();
+        if nothing && also_nothing && super::week::unusual(output).is_empty() {
+            return Ok(StoredStep::default());
         }
         let mut tx = self.begin(WHAT).await?;
         self.fence(&mut tx, WHAT).await?;
-        let mut fresh = Vec::new();
-        for prediction in announced {
+        let refused = room::refuse(&mut tx, &output.requests, limits).await.map_err(|e| self.failed(WHAT, e))?;
+        let held = [output.held.as_slice(), &room::held(&output.requests, &refused)].concat();
+        let output: &EngineOutput = &output.without(&refused);
+        let announced = |p: &&Prediction| {
+            p.request_id.is_some() || output.requests.iter().any(|request| request.prediction_id == p.id)
+        };
+        for prediction in output.predictions.iter().filter(announced) {
             insert(&mut tx, prediction, None, &self.shard).await.map_err(|e| self.failed(WHAT, e))?;
         }
-        for prediction in likely {
+        for prediction in output.predictions.iter().filter(|p| p.breach_probability.get() >= KEPT_FROM) {
             let since = prediction.at.millis().saturating_sub(KEPT_EVERY_MS);
             insert(&mut tx, prediction, Some(since), &self.shard).await.map_err(|e| self.failed(WHAT, e))?;
         }
-        if let Some(prediction) = sampled {
+        if let Some(prediction) = crate::outcomes::sampled(&output.predictions) {
             super::unsettled::insert(&mut tx, prediction, &self.shard).await.map_err(|e| self.failed(WHAT, e))?;
         }
-        super::week::note(&mut tx, &unusual, &output.held).await.map_err(|e| self.failed(WHAT, e))?;
+        super::week::note(&mut tx, &super::week::unusual(output), &held).await.map_err(|e| self.failed(WHAT, e))?;
+        let mut fresh = Vec::new();
         for request in &output.requests {
             let target = output.predictions.iter().find(|p| p.id == request.prediction_id);
             let key = target.map_or_else(
@@ -71,7 +93,7 @@ impl StateStore {
             }
         }
         self.commit(tx, WHAT).await?;
-        Ok(fresh)
+        Ok(StoredStep { fresh, refused })
     }
 
     /// Keeps one prediction whatever its probability.

@@ -60,6 +60,13 @@ fn output(predictions: Vec<Prediction>, requests: Vec<RemediationRequest>) -> En
     EngineOutput { predictions, requests, held: Vec::new() }
 }
 
+impl StateStore {
+    /// A step that nothing limits: the ids of its requests that are new.
+    pub(crate) async fn keep_step(&self, output: &EngineOutput, announce: bool) -> Result<Vec<String>, StateError> {
+        Ok(self.save_step(output, announce, &Limits::default()).await?.fresh)
+    }
+}
+
 async fn in_memory() -> StateStore {
     StateStore::open("sqlite::memory:").await.unwrap()
 }
@@ -95,6 +102,7 @@ macro_rules! on_both {
     )* };
 }
 
+mod fleet;
 mod labels;
 
 on_both! {
@@ -103,7 +111,7 @@ async fn what_is_learnt_from_and_what_came_of_it_is_kept(store) {
     let caution = |min_probability| Caution { min_probability, persistence: 30, persistence_racing: 5 };
     let said = prediction("a", 60, 0.9);
     let asked = request(&said, 7200);
-    store.save_step(&output(vec![said.clone()], vec![asked.clone()]), false).await.unwrap();
+    store.keep_step(&output(vec![said.clone()], vec![asked.clone()]), false).await.unwrap();
     let reached = |seconds: i64| vec![Reached { caution: caution(0.55), at: at(seconds) }];
     for seconds in [60, 120] {
         let followed = Followed { request_id: asked.id.clone(), reached: reached(seconds) };
@@ -194,7 +202,7 @@ async fn what_was_held_back_and_who_looked_unusual_is_noted_once(store) {
         EngineOutput { held: vec![held(60)], ..output(vec![unusual], vec![]) }
     };
     for (second, score) in [(60, 0.9995), (120, 0.9999), (660, 0.9992), (1320, 0.5)] {
-        store.save_step(&step(second, score), true).await.unwrap();
+        store.keep_step(&step(second, score), true).await.unwrap();
     }
     let all = TimeRange { start: at(0), end: at(10_000) };
     assert_eq!(store.held_in(all).await.unwrap(), [held(60)]);
@@ -262,7 +270,7 @@ async fn a_mode_is_set_changed_and_given_back(store) {
 
 async fn a_message_that_was_refused_is_seen_and_sent_again(store) {
     let p = prediction("a", 60, 0.9);
-    store.save_step(&output(vec![p.clone()], vec![request(&p, 7200)]), true).await.unwrap();
+    store.keep_step(&output(vec![p.clone()], vec![request(&p, 7200)]), true).await.unwrap();
     let head = store.outbox_heads(10).await.unwrap().remove(0);
     store.outbox_tried(head.seq, &Fate::Refused { error: "410".to_owned() }, at(70)).await.unwrap();
     let dead = [MessageState::Refused, MessageState::Expired];
@@ -279,7 +287,7 @@ async fn a_message_that_was_refused_is_seen_and_sent_again(store) {
 async fn likely_predictions_are_kept_once_in_ten_minutes_a_target(store) {
     for minute in 0..25 {
         let step = vec![prediction("a", minute * 60, 0.9), prediction("b", minute * 60, 0.4)];
-        store.save_step(&output(step, vec![]), true).await.unwrap();
+        store.keep_step(&output(step, vec![]), true).await.unwrap();
     }
     let kept: Vec<_> = store.predictions(100).await.unwrap().iter().map(|p| (p.labels.to_string(), p.at)).collect();
     let a = r#"{pod="a"}"#.to_owned();
@@ -289,8 +297,8 @@ async fn likely_predictions_are_kept_once_in_ten_minutes_a_target(store) {
 async fn a_step_stored_twice_is_announced_once(store) {
     let p = prediction("a", 60, 0.2);
     let step = output(vec![p.clone()], vec![request(&p, 7200)]);
-    assert_eq!(store.save_step(&step, true).await.unwrap().len(), 1);
-    assert_eq!(store.save_step(&step, true).await.unwrap().len(), 0);
+    assert_eq!(store.keep_step(&step, true).await.unwrap().len(), 1);
+    assert_eq!(store.keep_step(&step, true).await.unwrap().len(), 0);
     assert_eq!(store.outbox_pending().await.unwrap(), 1);
     assert_eq!(store.prediction(&p.id).await.unwrap(), Some(p), "an unlikely one that emitted a request is kept");
 }
@@ -298,7 +306,7 @@ async fn a_step_stored_twice_is_announced_once(store) {
 async fn a_targets_messages_leave_in_order(store) {
     let (first, second, other) = (prediction("a", 60, 0.9), prediction("a", 6000, 0.9), prediction("b", 120, 0.9));
     for p in [&first, &other, &second] {
-        store.save_step(&output(vec![p.clone()], vec![request(p, 9000)]), true).await.unwrap();
+        store.keep_step(&output(vec![p.clone()], vec![request(p, 9000)]), true).await.unwrap();
     }
     let heads = store.outbox_heads(10).await.unwrap();
     let ids: Vec<_> = heads.iter().map(|e| e.event_id.clone()).collect();
@@ -314,7 +322,7 @@ async fn a_targets_messages_leave_in_order(store) {
 async fn a_decision_holds_and_an_expired_request_takes_none(store) {
     let (p, late) = (prediction("a", 60, 0.9), prediction("b", 60, 0.9));
     let step = output(vec![p.clone(), late.clone()], vec![request(&p, 7200), request(&late, 100)]);
-    store.save_step(&step, true).await.unwrap();
+    store.keep_step(&step, true).await.unwrap();
     let id = format!("r-{}", p.id);
     for _ in 0..2 {
         let stored = store.decide(&id, Decision::Approve, Some("go"), at(200), true).await.unwrap();
@@ -333,7 +341,7 @@ async fn a_decision_holds_and_an_expired_request_takes_none(store) {
 async fn old_predictions_go_unless_somebody_refers_to_them(store) {
     let (labelled, plain, requested) = (prediction("a", 60, 0.9), prediction("b", 60, 0.9), prediction("c", 60, 0.9));
     let step = vec![labelled.clone(), plain.clone(), requested.clone()];
-    store.save_step(&output(step, vec![request(&requested, 100)]), false).await.unwrap();
+    store.keep_step(&output(step, vec![request(&requested, 100)]), false).await.unwrap();
     let label = NewFeedback {
         subject: FeedbackSubject::Prediction { prediction_id: labelled.id.clone() },
         verdict: Verdict::Unclear,
@@ -349,7 +357,7 @@ async fn old_predictions_go_unless_somebody_refers_to_them(store) {
 
 async fn a_target_of_another_shard_is_left_to_its_leader(store) {
     let p = prediction("a", 60, 0.9);
-    store.save_step(&output(vec![p.clone()], vec![request(&p, 9000)]), true).await.unwrap();
+    store.keep_step(&output(vec![p.clone()], vec![request(&p, 9000)]), true).await.unwrap();
     let other = store.clone().of_shard("1");
     assert_eq!(other.outbox_heads(10).await.unwrap(), []);
     other.decide(&format!("r-{}", p.id), Decision::Approve, None, at(70), true).await.unwrap();
@@ -359,7 +367,7 @@ async fn a_target_of_another_shard_is_left_to_its_leader(store) {
 
 async fn a_try_that_ends_late_does_not_undo_a_delivery(store) {
     let p = prediction("a", 60, 0.9);
-    store.save_step(&output(vec![p.clone()], vec![request(&p, 9000)]), true).await.unwrap();
+    store.keep_step(&output(vec![p.clone()], vec![request(&p, 9000)]), true).await.unwrap();
     let seq = store.outbox_heads(1).await.unwrap()[0].seq;
     store.outbox_tried(seq, &Fate::Delivered, at(70)).await.unwrap();
     store.outbox_tried(seq, &Fate::Retry { error: "of a leader before".into() }, at(80)).await.unwrap();
@@ -368,7 +376,7 @@ async fn a_try_that_ends_late_does_not_undo_a_delivery(store) {
 
 async fn of_two_that_decide_at_once_one_does(store) {
     let p = prediction("a", 60, 0.9);
-    store.save_step(&output(vec![p.clone()], vec![request(&p, 9000)]), true).await.unwrap();
+    store.keep_step(&output(vec![p.clone()], vec![request(&p, 9000)]), true).await.unwrap();
     let id = format!("r-{}", p.id);
     let (yes, no) = tokio::join!(
         store.decide(&id, Decision::Approve, None, at(70), true),
@@ -384,7 +392,7 @@ async fn a_zero_byte_in_a_label_stops_nothing(store) {
     let mut p = prediction("a\0b", 60, 0.9);
     p.service = "ca\0rt".into();
     let step = output(vec![p.clone()], vec![request(&p, 9000)]);
-    assert_eq!(store.save_step(&step, true).await.unwrap().len(), 1);
+    assert_eq!(store.keep_step(&step, true).await.unwrap().len(), 1);
     assert_eq!(store.prediction(&p.id).await.unwrap(), Some(p.clone()), "the body is as it was");
     store.decide(&format!("r-{}", p.id), Decision::Reject, Some("no\0"), at(70), true).await.unwrap();
     assert_eq!(store.failure(), None);
@@ -460,16 +468,16 @@ async fn another_database_is_refused() {
 async fn a_leader_that_was_replaced_stores_nothing() {
     let Some(store) = on_server().await else { return };
     let (p, later) = (prediction("a", 60, 0.9), prediction("b", 120, 0.9));
-    store.save_step(&output(vec![p.clone()], vec![request(&p, 9000)]), true).await.unwrap();
+    store.keep_step(&output(vec![p.clone()], vec![request(&p, 9000)]), true).await.unwrap();
     let seen = store.leader().await.unwrap().unwrap();
     let term = store.take_lead("another", Some(&seen)).await.unwrap();
     let step = output(vec![later.clone()], vec![request(&later, 9000)]);
-    let refused = store.save_step(&step, true).await.unwrap_err();
+    let refused = store.keep_step(&step, true).await.unwrap_err();
     assert!(refused.is_not_leading(), "{refused}");
     assert_eq!(store.failure(), None, "that is no failure of the database");
     assert_eq!(store.prediction(&later.id).await.unwrap(), None);
     store.set_term(term);
-    store.save_step(&step, true).await.unwrap();
+    store.keep_step(&step, true).await.unwrap();
     assert!(store.prediction(&later.id).await.unwrap().is_some());
 }
 
@@ -482,7 +490,7 @@ async fn a_copy_under_load_is_of_one_instant_and_never_over_another_file() {
     let load = tokio::spawn(async move {
         for minute in 0..400 {
             let p = prediction("a", minute * 600, 0.9);
-            writing.save_step(&output(vec![p.clone()], vec![request(&p, 4_000_000_000)]), true).await.unwrap();
+            writing.keep_step(&output(vec![p.clone()], vec![request(&p, 4_000_000_000)]), true).await.unwrap();
         }
     });
     let copy = folder.path().join("copy #1 %41?.db");
@@ -534,7 +542,7 @@ on_both! {
         let likely = prediction("a", 600, 0.9);
         let asked = Prediction { request_id: Some("r".to_owned()), ..prediction("b", 600, 0.9) };
         let asking = request(&asked, 4200);
-        store.save_step(&output(vec![likely.clone(), asked.clone()], vec![asking]), false).await.unwrap();
+        store.keep_step(&output(vec![likely.clone(), asked.clone()], vec![asking]), false).await.unwrap();
         assert_eq!(store.due(at(600 + 3600)).await.unwrap(), [], "their horizon is not over");
         let due = store.due(at(600 + 3600 + 1800)).await.unwrap();
         let waiting: Vec<_> = due.iter().map(|one| (one.labels.get("pod").unwrap(), one.request_id.as_deref())).collect();
@@ -558,14 +566,14 @@ on_both! {
         assert_eq!(store.unsettled_count().await.unwrap(), 1);
         // The same step again asks for nothing that is settled.
         store.keep_prediction(&likely).await.unwrap();
-        store.save_step(&output(vec![likely], vec![]), false).await.unwrap();
+        store.keep_step(&output(vec![likely], vec![]), false).await.unwrap();
         assert_eq!(store.unsettled_count().await.unwrap(), 1);
         store.prune(at(100 * 86_400)).await.unwrap();
         assert_eq!(store.happenings_since(at(0)).await.unwrap(), []);
     }
 
     async fn each_shard_settles_what_it_said_itself(store) {
-        store.save_step(&output(vec![prediction("a", 600, 0.9)], vec![]), false).await.unwrap();
+        store.keep_step(&output(vec![prediction("a", 600, 0.9)], vec![]), false).await.unwrap();
         store.add_happenings(&[reached("a", 1200)], &[], at(1320)).await.unwrap();
         let other = store.clone().of_shard("1");
         assert_eq!(other.due(at(100_000)).await.unwrap(), []);
@@ -578,7 +586,7 @@ on_both! {
 async fn who_does_not_lead_settles_nothing() {
     let Some(store) = on_server().await else { return };
     let likely = prediction("a", 600, 0.9);
-    store.save_step(&output(vec![likely], vec![]), false).await.unwrap();
+    store.keep_step(&output(vec![likely], vec![]), false).await.unwrap();
     let one = store.due(at(100_000)).await.unwrap().remove(0);
     let settled = one.settled(forewarn_schema::Became::FalseAlarm, at(9000));
     store.set_term(None);

@@ -2,6 +2,7 @@
 // works by plain forms and links, and by loading it again.
 import { morph } from "./morph.js";
 import { keys } from "./keys.js";
+import { reading } from "./reading.js";
 import { zoom } from "./zoom.js";
 
 const EVERY_MS = 5_000;
@@ -27,6 +28,7 @@ function show(html) {
   // What moved in the tree has lost the focus on the way.
   if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
   zoom(swap);
+  reading();
   return page;
 }
 
@@ -213,5 +215,6 @@ $(".bar")?.append(pause);
 
 keys();
 zoom(swap);
+reading();
 setInterval(refresh, EVERY_MS);
 document.addEventListener("visibilitychange", refresh);

@@ -7,6 +7,7 @@
 mod labelling;
 mod operating;
 mod outcomes;
+mod reading;
 mod shop;
 mod using;
 mod webdriver;

@@ -108,6 +108,20 @@ impl Browser {
         self.post("/actions", json!({"actions": [{"type": "pointer", "id": "mouse", "actions": actions}]})).await;
     }
 
+    /// Moves the mouse onto the element that `selector` finds, to this share of its width and half of its height.
+    pub(crate) async fn hover(&self, selector: &str, share: f64) {
+        let script = format!(
+            "const e = document.querySelector({}); e.scrollIntoView({{block: 'center'}}); const b = e.getBoundingClientRect(); \
+             return [b.left, b.width, b.top + b.height / 2]",
+            json!(selector)
+        );
+        let place = self.script(&script).await;
+        let number = |i: usize| place[i].as_f64().unwrap();
+        let (x, y) = (number(0) + share * number(1), number(2));
+        let moved = json!({"type": "pointerMove", "duration": 0, "x": x.round() as i64, "y": y as i64});
+        self.post("/actions", json!({"actions": [{"type": "pointer", "id": "mouse", "actions": [moved]}]})).await;
+    }
+
     /// What the page has cost so far in script, style and layout, in seconds of the browser's main thread.
     pub(crate) async fn scripting_seconds(&self) -> f64 {
         self.devtools("Performance.enable", json!({})).await;

@@ -27,7 +27,7 @@ async fn leak(rig: &Rig, minutes: std::ops::Range<i64>, services: &[&str]) {
     }
 }
 
-async fn asked_for(rig: &Rig) -> Vec<String> {
+pub(crate) async fn asked_for(rig: &Rig) -> Vec<String> {
     let (_, requests) = rig.get("/api/v1/requests").await;
     let mut services: Vec<String> =
         requests.as_array().unwrap().iter().map(|r| r["service"].as_str().unwrap().to_owned()).collect();
@@ -35,7 +35,7 @@ async fn asked_for(rig: &Rig) -> Vec<String> {
     services
 }
 
-async fn held(rig: &Rig) -> Vec<(String, String)> {
+pub(crate) async fn held(rig: &Rig) -> Vec<(String, String)> {
     let (_, safety) = rig.get("/api/v1/safety").await;
     let text = |v: &Value| v.as_str().unwrap().to_owned();
     safety["held"].as_array().unwrap().iter().map(|h| (text(&h["service"]), text(&h["by"]))).collect()
@@ -46,7 +46,7 @@ async fn held_back(rig: &Rig, reason: &str) -> Option<f64> {
 }
 
 /// By when the leak of these services is announced, if nothing holds it back.
-const ANNOUNCED: i64 = 200;
+pub(crate) const ANNOUNCED: i64 = 200;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_outlives_a_restart_and_what_is_still_due_comes_after_it() {

@@ -18,7 +18,7 @@ async fn leads(rig: &Rig) -> bool {
 }
 
 /// Waits until `rig` leads; gives how long that took.
-async fn wait_to_lead(rig: &Rig) -> Duration {
+pub(crate) async fn wait_to_lead(rig: &Rig) -> Duration {
     let began = Instant::now();
     while !leads(rig).await {
         assert!(began.elapsed() < PATIENCE, "it does not take the lead");
@@ -28,7 +28,7 @@ async fn wait_to_lead(rig: &Rig) -> Duration {
 }
 
 /// The same minute of the same leak to each.
-async fn minute(rigs: &[&Rig], minute: i64) {
+pub(crate) async fn minute(rigs: &[&Rig], minute: i64) {
     let at = START + minute * 60;
     for rig in rigs {
         rig.set_now(at + LATENESS);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use forewarn_features::SignalSet;
 use forewarn_inference::{Checkpoint, Reach, Server, ServerHandle, ServerOptions, Webhook, WebhookSecret};
 use forewarn_models::decision::DecisionParams;
+use forewarn_models::scorer::ServiceMemory;
 use forewarn_models::{Engine, EngineOptions, ModelRegistry};
 use forewarn_schema::{LabelSet, Timestamp};
 use forewarn_testkit::remote_write::{HEADERS, encode_scrape};
@@ -64,6 +65,21 @@ pub(crate) async fn start_deciding(folder: &Path, decision: DecisionParams, seco
     let registry = ModelRegistry::open(&format!("file://{}", folder.join("store").display())).await.unwrap();
     let engine = Engine::new(Arc::clone(&signals), EngineOptions { decision, ..EngineOptions::default() });
     run(Server::bind(options, signals, engine, registry).await.unwrap(), now)
+}
+
+/// The same with an engine of the test's own, which expects what was seen of these services.
+pub(crate) async fn start_with(
+    folder: &Path,
+    (signals, engine): (Arc<SignalSet>, Engine),
+    seen: Vec<ServiceMemory>,
+    tweak: impl FnOnce(&mut ServerOptions),
+) -> Rig {
+    let now = Arc::new(AtomicI64::new(START));
+    let options = clocked(folder, &now, tweak);
+    let registry = ModelRegistry::open(&format!("file://{}", folder.join("store").display())).await.unwrap();
+    let server = Server::bind(options, signals, engine, registry).await.unwrap();
+    server.expect(seen);
+    run(server, now)
 }
 
 fn clocked(folder: &Path, now: &Arc<AtomicI64>, tweak: impl FnOnce(&mut ServerOptions)) -> ServerOptions {

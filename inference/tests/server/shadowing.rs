@@ -12,7 +12,7 @@ use sqlx::Connection;
 use crate::rig::{LATENESS, Rig, START, pool_scrape, start, start_at};
 
 /// A candidate of `cart` that passed the gate.
-async fn candidate(folder: &Path) -> (ModelRegistry, ModelVersion) {
+pub(crate) async fn candidate(folder: &Path) -> (ModelRegistry, ModelVersion) {
     let registry = ModelRegistry::open(&format!("file://{}", folder.join("store").display())).await.unwrap();
     let version = registry.publish(&crate::bundles::bundle("cart", 1, 7)).await.unwrap();
     let judged = json!({"service": "cart", "candidate": {"version": version.to_string()},
@@ -30,7 +30,7 @@ async fn minute(rig: &Rig, minute: i64, active: f64) {
     rig.handle.tick(Timestamp::from_seconds(at + LATENESS)).await;
 }
 
-async fn model(rig: &Rig) -> Value {
+pub(crate) async fn model(rig: &Rig) -> Value {
     rig.get("/api/v1/models").await.1[0].clone()
 }
 

@@ -207,6 +207,31 @@ fn at_most_so_many_requests_an_hour_over_all() {
 }
 
 #[test]
+fn what_others_made_counts_as_well() {
+    let others = |made| Guardrails { max_per_hour: Some(2), made_this_hour: Some(made), ..Guardrails::default() };
+    let mut policy = approving(others(2));
+    assert_eq!(run_services(&mut policy, 0..60, &[("a", 3.0), ("b", 1.0)]), []);
+    policy.set_guardrails(others(1));
+    assert_eq!(run_services(&mut policy, 60..61, &[("a", 3.0), ("b", 1.0)]), [(60, "b".to_owned())]);
+}
+
+#[test]
+fn a_request_that_is_withdrawn_is_held_back_and_made_once_there_is_room() {
+    let mut policy = approving(Guardrails::default());
+    let at = Timestamp::from_seconds(30 * 60);
+    assert_eq!(run_services(&mut policy, 0..30, &[("a", 3.0)]), []);
+    let made = policy.decide(at, &mut vec![Prediction { service: "a".to_owned(), ..prediction(at, "p", Some(3.0)) }]);
+    policy.withdraw(&made[0].request, HeldBy::HourlyRate);
+    assert_eq!(counts(&policy), [("hourly_rate", 1)]);
+    assert_eq!(policy.holding().map(|held| (held.by, held.since)).collect::<Vec<_>>(), [(HeldBy::HourlyRate, at)]);
+    policy.set_guardrails(Guardrails { max_per_hour: Some(2), made_this_hour: Some(2), ..Guardrails::default() });
+    assert_eq!(run_services(&mut policy, 31..60, &[("a", 3.0)]), [], "as long as there is no room");
+    assert_eq!(counts(&policy), [("hourly_rate", 1)], "it is one episode");
+    policy.set_guardrails(Guardrails::default());
+    assert_eq!(run_services(&mut policy, 60..90, &[("a", 3.0)]), [(60, "a".to_owned())]);
+}
+
+#[test]
 fn a_mode_of_a_service_and_playbook_takes_the_place_of_the_default() {
     let text = r#"{"name": "pool", "kind": "pool_exhaustion", "value": "x", "limit": 1, "playbook": "restart-pod"}"#;
     let signals = SignalSet::new(&[], vec![serde_json::from_str(text).unwrap()]).unwrap();

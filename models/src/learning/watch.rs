@@ -111,6 +111,11 @@ impl Watch {
         });
     }
 
+    /// Follows a request no longer: it was never made.
+    pub fn forget(&mut self, request_id: &str) {
+        self.open.retain(|open| open.followed.request_id != request_id);
+    }
+
     /// What has reached more since this was asked last.
     pub fn take_changed(&mut self) -> Vec<Followed> {
         let changed =

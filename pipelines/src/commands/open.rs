@@ -251,11 +251,16 @@ pub(super) async fn bundles_of(
 
 /// An engine with the models that are current.
 pub(super) async fn engine(config: &Config, registry: &ModelRegistry) -> anyhow::Result<Engine> {
+    Ok(engine_of(config, current_bundles(registry).await?))
+}
+
+/// The engine with these models.
+pub(super) fn engine_of(config: &Config, bundles: BTreeMap<String, Arc<ModelBundle>>) -> Engine {
     let mut engine = Engine::new(Arc::clone(&config.signals), engine_options(config));
-    for (service, bundle) in current_bundles(registry).await? {
+    for (service, bundle) in bundles {
         engine.set_bundle(&service, Some(bundle));
     }
-    Ok(engine)
+    engine
 }
 
 /// Feeds histories to the engine in the order of time, without asking it anything.

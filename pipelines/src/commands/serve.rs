@@ -9,6 +9,7 @@ use forewarn_datasets::Dataset;
 use forewarn_inference::{
     Checkpoint, CheckpointOptions, Server, ServerHandle, ServerOptions, StateStore, Webhook, WebhookSecret,
 };
+use forewarn_models::scorer::ServiceMemory;
 use forewarn_models::{Engine, ModelRegistry};
 use forewarn_schema::{TimeRange, Timestamp};
 use forewarn_storage::Store;
@@ -26,8 +27,9 @@ pub(super) async fn serve(config: &Config, arguments: &Serve) -> anyhow::Result<
     let mut options = server_options(config, arguments)?;
     // Sends what is left when the server has stopped.
     let _traces = traces(config, options.listen)?;
-    let (registry, engine, checkpoint) = prepare(config, &mut options).await?;
+    let Prepared { registry, engine, checkpoint, expected } = prepare(config, &mut options).await?;
     let server = Server::bind(options, Arc::clone(&config.signals), engine, registry).await?;
+    server.expect(expected);
     if let Some(checkpoint) = checkpoint {
         let at = checkpoint.at();
         if server.recall(checkpoint).await {
@@ -84,17 +86,30 @@ async fn prepare(config: &Config, options: &mut ServerOptions) -> anyhow::Result
 }
 
 /// What was learnt, and what was seen.
-type Prepared = (ModelRegistry, Engine, Option<Checkpoint>);
+struct Prepared {
+    registry: ModelRegistry,
+    engine: Engine,
+    checkpoint: Option<Checkpoint>,
+    /// Of workloads that may be others'.
+    expected: Vec<ServiceMemory>,
+}
 
 async fn try_to_prepare(config: &Config, options: &mut ServerOptions) -> anyhow::Result<Prepared> {
     StateStore::greet(config.state_url.expose()).await?;
     let registry = open::moving_registry(config).await?;
-    let mut engine = open::engine(config, &registry).await?;
+    let bundles = open::current_bundles(&registry).await?;
+    let mut engine = open::engine_of(config, bundles.clone());
     let checkpoint = newer_checkpoint(config, options.checkpoint.as_ref()).await?;
+    let mut expected = Vec::new();
     if checkpoint.is_none() {
         options.warmed_until = warm(config, &mut engine).await?;
+        if !config.serve.shard.is_empty() {
+            // The dataset holds every shard's workloads, and which are this one's only their samples will say.
+            let unheard = std::mem::replace(&mut engine, open::engine_of(config, bundles));
+            expected = unheard.memories().collect();
+        }
     }
-    Ok((registry, engine, checkpoint))
+    Ok(Prepared { registry, engine, checkpoint, expected })
 }
 
 pub(super) fn server_options(config: &Config, arguments: &Serve) -> anyhow::Result<ServerOptions> {

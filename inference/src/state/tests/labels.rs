@@ -26,7 +26,7 @@ fn ids(labels: &[Feedback]) -> Vec<&str> {
 on_both! {
 async fn labels_of_each_kind_read_back_with_who_when_and_why(store) {
     let p = prediction("a", 60, 0.9);
-    store.save_step(&output(vec![p.clone()], vec![request(&p, 900)]), false).await.unwrap();
+    store.keep_step(&output(vec![p.clone()], vec![request(&p, 900)]), false).await.unwrap();
     let breach = FeedbackSubject::Breach { service: "cart".into(), kind: BreachKind::Oom, at: at(50) };
     let asked = FeedbackSubject::Request { request_id: format!("r-{}", p.id) };
     let new = [
@@ -92,7 +92,7 @@ async fn taking_back_and_giving_back_leave_everything_as_it_was(store) {
 
 async fn labels_are_found_by_what_they_are_about_and_page_by_page(store) {
     let p = prediction("a", 60, 0.9);
-    store.save_step(&output(vec![p.clone()], vec![request(&p, 900)]), false).await.unwrap();
+    store.keep_step(&output(vec![p.clone()], vec![request(&p, 900)]), false).await.unwrap();
     let asked = FeedbackSubject::Request { request_id: format!("r-{}", p.id) };
     let other = FeedbackSubject::Breach { service: "search".into(), kind: BreachKind::Oom, at: at(50) };
     let mut given = Vec::new();
@@ -177,7 +177,7 @@ fn announced() -> Vec<Prediction> {
 async fn prepared() -> StateStore {
     let (store, all) = (in_memory().await, announced());
     let requests = all.iter().map(|p| request(p, 9000)).collect();
-    store.save_step(&output(all, requests), false).await.unwrap();
+    store.keep_step(&output(all, requests), false).await.unwrap();
     store
 }
 
