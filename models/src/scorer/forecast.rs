@@ -122,7 +122,7 @@ pub(super) fn is_racing(history: &TargetHistory) -> bool {
 pub(super) fn passage(growth: &Growth, history: &TargetHistory, known: &Known<'_>, now: Timestamp) -> Passage {
     let ahead = growth.passage(&times(known.step), &known.load_ahead(now));
     let ahead = match known.lstm.and_then(|lstm| near(history, known, lstm)) {
-        Some(near) => ahead.averaged(|steps| near_passage(&near, steps), HORIZONS[HORIZONS.len() - 1] as f64),
+        Some(near) => ahead.hastened(|steps| near_passage(&near, steps), HORIZONS[HORIZONS.len() - 1] as f64),
         None => ahead,
     };
     ahead.stretched(known.stretch)
