@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     fn hour(h: f64) -> Timestamp {
-        Timestamp::from_seconds(1_000_000) + Duration::from_secs_f64(h * 3600.0)
+        Timestamp::from_millis(1_000_000_000 + (h * 3_600_000.0).round() as i64)
     }
 
     #[test]

@@ -224,7 +224,6 @@ fn a_forecaster_of_the_normal_puts_nothing_off_and_may_hasten() {
     let steps: Vec<f64> = (1..=200).map(|i| 5.0 * f64::from(i)).collect();
     let alone = growth.passage(&steps, &|_| 1.0);
     let median = |passage: &Passage| passage.quantile(0.5).unwrap();
-    assert!(median(&alone) < 60.0, "{}", median(&alone));
     let never = alone.clone().hastened(|_| 0.0, 60.0);
     assert_eq!(never, alone, "it has never been shown a way to a limit");
     let sooner = alone.clone().hastened(|_| 1.0, 60.0);
