@@ -1,4 +1,4 @@
-//! When a prediction becomes a request: once an episode and workload, never on a flicker.
+//! When a prediction becomes a request: once an episode and workload, never on a flicker. How long it stands is in [`window`].
 //!
 //! A target is urgent while its breach is probable within its horizon. Urgency must last, a quiet
 //! spell must pass before the same target is announced again, siblings that lean the same way share
@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::guardrails::{Guardrails, Held, HeldBy, NO_PLAYBOOK, Room};
 use crate::learning::{Caution, Thresholds};
+
+pub mod window;
 
 /// The model version of a prediction that rests on nothing learnt.
 pub const RULES_VERSION: &str = "rules";
@@ -465,8 +467,7 @@ fn request(p: &Prediction, at: Timestamp, mode: Mode) -> Option<RemediationReque
         window: None,
         // What is not known yet is for a person to judge.
         mode: if p.explanation.warming && mode == Mode::Automatic { Mode::Approval } else { mode },
-        // Past the latest likely breach there is nothing left to prevent.
-        expires_at: predicted_breach.p90.max(at + Duration::from_secs(300)),
+        expires_at: window::expires_at(p.kind, at, predicted_breach.p90),
         outcome_url: None,
     })
 }

@@ -4,13 +4,12 @@
 //! day for a certificate), but never more than half of the way from onset to breach. Figures and their
 //! intervals are made of this in `quality`.
 
-use std::time::Duration;
-
-use forewarn_schema::{BreachKind, LabelSet, RemediationRequest, TimeRange, Timestamp};
+use forewarn_models::decision::window;
+use forewarn_schema::{BreachKind, LabelSet, PredictedBreach, RemediationRequest, TimeRange, Timestamp};
 
 use crate::metrics::relative_time_error;
 use crate::replay::{Replay, Said};
-use crate::report::{AlarmQuality, BreachReport, PathPoint, RequestReport};
+use crate::report::{AlarmQuality, BreachReport, PathPoint, RequestReport, Timing};
 use forewarn_models::settle::{Breach, Outcome, Truth, agree};
 
 /// Points of one curve in the report: as many as a chart of that width can show.
@@ -67,18 +66,23 @@ pub(crate) fn judge(truth: &Truth, service: &str, replay: &Replay, range: TimeRa
     let requests: Vec<&RemediationRequest> = replay.requests.iter().filter(|r| r.service == service).collect();
     for request in &requests {
         let emitted = replay.emitted.get(&request.id).cloned().unwrap_or_default();
-        let horizon = emitted.horizon.max(until(request.at, request.predicted_breach.p90));
-        let latest = request.predicted_breach;
+        let horizon = window::speaks_for(request.kind, request.at, request.predicted_breach.p90);
+        let outcome = truth.settle_request(service, request.kind, &request.labels, request.at, horizon);
+        let timing = match outcome {
+            Outcome::Breached { at } => Some(Timing::of(request.kind, request.at, &request.predicted_breach, at)),
+            _ => None,
+        };
         judged.requests.push(RequestReport {
             id: request.id.clone(),
             at: request.at,
             signal: request.signal.clone(),
             kind: request.kind,
             labels: request.labels.clone(),
-            predicted_breach: latest,
+            predicted_breach: request.predicted_breach,
             probability: request.probability.get(),
             summary: emitted.summary,
-            outcome: truth.settle_request(service, request.kind, &request.labels, request.at, horizon),
+            outcome,
+            timing,
             model_version: emitted.model_version,
             picture: None,
         });
@@ -206,11 +210,40 @@ impl Judged {
     }
 }
 
-fn until(from: Timestamp, to: Timestamp) -> Duration {
-    Duration::try_from_secs_f64(to.seconds_since(from).max(0.0)).unwrap_or(Duration::ZERO)
+impl Timing {
+    /// Where a breach at `breach` came beside what was said at `at`.
+    pub(crate) fn of(kind: BreachKind, at: Timestamp, said: &PredictedBreach, breach: Timestamp) -> Self {
+        match said.p10 {
+            p10 if breach < p10 => Self::Early,
+            _ if breach <= window::expires_at(kind, at, said.p90) => Self::Within,
+            _ => Self::Late,
+        }
+    }
 }
 
 /// Whether a request of `labels` is about the target of `breach_labels`: for pictures.
 pub(crate) fn is_about(request: &RequestReport, kind: BreachKind, labels: &LabelSet) -> bool {
     request.kind == kind && agree(&request.labels, labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hour(h: i64) -> Timestamp {
+        Timestamp::from_seconds(h * 3600)
+    }
+
+    #[test]
+    fn a_breach_weeks_later_is_right_and_late_whatever_the_interval_says() {
+        // Of memory, said at hour 0.
+        let timing = |[p10, p50, p90]: [i64; 3], h| {
+            let said = PredictedBreach { p10: hour(p10), p50: hour(p50), p90: hour(p90) };
+            Timing::of(BreachKind::Oom, hour(0), &said, hour(h))
+        };
+        let sharp = [1, 2, 8, 9].map(|h| timing([2, 4, 8], h));
+        assert_eq!(sharp, [Timing::Early, Timing::Within, Timing::Within, Timing::Late]);
+        let vague = [1, 18, 19, 20 * 24].map(|h| timing([0, 5, 35 * 24], h));
+        assert_eq!(vague, [Timing::Within, Timing::Within, Timing::Late, Timing::Late]);
+    }
 }

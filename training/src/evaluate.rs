@@ -26,7 +26,8 @@ use crate::metrics::{mean, quantile};
 use crate::pictures::Pictures;
 use crate::replay::Replay;
 use crate::report::{
-    AlarmQuality, AnomalySummary, EvaluationReport, FORMAT_VERSION, KindReport, ModelCard, ScorePoint, ServiceReport,
+    AlarmQuality, AnomalySummary, EvaluationReport, FORMAT_VERSION, KindReport, ModelCard, NotLearnt, ScorePoint,
+    ServiceReport,
 };
 use forewarn_models::settle::Truth;
 
@@ -299,6 +300,7 @@ fn model_card(bundle: &ModelBundle) -> ModelCard {
         seed: manifest.seed,
         params: manifest.params.clone(),
         quality: manifest.quality.clone(),
+        not_learnt: NotLearnt::of(manifest),
         forewarn_version: manifest.forewarn_version.clone(),
     }
 }

@@ -134,7 +134,7 @@ impl Known {
 }
 
 /// What was left out of the normal of one service, and why; in the bundle's manifest, where anything but the samples had a say.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LeftOut {
     /// Ways to breaches that the samples show.
     pub incidents: Share,
@@ -162,7 +162,7 @@ pub struct Share {
 }
 
 impl Share {
-    fn of(ranges: &[TimeRange]) -> Self {
+    pub(crate) fn of(ranges: &[TimeRange]) -> Self {
         let merged = merged(ranges.to_vec());
         // An empty sum is -0.0.
         let seconds = merged.iter().map(|range| range.duration().as_secs_f64()).fold(0.0, |a, b| a + b);
@@ -258,7 +258,7 @@ pub(crate) fn was_false_alarm(
 }
 
 /// Sorted, and those that touch made one.
-fn merged(mut ranges: Vec<TimeRange>) -> Vec<TimeRange> {
+pub(crate) fn merged(mut ranges: Vec<TimeRange>) -> Vec<TimeRange> {
     ranges.sort_by_key(|r| (r.start, r.end));
     let mut merged: Vec<TimeRange> = Vec::with_capacity(ranges.len());
     for range in ranges {

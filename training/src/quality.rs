@@ -8,7 +8,7 @@ use forewarn_schema::{BreachKind, TimeRange};
 use crate::alarms::{Judged, Settled, Spoken};
 use crate::intervals::{self, Interval, bootstrap};
 use crate::metrics::{average_precision, brier_score, concordance_index, mean, median};
-use crate::report::{AlarmIntervals, AlarmQuality, Calibration, ReliabilityBin, TimeBin};
+use crate::report::{AlarmIntervals, AlarmQuality, Calibration, ReliabilityBin, RightRequests, TimeBin, Timing};
 use forewarn_models::settle::Outcome;
 
 const WEEK_SECONDS: f64 = 7.0 * 86_400.0;
@@ -41,6 +41,10 @@ impl Judged {
             predicted,
             recall: (breaches > 0).then_some(share),
             requests: requests().count() as u64,
+            right: {
+                let of = |timing| requests().filter(|r| r.timing == Some(timing)).count() as u64;
+                RightRequests { early: of(Timing::Early), within: of(Timing::Within), late: of(Timing::Late) }
+            },
             false_alarms,
             false_alarms_per_week: if weeks > 0.0 { false_alarms as f64 / weeks } else { 0.0 },
             neutral: of(|o| matches!(o, Outcome::Averted | Outcome::InBreach)),

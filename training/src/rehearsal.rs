@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forewarn_features::{ServiceStep, SignalSet};
-use forewarn_models::decision::{DecisionParams, RequestPolicy};
+use forewarn_models::decision::{DecisionParams, RequestPolicy, window};
 use forewarn_models::growth::CLASSES;
 use forewarn_models::rehearsal::{Rehearsed, miss, shape_factors, stretch};
 use forewarn_models::{Engine, EngineOptions, ModelBundle};
@@ -173,8 +173,7 @@ fn judge(
         if let Some(said) = was_false_alarm(labels, r.kind, &r.labels, r.at) {
             return said;
         }
-        let seconds = r.predicted_breach.p90.seconds_since(r.at).max(forewarn_models::scorer::horizon_seconds(r.kind));
-        let horizon = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
+        let horizon = window::speaks_for(r.kind, r.at, r.predicted_breach.p90);
         truth.settle_request(service, r.kind, &r.labels, r.at, horizon) == Outcome::FalseAlarm
     };
     Alarms {

@@ -36,7 +36,6 @@ pub(crate) struct Said {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Emitted {
     pub(crate) signal: String,
-    pub(crate) horizon: Duration,
     pub(crate) model_version: String,
     pub(crate) summary: String,
     /// The target that was nearest to its limit: one of those that share the request.
@@ -51,7 +50,6 @@ impl Replay {
         if let Some(id) = &prediction.request_id {
             let emitted = self.emitted.entry(id.clone()).or_default();
             emitted.signal.clone_from(&prediction.signal);
-            emitted.horizon = horizon;
             emitted.model_version = prediction.model_version.to_string();
             emitted.summary.clone_from(&prediction.explanation.summary);
         }

@@ -4,6 +4,7 @@ use forewarn_plots::{Unit, format_utc};
 use forewarn_schema::{BreachKind, FeedbackSubject, LabelSet};
 
 use crate::intervals::Interval;
+use crate::report::Timing;
 use forewarn_models::settle::Outcome;
 
 pub(crate) const NOTHING: &str = "–";
@@ -39,6 +40,15 @@ pub(crate) fn outcome_words(outcome: &Outcome) -> String {
         Outcome::Averted => "target ended or was reset first".to_owned(),
         Outcome::Unsettled => "the data end too early to tell".to_owned(),
         Outcome::FalseAlarm => "false alarm".to_owned(),
+    }
+}
+
+/// Where the breach came, beside what was said.
+pub(crate) fn timing_words(timing: Timing) -> &'static str {
+    match timing {
+        Timing::Early => "earlier than its interval",
+        Timing::Within => "within its interval",
+        Timing::Late => "late: when the request had expired",
     }
 }
 

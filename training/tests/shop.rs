@@ -302,8 +302,32 @@ fn a_leak_is_counted_as_predicted() {
     assert!(breach.time_to_breach_error < 0.5, "error {}", breach.time_to_breach_error);
     assert_eq!(cart.candidate_alarms.recall, Some(1.0));
     assert_eq!(REPORT.candidate.false_alarms, 0, "{:?}", REPORT.services);
+    let right = cart.candidate_alarms.right;
+    assert_eq!(right.early + right.within + right.late, 1, "one request was right, and it is said how: {right:?}");
+    assert_eq!(cart.requests.iter().filter(|r| r.timing.is_some()).count(), 1);
     let user = &REPORT.services[1];
     assert_eq!((user.breaches.len(), user.requests.len()), (0, 0));
+}
+
+#[test]
+fn the_page_says_of_each_service_what_was_not_learnt_from() {
+    let user = KnownOfService { maintenance: vec![range(DAY, DAY + 120)], labels: vec![] };
+    let known = Known::before(minute(UNTIL), vec![], BTreeMap::from([("user".to_owned(), user)]));
+    let candidates = fit_knowing(&known).into_iter().map(|(service, bundle)| (service, Arc::new(bundle))).collect();
+    let report = evaluate_shop(&candidates, &[]);
+    let not_learnt = |service: usize| report.services[service].candidate.as_ref().unwrap().not_learnt.clone().unwrap();
+    let user = not_learnt(1);
+    assert_eq!((user.window_hours, user.reasons.maintenance.hours), (96.0, 2.0));
+    assert_eq!(user.times, [range(DAY, DAY + 120)]);
+    assert_eq!(not_learnt(0).total.count, 0);
+    let html = render_html(&report).replace('\u{a0}', " ");
+    for wanted in [
+        "Not learnt as normal: 2 h (2.08 %) of 4 d, 1 time of maintenance or silence (2 h).",
+        "Nothing was left out of its normal: all 4 d of its history were learnt from.",
+        "<dt>not learnt</dt><dd>2026-01-02 00:00 UTC to 2026-01-02 02:00 UTC (2 h)</dd>",
+    ] {
+        assert!(html.contains(wanted), "the page must say {wanted:?}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use forewarn_models::decision::window;
 use forewarn_models::settle::{Announced, CERTAIN_AFTER};
 use forewarn_schema::{Became, BreachKind, LabelSet, Prediction, Probability, Settlement, TimeToBreach, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -54,10 +55,12 @@ impl Announcement {
         }
     }
 
-    /// How long it has to come true: a request may say that it will be later than the horizon.
+    /// How long it has to come true: a request may say that it will be later than the horizon, up to a maximum.
     fn horizon(&self) -> Duration {
-        let latest = self.time_to_breach_seconds.filter(|_| self.request_id.is_some()).map_or(0.0, |ttb| ttb.p90());
-        Duration::try_from_secs_f64(self.horizon_seconds.max(latest)).unwrap_or_default()
+        match self.time_to_breach_seconds.filter(|_| self.request_id.is_some()) {
+            Some(ttb) => window::speaks_for(self.kind, self.at, self.at + seconds(ttb.p90())),
+            None => seconds(self.horizon_seconds),
+        }
     }
 
     /// Until when it has to come true.
@@ -102,6 +105,10 @@ impl Announcement {
             settled_at,
         }
     }
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
 /// One prediction of one step in so many is settled whatever it says: what is kept otherwise is what was likely, and of that alone nobody

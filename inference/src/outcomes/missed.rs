@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use forewarn_models::decision::window;
 use forewarn_models::settle::{Breach, Happened, agree};
 use forewarn_schema::{Became, Probability, Settlement, TimeRange, Timestamp, stable_id};
 
@@ -70,8 +71,7 @@ impl AppState {
 fn is_announced(breach: &Breach, requests: &[StoredRequest]) -> bool {
     let lead = breach.required_lead(breach.onset);
     requests.iter().map(|stored| &stored.request).any(|request| {
-        let horizon = forewarn_models::scorer::horizon_seconds(request.kind);
-        let until = request.predicted_breach.p90.max(request.at + Duration::from_secs_f64(horizon));
+        let until = request.at + window::speaks_for(request.kind, request.at, request.predicted_breach.p90);
         request.service == *breach.service
             && request.kind == breach.kind
             && agree(&request.labels, &breach.labels)

@@ -4,7 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use forewarn_models::metrics::{interval_coverage, median, relative_time_error};
+use forewarn_models::metrics::median;
+use forewarn_models::settle::Timed;
 use forewarn_schema::{Became, BreachKind, Settlement, TimeRange, Timestamp, Verdict};
 use serde::Serialize;
 
@@ -99,7 +100,7 @@ impl Rolling {
         }
         let breaches = announced.len() as u32 + misses as u32;
         let leads: Vec<f64> = announced.values().flatten().copied().collect();
-        let intervals: Vec<(f64, [f64; 3])> = settled.iter().filter_map(|s| interval(s)).collect();
+        let timed = Timed::of(settled.iter().copied());
         let weeks = range.duration().as_secs_f64() / (7.0 * 86_400.0);
         let any = right + wrong + breaches > 0;
         Self {
@@ -107,15 +108,13 @@ impl Rolling {
             precision: (right + wrong > 0).then(|| f64::from(right) / f64::from(right + wrong)),
             false_alarms_per_week: (any && weeks > 0.0).then(|| f64::from(wrong) / weeks),
             median_lead_seconds: median(leads.iter().copied()),
-            interval_coverage: interval_coverage(intervals.iter().map(|(truth, [low, _, high])| (*truth, *low, *high))),
-            time_to_breach_error: median(
-                intervals.iter().map(|(truth, [_, mid, _])| relative_time_error(Some(*mid), *truth)),
-            ),
+            interval_coverage: timed.coverage,
+            time_to_breach_error: timed.median_error,
             cases: Cases {
                 requests: right + wrong,
                 breaches,
                 leads: leads.len() as u32,
-                intervals: intervals.len() as u32,
+                intervals: timed.count as u32,
             },
         }
     }
@@ -124,13 +123,6 @@ impl Rolling {
     pub fn is_empty(&self) -> bool {
         self.cases == Cases::default()
     }
-}
-
-/// The time that a breach really took, and what was said of it.
-fn interval(settled: &Settlement) -> Option<(f64, [f64; 3])> {
-    let (Became::Breached { at }, Some(ttb)) = (&settled.became, settled.time_to_breach_seconds) else { return None };
-    (settled.kind != BreachKind::CertificateExpiry)
-        .then(|| (at.seconds_since(settled.at), [ttb.p10(), ttb.p50(), ttb.p90()]))
 }
 
 #[cfg(test)]

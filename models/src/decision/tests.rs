@@ -51,6 +51,24 @@ fn one_request_an_episode_after_it_lasted() {
 }
 
 #[test]
+fn a_request_that_lies_weeks_ahead_is_open_for_three_horizons_and_says_what_it_said() {
+    let mut policy = policy();
+    let five_weeks = 35.0 * 86_400.0;
+    let (mut asked, mut expires) = (Vec::new(), Vec::new());
+    for minute in 0..40 * 60 {
+        let at = Timestamp::from_seconds(minute * 60);
+        let mut vague = prediction(at, "a", Some(3.0));
+        vague.time_to_breach_seconds = TimeToBreach::new(3600.0, 10_800.0, five_weeks).ok();
+        for a in policy.decide(at, &mut vec![vague]) {
+            asked.push(minute);
+            expires.push(a.request.expires_at.seconds_since(at) / 3600.0);
+            assert_eq!(a.request.predicted_breach.p90.seconds_since(at), five_weeks, "what was said stays as it was");
+        }
+    }
+    assert_eq!((asked, expires), (vec![30], vec![18.0]), "an episode is announced once");
+}
+
+#[test]
 fn a_flicker_is_not_announced() {
     let mut policy = policy();
     for start in (0..900).step_by(90) {

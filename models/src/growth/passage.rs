@@ -69,12 +69,14 @@ impl Passage {
         self
     }
 
-    /// The same with another forecast beside it as far as that reaches: the mean of both until `reach` steps.
-    pub(crate) fn averaged(mut self, other: impl Fn(f64) -> f64, reach: f64) -> Self {
+    /// The same with a forecaster of what is normal beside it, until `reach` steps: where it sees the limit passed sooner, the mean of
+    /// both. Where it does not, that says nothing: it has never been shown a way to a limit, and would put off every breach to the end of
+    /// its reach.
+    pub(crate) fn hastened(mut self, other: impl Fn(f64) -> f64, reach: f64) -> Self {
         let mut highest = 0.0_f64;
         for (steps, probability) in self.steps.iter().zip(&mut self.probability) {
             if *steps <= reach {
-                *probability = (*probability + other(*steps)) / 2.0;
+                *probability += (other(*steps) - *probability).max(0.0) / 2.0;
             }
             highest = highest.max(*probability);
             *probability = highest;

@@ -129,7 +129,7 @@ pub(super) fn look_ahead(known: &Known<'_>, now: Timestamp) -> Ahead {
 pub(super) fn passage(growth: &Growth, history: &TargetHistory, known: &Known<'_>, ahead: &Ahead) -> Passage {
     let passage = growth.passage(ahead);
     let passage = match known.lstm.and_then(|lstm| near(history, known, lstm)) {
-        Some(near) => passage.averaged(|steps| near_passage(&near, steps), HORIZONS[HORIZONS.len() - 1] as f64),
+        Some(near) => passage.hastened(|steps| near_passage(&near, steps), HORIZONS[HORIZONS.len() - 1] as f64),
         None => passage,
     };
     passage.stretched(known.stretch)

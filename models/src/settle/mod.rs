@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use self::facts::Facts;
 pub use self::life::{Life, Point, WouldHave};
+pub use self::timed::Timed;
 use self::walk::{Rules, Walked, Walker, Way};
 pub use self::watch::{
     Announced, CERTAIN_AFTER, Happened, Lives, PATIENCE, Settled, Watch, WatchMemory, WatchedService, What,
@@ -22,6 +23,7 @@ pub use self::watch::{
 mod facts;
 mod life;
 mod onset;
+mod timed;
 mod walk;
 mod watch;
 

@@ -2,6 +2,7 @@
 //! a page for people ([`render_html`]). Measuring is `evaluate`'s business.
 
 mod html;
+mod not_learnt;
 mod parts;
 
 use std::collections::BTreeMap;
@@ -10,10 +11,11 @@ use forewarn_schema::{BreachKind, FeedbackSubject, LabelSource, Step, TimeRange,
 use serde::{Deserialize, Serialize};
 
 pub use self::html::render_html;
+pub use self::not_learnt::NotLearnt;
 pub use self::parts::{
     AlarmIntervals, AlarmQuality, AnomalySummary, BreachReport, Calibration, ForecastChart, ForecastPoint,
     ForecastQuality, ForecastScore, KindReport, ModelCard, PathPoint, Picture, PictureFan, ReliabilityBin,
-    RequestReport, ScorePoint, TimeBin,
+    RequestReport, RightRequests, ScorePoint, TimeBin, Timing,
 };
 use crate::changes::Change;
 use crate::compare::Comparison;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compare::Difference;
 use crate::intervals::Interval;
+use crate::report::NotLearnt;
 use forewarn_models::settle::Outcome;
 
 /// Where a model comes from.
@@ -26,6 +27,9 @@ pub struct ModelCard {
     pub params: serde_json::Value,
     /// What was measured while it was fitted.
     pub quality: Option<serde_json::Value>,
+    /// What it did not learn from; `None` where its manifest does not say.
+    #[serde(default)]
+    pub not_learnt: Option<NotLearnt>,
     /// What fitted it.
     pub forewarn_version: String,
 }
@@ -79,6 +83,9 @@ pub struct AlarmQuality {
     pub recall: Option<f64>,
     /// Requests emitted.
     pub requests: u64,
+    /// Requests that were right, by where the breach came beside their interval; replicas that share a request count once.
+    #[serde(default)]
+    pub right: RightRequests,
     /// Requests whose horizon passed without a breach.
     pub false_alarms: u64,
     /// `false_alarms` over the range's length in weeks.
@@ -102,6 +109,17 @@ pub struct AlarmQuality {
     pub average_precision: Option<f64>,
     /// Where these figures may as well lie.
     pub intervals: AlarmIntervals,
+}
+
+/// Requests that a breach followed, see [`Timing`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RightRequests {
+    /// It came before their p10.
+    pub early: u64,
+    /// It came within their interval.
+    pub within: u64,
+    /// It came when they had expired.
+    pub late: u64,
 }
 
 /// The 90 % intervals of [`AlarmQuality`]'s figures, in their units; `None` with fewer than five episodes (or
@@ -289,10 +307,25 @@ pub struct RequestReport {
     pub summary: String,
     /// What became of it.
     pub outcome: Outcome,
+    /// Where the breach came, if one did.
+    #[serde(default)]
+    pub timing: Option<Timing>,
     /// Which model said so.
     pub model_version: String,
     /// What the target did; for requests that were not followed by a breach.
     pub picture: Option<Picture>,
+}
+
+/// Where a breach came, beside the 80 % interval of the request that was right about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Timing {
+    /// Before p10.
+    Early,
+    /// From p10 until the request expired, which is at p90 or sooner.
+    Within,
+    /// After that, on the way that the request saw: weeks after, as may be.
+    Late,
 }
 
 /// A forecast a fixed time ahead, beside what came.

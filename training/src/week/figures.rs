@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use forewarn_models::settle::Timed;
 use forewarn_schema::{Became, TimeRange, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +30,8 @@ pub struct WeekFigures {
     pub recall: Option<f64>,
     /// From request to breach, seconds.
     pub median_lead_seconds: Option<f64>,
-    /// Of every kept prediction whose breach came: how far the median was off, as a share of the true time.
+    /// Of every kept prediction whose breach came, certificates left out: how far the median was off, as a share of the true time,
+    /// at most 1 each.
     pub median_time_error: Option<f64>,
     /// Of the same predictions, the share whose 80 % interval held the truth.
     pub interval_coverage: Option<f64>,
@@ -55,8 +57,7 @@ impl WeekFigures {
         let breaches: BTreeSet<_> =
             announced.iter().filter_map(|a| Some((a.service.as_str(), a.kind, breach(a)?))).collect();
         let (announced_breaches, missed) = (breaches.len() as u64, missed.len() as u64);
-        let intervals: Vec<(f64, bool)> = records.settlements.iter().filter_map(|s| interval(s, range)).collect();
-        let inside = intervals.iter().filter(|(_, inside)| *inside).count() as f64;
+        let timed = Timed::of(records.settlements.iter().filter(|s| range.contains(s.at)));
         Self {
             requests: announced.len() as u64,
             right,
@@ -67,9 +68,9 @@ impl WeekFigures {
             precision: share(right, right + false_alarms),
             recall: share(announced_breaches, announced_breaches + missed),
             median_lead_seconds: median(announced.iter().filter_map(|a| a.lead_seconds)),
-            median_time_error: median(intervals.iter().map(|(error, _)| *error)),
-            interval_coverage: (!intervals.is_empty()).then(|| inside / intervals.len() as f64),
-            intervals: intervals.len() as u64,
+            median_time_error: timed.median_error,
+            interval_coverage: timed.coverage,
+            intervals: timed.count as u64,
             held: records.held.iter().filter(|h| range.contains(h.since)).count() as u64,
             labels: records.labels.iter().filter(|l| range.contains(l.created_at)).count() as u64,
         }
@@ -105,12 +106,4 @@ impl WeekFigures {
 
 fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
-}
-
-/// Of a prediction in `range` whose breach came: how far its median was off, and whether its interval held the truth.
-fn interval(settled: &forewarn_schema::Settlement, range: TimeRange) -> Option<(f64, bool)> {
-    let Became::Breached { at } = settled.became else { return None };
-    let (said, truth) = (settled.time_to_breach_seconds?, at.seconds_since(settled.at));
-    let inside = said.p10() <= truth && truth <= said.p90();
-    (range.contains(settled.at) && truth > 0.0).then(|| ((said.p50() - truth).abs() / truth, inside))
 }

@@ -12,8 +12,8 @@ use forewarn_schema::{Became, FeedbackSubject, TimeRange, Verdict};
 
 use super::{Announced, Decided, Missed, PlaybookRecord, WeeklyReport, markdown};
 use crate::drift::Moved;
-use crate::report::Picture;
-use crate::words::{NOTHING, kind_words, percent, shown, span, unit_of};
+use crate::report::{Picture, Timing};
+use crate::words::{NOTHING, kind_words, percent, shown, span, timing_words, unit_of};
 
 const CHART: Size = Size { width: 720, height: 240 };
 
@@ -196,7 +196,9 @@ fn row(announced: &Announced) -> Row {
 fn became_words(announced: &Announced) -> String {
     let by_data = match &announced.became {
         Some(Became::Breached { at }) => {
-            format!("breach came at {}, {} later", format_utc(*at), span(announced.lead_seconds))
+            let timing = Timing::of(announced.kind, announced.at, &announced.predicted_breach, *at);
+            let later = span(announced.lead_seconds);
+            format!("breach came at {}, {later} later, {}", format_utc(*at), timing_words(timing))
         }
         Some(Became::InBreach) => "said during a breach".to_owned(),
         Some(Became::Averted { would_have: Some(true), .. }) => {

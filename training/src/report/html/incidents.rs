@@ -1,10 +1,10 @@
 //! Breaches and requests one by one: what happened, what was said, and the picture of both.
 
-use forewarn_plots::{Unit, format_utc};
+use forewarn_plots::{Unit, format_day_time, format_utc};
 
 use super::charts;
 use crate::report::{BreachReport, PathPoint, RequestReport, ServiceReport};
-use crate::words::{anchor, kind_words, outcome_words, percent, shown, span};
+use crate::words::{anchor, kind_words, outcome_words, percent, shown, span, timing_words};
 use forewarn_models::settle::Outcome;
 
 /// A breach that was missed or announced, or a false alarm.
@@ -132,9 +132,17 @@ pub(super) fn request_row(request: &RequestReport) -> RequestRow<'_> {
     RequestRow {
         at: format_utc(request.at),
         what: format!("{} {}", request.kind, shown(&request.labels)),
-        predicted: format_utc(request.predicted_breach.p50),
+        predicted: format!(
+            "{} ({} to {})",
+            format_utc(request.predicted_breach.p50),
+            format_day_time(request.predicted_breach.p10),
+            format_day_time(request.predicted_breach.p90),
+        ),
         probability: percent(Some(request.probability)),
-        outcome: outcome_words(&request.outcome),
+        outcome: match request.timing {
+            Some(timing) => format!("{}, {}", outcome_words(&request.outcome), timing_words(timing)),
+            None => outcome_words(&request.outcome),
+        },
         model_version: &request.model_version,
     }
 }

@@ -13,7 +13,7 @@ use forewarn_schema::FeedbackSubject;
 
 use self::incidents::{Incident, RequestRow};
 use self::tables::{ComparisonTable, FigureTable, ForecastRow, KindRow, Tile, TimeRow};
-use super::{EvaluationReport, ModelCard, ServiceReport};
+use super::{EvaluationReport, ModelCard, NotLearnt, ServiceReport};
 use crate::changes::Change;
 use crate::drift::Moved;
 use crate::gate::{GateVerdict, words};
@@ -97,7 +97,14 @@ struct CardView<'a> {
     days: String,
     params: String,
     quality: String,
+    not_learnt: String,
+    /// The newest times of it, and how many older ones there are.
+    times: Vec<String>,
+    older: usize,
 }
+
+/// So many times that were not learnt from are listed.
+const MOST_TIMES: usize = 20;
 
 struct LabelRow<'a> {
     created_at: String,
@@ -220,12 +227,19 @@ fn service_view(report: &ServiceReport) -> ServiceView<'_> {
 
 fn card_view(card: &ModelCard) -> CardView<'_> {
     let pretty = |value: &serde_json::Value| serde_json::to_string_pretty(value).unwrap_or_default();
+    let (times, older) = card.not_learnt.as_ref().map(|n| n.newest(MOST_TIMES)).unwrap_or_default();
     CardView {
         card,
         data: format!("{} to {}", format_utc(card.data.start), format_utc(card.data.end)),
         days: span(Some(card.data.duration().as_secs_f64())),
         params: pretty(&card.params),
         quality: card.quality.as_ref().map_or_else(|| NOTHING.to_owned(), pretty),
+        not_learnt: card
+            .not_learnt
+            .as_ref()
+            .map_or_else(|| "Its manifest does not say what was left out of its normal.".to_owned(), NotLearnt::words),
+        times,
+        older,
     }
 }
 

@@ -118,6 +118,9 @@ pub(super) fn figures(candidate: &AlarmQuality, current: &AlarmQuality, rules: &
         row("breaches announced in time", &|q| format!("{} of {}", q.predicted, q.breaches)),
         row("share of them (recall)", &|q| with_interval(q.recall, q.intervals.recall, percent)),
         row("requests", &|q| q.requests.to_string()),
+        row("right: the breach came within the interval, early, late", &|q| {
+            format!("{}, {}, {}", q.right.within, q.right.early, q.right.late)
+        }),
         row("false alarms", &|q| q.false_alarms.to_string()),
         row("false alarms a week", &|q| {
             with_interval(Some(q.false_alarms_per_week), q.intervals.false_alarms_per_week, rate)
