@@ -223,7 +223,7 @@ fn a_forecaster_of_the_normal_puts_nothing_off_and_may_hasten() {
     let leak = made(600, 3, |minute, _| 0.1 + 0.85 * minute / 600.0);
     let growth = Growth::fit(&leak.run()).unwrap();
     let steps: Vec<f64> = (1..=200).map(|i| 5.0 * f64::from(i)).collect();
-    let alone = growth.passage(&steps, &|_| 1.0);
+    let alone = growth.passage(&Ahead::look(steps.clone(), |_| 1.0));
     let median = |passage: &Passage| passage.quantile(0.5).unwrap();
     let never = alone.clone().hastened(|_| 0.0, 60.0);
     assert_eq!(never, alone, "it has never been shown a way to a limit");
