@@ -238,7 +238,7 @@ fn a_request_that_is_withdrawn_is_held_back_and_made_once_there_is_room() {
     let mut policy = approving(Guardrails::default());
     let at = Timestamp::from_seconds(30 * 60);
     assert_eq!(run_services(&mut policy, 0..30, &[("a", 3.0)]), []);
-    let made = policy.decide(at, &mut vec![Prediction { service: "a".to_owned(), ..prediction(at, "p", Some(3.0)) }]);
+    let made = policy.decide(at, &mut vec![Prediction { service: "a".to_owned(), ..prediction(at, "a", Some(3.0)) }]);
     policy.withdraw(&made[0].request, HeldBy::HourlyRate);
     assert_eq!(counts(&policy), [("hourly_rate", 1)]);
     assert_eq!(policy.holding().map(|held| (held.by, held.since)).collect::<Vec<_>>(), [(HeldBy::HourlyRate, at)]);
